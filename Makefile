@@ -1,0 +1,77 @@
+# The commands a person needs. Every one does its own set-up first (scripts/setup.sh), which is over in a moment when
+# nothing is missing.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# Where rustup and `cargo install` put programs, for shells that do not know it yet.
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+
+# Seconds `make fuzz` spends on each target.
+FUZZ_SECONDS ?= 60
+# Arguments for the server of `make run`, as in: make run ARGS='--help'.
+ARGS ?=
+
+TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
+# Folders with JavaScript or TypeScript of ours.
+JS_DIRS := $(patsubst %/package.json,%,$(wildcard tests/browser/package.json web-client/*/package.json))
+
+.PHONY: help
+help: ## Say what there is to make
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+.PHONY: run
+run: ## Build everything and start the server
+	@scripts/setup.sh run
+	cargo run --release --locked --package vestibule -- $(ARGS)
+
+.PHONY: test
+test: test-rust test-browser ## Run every test; as root, install what they need (browsers)
+
+.PHONY: test-rust
+test-rust:
+	@scripts/setup.sh test
+	cargo test --workspace --locked
+
+.PHONY: test-browser
+test-browser:
+	@scripts/setup.sh test
+	cargo build --release --workspace --bins --locked
+	@if [ -f tests/browser/package.json ]; then \
+	    set -x; cd tests/browser && VESTIBULE_BIN_DIR='$(TARGET_DIR)/release' npm test; \
+	else \
+	    echo 'tests/browser: none yet'; \
+	fi
+
+.PHONY: check
+check: ## Format, lints, dependency rules, types
+	@scripts/setup.sh check
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo deny --log-level error check bans licenses sources
+	@for dir in $(JS_DIRS); do \
+	    (set -x; cd "$$dir" && npm run --if-present check) || exit 1; \
+	done
+
+.PHONY: audit
+audit: ## Known advisories for our dependencies; tells, never fails
+	@scripts/setup.sh check
+	-cargo deny check advisories
+	-@for dir in $(JS_DIRS); do (set -x; cd "$$dir" && npm audit); done
+
+.PHONY: bench
+bench: ## Benchmark of the path of a packet, from rewrite to send
+	@scripts/setup.sh run
+	cargo bench --locked --package vestibule-media-engine --bench forward
+
+.PHONY: fuzz
+fuzz: ## Each fuzz target for FUZZ_SECONDS (60)
+	@scripts/setup.sh fuzz
+	@scripts/fuzz.sh $(FUZZ_SECONDS)
+
+.PHONY: setup
+setup: ## Only the set-up for test, check and fuzz
+	@scripts/setup.sh test
+	@scripts/setup.sh check
+	@scripts/setup.sh fuzz

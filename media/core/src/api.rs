@@ -1,0 +1,427 @@
+//! What goes into the SFU and what comes out of it: ids, commands, events, datagrams.
+//!
+//! Everything here is plain data, so that an owner can queue it between threads.
+
+use std::net::SocketAddr;
+
+use crate::sdp::{Fingerprint, IceParameters, Mid, Offer, Rid, SdpError};
+use crate::srtp::{KeyingMaterial, SrtpProfile};
+use crate::stats::PeerStats;
+use crate::time::WallClock;
+
+/// A room: the peers in it may be seated before each other. Chosen by the caller, never reused by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RoomId(pub u64);
+
+/// A peer: one participant's PeerConnection. Chosen by the caller, never reused by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerId(pub u64);
+
+/// A seat of one peer, in the order in which its offers named them, from 0.
+///
+/// A recvonly audio m-line followed by a recvonly video m-line is a seat; a recvonly video m-line with no audio
+/// before it is a screen seat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SeatId(pub u16);
+
+/// What the SFU needs to know of the server it runs on.
+#[derive(Clone, Debug)]
+pub struct SfuConfig {
+    /// The addresses peers are told to reach, best first: what the world sees, not what the socket is bound to.
+    pub candidates: Vec<SocketAddr>,
+    /// SHA-256 of the DTLS certificate.
+    pub fingerprint: Fingerprint,
+    /// The wall clock of sender reports.
+    pub wall_clock: WallClock,
+}
+
+/// One input.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A datagram from the socket. Its bytes are decrypted in place.
+    Datagram {
+        /// Where it came from; IPv4-mapped IPv6 addresses as IPv4.
+        from: SocketAddr,
+        /// The datagram.
+        bytes: &'a mut [u8],
+    },
+    /// [`crate::Sfu::poll_timeout`] has been reached.
+    Timeout,
+    /// Somebody wants something.
+    Command(Command),
+    /// The DTLS worker has something for a peer.
+    Dtls {
+        /// Whose association it is.
+        peer: PeerId,
+        /// What happened.
+        event: DtlsEvent,
+    },
+}
+
+/// What the DTLS association of a peer reports.
+#[derive(Debug)]
+pub enum DtlsEvent {
+    /// A datagram for the peer.
+    Transmit(Vec<u8>),
+    /// The handshake is complete.
+    Established {
+        /// SRTP keys from the exporter (RFC 5764 section 4.2).
+        keys: KeyingMaterial,
+        /// SHA-256 of the certificate the peer proved to hold; the SFU compares it with the SDP.
+        fingerprint: Fingerprint,
+    },
+    /// The handshake failed for good.
+    Failed,
+    /// The peer closed the association.
+    Closed,
+}
+
+/// Whether media of and to a peer flows (PROTOCOL: a warm transport).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MediaGate {
+    /// ICE and DTLS may connect; no packet of the peer is accepted or forwarded, and none reaches it.
+    #[default]
+    Closed,
+    /// Media flows.
+    Open,
+}
+
+/// Which simulcast encoding a seat shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// The best one that flows.
+    Highest,
+    /// The one of this rid; where it does not flow, the next lower one that does, else the next higher.
+    Rid(Rid),
+}
+
+/// What a caller may ask for.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Opens a room.
+    CreateRoom {
+        /// Its id, not in use.
+        room: RoomId,
+    },
+    /// Closes a room and removes its peers.
+    CloseRoom {
+        /// Its id.
+        room: RoomId,
+    },
+    /// Adds a peer with its media gate closed.
+    AddPeer {
+        /// Where to.
+        room: RoomId,
+        /// Its id, not in use.
+        peer: PeerId,
+    },
+    /// Removes a peer: from this turn on nothing of it is accepted or sent.
+    RemovePeer {
+        /// Who.
+        peer: PeerId,
+    },
+    /// Opens or closes a peer's media gate.
+    SetMediaGate {
+        /// Whose.
+        peer: PeerId,
+        /// To what.
+        gate: MediaGate,
+    },
+    /// An SDP offer of the peer, its first or one that extends the last; answered by [`Event::Answer`].
+    ///
+    /// It comes read already ([`Offer::parse`]): a hostile one costs its own sender's thread the milliseconds, not the
+    /// shard's.
+    Offer {
+        /// Whose.
+        peer: PeerId,
+        /// The caller's number of this negotiation, given back with the answer.
+        negotiation: u32,
+        /// The offer.
+        offer: Box<Offer>,
+    },
+    /// An ICE restart without SDP; answered by [`Event::Restarted`].
+    RestartIce {
+        /// Whose.
+        peer: PeerId,
+        /// The peer's new credentials.
+        remote: IceParameters,
+    },
+    /// Seats a peer of the same room before another; `None` empties the seat.
+    SetSeat {
+        /// Whose seat.
+        peer: PeerId,
+        /// Which.
+        seat: SeatId,
+        /// Who sits in it.
+        occupant: Option<PeerId>,
+    },
+    /// Chooses the encoding a seat shows.
+    SelectLayer {
+        /// Whose seat.
+        peer: PeerId,
+        /// Which.
+        seat: SeatId,
+        /// What to show.
+        layer: Layer,
+    },
+    /// Asks for [`Event::Stats`].
+    Stats {
+        /// Whose.
+        peer: PeerId,
+    },
+}
+
+impl Command {
+    /// The peer the command is about, where it is about one.
+    #[must_use]
+    pub const fn peer(&self) -> Option<PeerId> {
+        match self {
+            Self::CreateRoom { .. } | Self::CloseRoom { .. } => None,
+            Self::AddPeer { peer, .. }
+            | Self::RemovePeer { peer }
+            | Self::SetMediaGate { peer, .. }
+            | Self::Offer { peer, .. }
+            | Self::RestartIce { peer, .. }
+            | Self::SetSeat { peer, .. }
+            | Self::SelectLayer { peer, .. }
+            | Self::Stats { peer } => Some(*peer),
+        }
+    }
+}
+
+/// One output. Drain [`crate::Sfu::poll_output`] until it gives none.
+#[derive(Debug)]
+pub enum Output<'a> {
+    /// Packets for the socket.
+    Transmit(Transmit<'a>),
+    /// Something for the DTLS worker.
+    Dtls {
+        /// Whose association.
+        peer: PeerId,
+        /// What for it.
+        message: DtlsMessage,
+    },
+    /// Something for the caller.
+    Event(Event),
+}
+
+/// What a peer's DTLS association is to be told.
+#[derive(Debug, PartialEq, Eq)]
+pub enum DtlsMessage {
+    /// The first flight, whole and checked: begin an association that offers exactly this profile. If there is one
+    /// already, the client repeats itself: hand it the datagram.
+    ClientHello {
+        /// One datagram with one unfragmented ClientHello record.
+        datagram: Vec<u8>,
+        /// The SRTP profile to negotiate.
+        profile: SrtpProfile,
+    },
+    /// A later datagram.
+    Datagram(Vec<u8>),
+    /// Drop the association; nothing more will come.
+    Forget,
+}
+
+/// All packets that wait for one address, in the order in which they must leave.
+#[derive(Clone, Copy, Debug)]
+pub struct Transmit<'a> {
+    /// Where to.
+    pub to: SocketAddr,
+    pub(crate) slab: &'a [u8],
+    pub(crate) spans: &'a [Span],
+}
+
+/// Where a packet lies in the TX slab.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    pub(crate) start: u32,
+    pub(crate) len: u32,
+}
+
+impl<'a> Transmit<'a> {
+    /// How many packets.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Whether there are none (there never are).
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// The bytes of packet `index`.
+    ///
+    /// # Panics
+    ///
+    /// If `index` is not below [`Self::len`].
+    #[must_use]
+    #[inline]
+    pub fn packet(&self, index: usize) -> &'a [u8] {
+        let span = self.spans[index];
+        &self.slab[span.start as usize..(span.start + span.len) as usize]
+    }
+
+    /// The packets in order.
+    #[inline]
+    pub fn packets(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
+        let slab = self.slab;
+        self.spans.iter().map(move |span| &slab[span.start as usize..(span.start + span.len) as usize])
+    }
+}
+
+/// What a seat of an answered offer is, so that the client knows its m-lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeatInfo {
+    /// The seat.
+    pub seat: SeatId,
+    /// The mid of its audio m-line; `None` for a screen seat.
+    pub audio: Option<Mid>,
+    /// The mid of its video m-line.
+    pub video: Option<Mid>,
+}
+
+/// What a peer publishes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SourceKind {
+    /// The first audio m-line it sends.
+    Microphone,
+    /// The first video m-line it sends.
+    Camera,
+    /// The second video m-line it sends.
+    Screen,
+}
+
+/// Why a peer's transport is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DisconnectReason {
+    /// No authenticated connectivity check for [`crate::bounds::CONSENT_EXPIRY`] (RFC 7675).
+    ConsentExpired,
+    /// DTLS did not complete in [`crate::bounds::CONNECT_TIMEOUT`].
+    ConnectTimeout,
+    /// The DTLS handshake failed.
+    DtlsFailed,
+    /// The peer closed DTLS.
+    DtlsClosed,
+    /// The certificate is not the one of the SDP (RFC 8122).
+    FingerprintMismatch,
+    /// The keys of the handshake are of no use.
+    SrtpKeys,
+}
+
+/// What the caller is told.
+#[derive(Debug)]
+pub enum Event {
+    /// The answer to an offer.
+    Answer {
+        /// Whose.
+        peer: PeerId,
+        /// The negotiation of the offer.
+        negotiation: u32,
+        /// The answer.
+        sdp: String,
+        /// All seats of the peer.
+        seats: Vec<SeatInfo>,
+    },
+    /// The offer does not follow the one before; it changed nothing.
+    OfferRejected {
+        /// Whose.
+        peer: PeerId,
+        /// The negotiation of the offer.
+        negotiation: u32,
+        /// Why.
+        error: SdpError,
+    },
+    /// The server's credentials for an ICE restart.
+    Restarted {
+        /// Whose.
+        peer: PeerId,
+        /// The server's new credentials.
+        local: IceParameters,
+    },
+    /// The new ICE credentials carry the transport now; the previous ones are on their way out.
+    PathChanged {
+        /// Whose.
+        peer: PeerId,
+    },
+    /// An ICE restart brought no path in [`crate::bounds::ICE_RESTART_TIMEOUT`]: a fresh transport is needed.
+    RestartFailed {
+        /// Whose.
+        peer: PeerId,
+    },
+    /// ICE and DTLS are done; SRTP keys are in place.
+    Connected {
+        /// Who.
+        peer: PeerId,
+        /// How its media is protected.
+        profile: SrtpProfile,
+    },
+    /// The transport is gone for good; the peer stays until it is removed, silent.
+    Disconnected {
+        /// Whose.
+        peer: PeerId,
+        /// Why.
+        reason: DisconnectReason,
+    },
+    /// The first packet of a source arrived, or the first after a stop.
+    SourceStarted {
+        /// Who publishes.
+        peer: PeerId,
+        /// What.
+        kind: SourceKind,
+    },
+    /// No packet of a source for [`crate::bounds::SOURCE_STOPPED`].
+    SourceStopped {
+        /// Who published.
+        peer: PeerId,
+        /// What.
+        kind: SourceKind,
+    },
+    /// The numbers asked for.
+    Stats {
+        /// Whose.
+        peer: PeerId,
+        /// The numbers.
+        stats: Box<PeerStats>,
+    },
+    /// A command was refused and changed nothing.
+    Refused {
+        /// The peer it was about, where it was about one.
+        peer: Option<PeerId>,
+        /// Why.
+        error: CommandError,
+    },
+}
+
+/// Why a command was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// The room's id is in use.
+    #[error("the room exists already")]
+    RoomExists,
+    /// No such room.
+    #[error("no such room")]
+    UnknownRoom,
+    /// The peer's id is in use.
+    #[error("the peer exists already")]
+    PeerExists,
+    /// No such peer.
+    #[error("no such peer")]
+    UnknownPeer,
+    /// The peer has no such seat.
+    #[error("the peer has no such seat")]
+    UnknownSeat,
+    /// The occupant is not a peer of the same room, or is the peer itself.
+    #[error("only another peer of the same room can be seated")]
+    OccupantNotInRoom,
+    /// The peer has not offered yet.
+    #[error("the peer has made no offer yet")]
+    NoOffer,
+    /// The peer's transport is gone; it needs a fresh one.
+    #[error("the peer's transport is gone")]
+    Disconnected,
+    /// A bound of [`crate::bounds`] is reached.
+    #[error("the limit of {0} is reached")]
+    Full(&'static str),
+}

@@ -1,0 +1,367 @@
+//! RTCP in and out: reports, NACKs, keyframe requests, transport-wide feedback.
+
+use std::time::Duration;
+
+use crate::api::Event;
+use crate::bounds::{NACKED_PACKETS_PER_SECOND, REPORT_INTERVAL, RTCP_BYTES_MAX, RTT_MAX, TWCC_INTERVAL};
+use crate::keys::PeerKey;
+use crate::peer::Peer;
+use crate::rtcp::{ReportBlock, RtcpPacket, RtcpWriter, SenderInfo, packets};
+use crate::sdp::MediaKind;
+use crate::sfu::Sfu;
+use crate::slot::Egress;
+use crate::source::SenderReport;
+use crate::time::Time;
+use crate::timers::Timer;
+
+/// Our canonical name (RFC 7022 wants one that tells nothing of the host).
+pub(crate) const CNAME: &str = "vestibule";
+/// Report blocks in one receiver report (RFC 3550 section 6.4.2: a five-bit count).
+const REPORT_BLOCKS_MAX: usize = 31;
+/// Bytes of a sender report without blocks and its source description.
+const SENDER_REPORT_BYTES_MAX: usize = 28 + 8 + 4 + CNAME.len() + 4;
+
+// In
+
+impl Sfu {
+    pub(crate) fn handle_rtcp(&mut self, key: PeerKey, bytes: &mut [u8], now: Time) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        let Some(opener) = peer.opener.as_mut() else {
+            self.counters.dropped_before_keys += 1;
+            return;
+        };
+        let Ok(len) = opener.open_rtcp(bytes) else {
+            self.counters.dropped_rtcp_auth += 1;
+            return;
+        };
+        if !peer.is_open() {
+            self.counters.dropped_gate_closed += 1;
+            return;
+        }
+        self.counters.rtcp_in += 1;
+        for packet in packets(&bytes[..len]) {
+            match packet {
+                Ok(packet) => self.handle_rtcp_packet(key, &packet, now),
+                Err(_) => self.counters.dropped_rtcp_malformed += 1,
+            }
+        }
+    }
+
+    fn handle_rtcp_packet(&mut self, key: PeerKey, packet: &RtcpPacket<'_>, now: Time) {
+        match packet {
+            RtcpPacket::SenderReport { ssrc, info, reports } => {
+                self.handle_sender_report(key, *ssrc, info, now);
+                reports.clone().for_each(|block| self.handle_report_block(key, &block, now));
+            }
+            RtcpPacket::ReceiverReport { reports, .. } => {
+                reports.clone().for_each(|block| self.handle_report_block(key, &block, now));
+            }
+            RtcpPacket::Nack { media_ssrc, lost, .. } => {
+                lost.clone().for_each(|sequence| self.handle_nack(key, *media_ssrc, sequence, now));
+            }
+            RtcpPacket::Pli { media_ssrc, .. } => self.handle_keyframe_request(key, *media_ssrc, now),
+            RtcpPacket::Fir { entries, .. } => {
+                entries.clone().for_each(|(ssrc, _)| self.handle_keyframe_request(key, ssrc, now));
+            }
+            RtcpPacket::TransportFeedback(_) => self.counters.twcc_in += 1,
+            RtcpPacket::Bye { ssrcs } => ssrcs.clone().for_each(|ssrc| self.handle_bye(key, ssrc)),
+            RtcpPacket::SourceDescription | RtcpPacket::Remb { .. } | RtcpPacket::Other { .. } => {}
+        }
+    }
+
+    fn handle_sender_report(&mut self, key: PeerKey, ssrc: u32, info: &SenderInfo, now: Time) {
+        let arrived = self.config.wall_clock.ntp(now);
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        let Some(binding) = peer.uplink.bindings.get(ssrc).filter(|binding| !binding.rtx) else { return };
+        let Some(source) = self.sources.get_mut(binding.source) else { return };
+        let report = &mut source.encodings[binding.encoding as usize].sender_report;
+        // A browser repeats an old NTP time while muted: that is no news, and no measure of its clock.
+        let stalled = report.is_some_and(|before| info.ntp <= before.ntp);
+        if !stalled && peer.uplink.clock.note(info.ntp, arrived, now) {
+            *report = Some(SenderReport::from((info, now)));
+        }
+    }
+
+    fn handle_report_block(&mut self, key: PeerKey, block: &ReportBlock, now: Time) {
+        let now_middle = self.config.wall_clock.ntp(now).middle();
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        let Some(ours) = peer.slot_of_ssrc.get(&block.ssrc).copied() else { return };
+        let slot = &mut peer.slots[ours.slot as usize];
+        if ours.rtx {
+            slot.rtx_acknowledged = true;
+            return;
+        }
+        slot.acknowledged = true;
+        slot.fraction_lost = block.fraction_lost;
+        if block.last_sender_report == 0 {
+            return;
+        }
+        // RFC 3550 section 6.4.1: A - LSR - DLSR, in 1/65536 s.
+        let rtt = now_middle
+            .wrapping_sub(block.last_sender_report)
+            .wrapping_sub(block.delay_since_last_sender_report);
+        let rtt = Duration::from_micros(u64::from(rtt) * 1_000_000 / 65_536);
+        if rtt <= RTT_MAX {
+            // Smoothed as RFC 6298 does.
+            peer.rtt = Some(peer.rtt.map_or(rtt, |before| (before * 7 + rtt) / 8));
+        }
+    }
+
+    fn handle_nack(&mut self, key: PeerKey, media_ssrc: u32, sequence: u16, now: Time) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        let Some(ours) = peer.slot_of_ssrc.get(&media_ssrc).copied().filter(|ours| !ours.rtx) else { return };
+        if now.since(peer.nacked.0) >= Duration::from_secs(1) {
+            peer.nacked = (now, 0);
+        }
+        peer.nacked.1 += 1;
+        if peer.nacked.1 > NACKED_PACKETS_PER_SECOND {
+            self.counters.dropped_nack_rate += 1;
+            return;
+        }
+        let rtt = peer.rtt_or_default();
+        let Peer { slots, tx, .. } = peer;
+        let was_empty = tx.queue.is_empty();
+        let mut egress = Egress { slab: &mut self.slab, tx, counters: &mut self.counters };
+        slots[ours.slot as usize].retransmit(sequence, &self.sources, rtt, now, &mut egress);
+        if was_empty && !tx.queue.is_empty() {
+            self.dirty.push(key);
+        }
+    }
+
+    fn handle_keyframe_request(&mut self, key: PeerKey, media_ssrc: u32, now: Time) {
+        let Some(peer) = self.peers.get(key) else { return };
+        let Some(ours) = peer.slot_of_ssrc.get(&media_ssrc) else { return };
+        self.counters.keyframe_requests_in += 1;
+        let slot = &peer.slots[ours.slot as usize];
+        let wanted =
+            slot.bound.and_then(|source| Some((source, slot.target.or_else(|| slot.shows(source))?)));
+        if let Some((source, encoding)) = wanted {
+            self.want_keyframe(source, encoding, now);
+        }
+    }
+
+    fn handle_bye(&mut self, key: PeerKey, ssrc: u32) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        let Some(binding) = peer.uplink.bindings.get(ssrc) else { return };
+        peer.uplink.bindings.remove(ssrc);
+        let Some(source) = self.sources.get_mut(binding.source) else { return };
+        let encoding = &mut source.encodings[binding.encoding as usize];
+        if binding.rtx {
+            encoding.rtx_ssrc = None;
+        } else {
+            encoding.ssrc = None;
+            encoding.flowing = false;
+        }
+    }
+}
+
+// Out
+
+impl Sfu {
+    /// What a publisher is to be asked for now: packets again, and keyframes.
+    pub(crate) fn repair(&mut self, key: PeerKey, now: Time) {
+        let Some(peer) = self.peers.get(key) else { return };
+        let (rtt, rtcp_ssrc) = (peer.rtt_or_default(), peer.rtcp_ssrc);
+        for at in 0..peer.uplink.sources.len() {
+            let Some(source_key) = self.peers.get(key).and_then(|peer| peer.uplink.sources.get(at).copied())
+            else {
+                return;
+            };
+            let encodings = self.sources.get(source_key).map_or(0, |source| source.encodings.len());
+            for encoding in 0..encodings {
+                self.repair_encoding(key, source_key, encoding as u8, rtt, rtcp_ssrc, now);
+            }
+        }
+        self.schedule_repair(key, now);
+    }
+
+    fn repair_encoding(
+        &mut self,
+        key: PeerKey,
+        source_key: crate::keys::SourceKey,
+        encoding: u8,
+        rtt: Duration,
+        rtcp_ssrc: u32,
+        now: Time,
+    ) {
+        let Some(source) = self.sources.get(source_key) else { return };
+        let watched = source.subscribers.iter().any(|subscriber| {
+            self.peers.get(subscriber.peer).is_some_and(|peer| {
+                peer.is_open() && peer.slots[subscriber.slot as usize].uses(source_key, encoding)
+            })
+        });
+        let Some(source) = self.sources.get_mut(source_key) else { return };
+        let (nack, pli) = (source.nack, source.pli);
+        let encoding = &mut source.encodings[encoding as usize];
+        let Some(media_ssrc) = encoding.ssrc else { return };
+        if !watched {
+            // Nobody looks: nothing is worth the publisher's uplink. Whoever comes next waits for a keyframe anyway.
+            encoding.missing.clear();
+            encoding.keyframe.forget();
+            return;
+        }
+        self.scratch.sequences.clear();
+        if nack {
+            let given_up = encoding.due_nacks(rtt, now, &mut self.scratch.sequences);
+            self.counters.packets_given_up += given_up as u64;
+        }
+        let ask_keyframe = source.media == MediaKind::Video && encoding.keyframe.take_due(now);
+        let fir_sequence = match self.peers.get_mut(key) {
+            Some(peer) if ask_keyframe && !pli => {
+                peer.fir_sequence = peer.fir_sequence.wrapping_add(1);
+                peer.fir_sequence
+            }
+            _ => 0,
+        };
+        let mut writer = RtcpWriter::new(&mut self.scratch.rtcp);
+        // Reduced size (RFC 5506), as negotiated. What does not fit is asked for at the next turn.
+        if !self.scratch.sequences.is_empty()
+            && writer.nack(rtcp_ssrc, media_ssrc, &self.scratch.sequences).is_ok()
+        {
+            self.counters.nack_out += 1;
+            self.counters.nacked_packets_out += self.scratch.sequences.len() as u64;
+        }
+        if ask_keyframe {
+            let written = if pli {
+                writer.pli(rtcp_ssrc, media_ssrc)
+            } else {
+                writer.fir(rtcp_ssrc, media_ssrc, fir_sequence)
+            };
+            self.counters.keyframe_requests_out += u64::from(written.is_ok());
+        }
+        let len = writer.len();
+        if len > 0 {
+            self.send_rtcp(key, len);
+        }
+    }
+
+    fn schedule_repair(&mut self, key: PeerKey, now: Time) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        let next = peer
+            .uplink
+            .sources
+            .iter()
+            .filter_map(|&source| self.sources.get(source))
+            .flat_map(|source| {
+                let nacks = source.nack;
+                source.encodings.iter().flat_map(move |encoding| {
+                    let nack = if nacks { encoding.next_nack_at() } else { None };
+                    [nack, encoding.ssrc.and(encoding.keyframe.due_at())]
+                })
+            })
+            .flatten()
+            .min();
+        if let Some(next) = next {
+            // Never at once again: a request that could not be sent waits a moment.
+            peer.timers.set_sooner(Timer::Repair, next.max(now + Duration::from_millis(1)));
+        }
+    }
+
+    pub(crate) fn send_transport_feedback(&mut self, key: PeerKey) {
+        while let Some(peer) = self.peers.get_mut(key) {
+            let (rtcp_ssrc, media_ssrc) = (peer.rtcp_ssrc, peer.uplink.twcc_media_ssrc);
+            let mut writer = RtcpWriter::new(&mut self.scratch.rtcp);
+            if !matches!(peer.uplink.twcc.write_feedback(&mut writer, rtcp_ssrc, media_ssrc), Ok(true)) {
+                break;
+            }
+            let len = writer.len();
+            self.counters.twcc_out += 1;
+            self.send_rtcp(key, len);
+        }
+    }
+
+    /// The reports of this second, and a look at what stopped.
+    pub(crate) fn report(&mut self, key: PeerKey, now: Time) {
+        if self.peers.get(key).is_none_or(|peer| peer.opener.is_none()) {
+            return;
+        }
+        self.send_sender_reports(key, now);
+        self.send_receiver_reports(key, now);
+        self.expire_sources(key, now);
+        self.end_lingering(key, now);
+        if let Some(peer) = self.peers.get_mut(key) {
+            peer.timers.set(Timer::Report, Some(now + REPORT_INTERVAL));
+        }
+    }
+
+    fn send_sender_reports(&mut self, key: PeerKey, now: Time) {
+        self.scratch.reports.clear();
+        let slots = self.peers.get(key).map_or(0, |peer| if peer.is_open() { peer.slots.len() } else { 0 });
+        for at in 0..slots {
+            // The publisher's clock is looked up before the subscriber is borrowed.
+            let shown = self.peers.get(key).and_then(|peer| peer.slots[at].shown());
+            let owner =
+                shown.and_then(|source| self.sources.get(source)).and_then(|s| self.peers.get(s.owner));
+            let clock = owner.map(|owner| owner.uplink.clock).unwrap_or_default();
+            let Some(slot) = self.peers.get_mut(key).map(|peer| &mut peer.slots[at]) else { return };
+            if let Some(info) = slot.sender_info(&self.sources, clock, &self.config.wall_clock, now) {
+                self.scratch.reports.push((slot.parameters.ssrc, info));
+            }
+        }
+        let mut written = 0;
+        while written < self.scratch.reports.len() {
+            let mut writer = RtcpWriter::new(&mut self.scratch.rtcp);
+            for (ssrc, info) in &self.scratch.reports[written..] {
+                if writer.len() + SENDER_REPORT_BYTES_MAX > RTCP_BYTES_MAX {
+                    break;
+                }
+                let _ = writer.sender_report(*ssrc, info, &[]);
+                let _ = writer.cname(*ssrc, CNAME);
+                written += 1;
+            }
+            let len = writer.len();
+            self.send_rtcp(key, len);
+        }
+    }
+
+    fn send_receiver_reports(&mut self, key: PeerKey, now: Time) {
+        let Some(peer) = self.peers.get(key) else { return };
+        let mut blocks = [ReportBlock::default(); REPORT_BLOCKS_MAX];
+        let mut count = 0;
+        for source in &peer.uplink.sources {
+            let Some(source) = self.sources.get_mut(*source) else { continue };
+            for encoding in &mut source.encodings {
+                let (Some(ssrc), Some(highest)) = (encoding.ssrc, encoding.highest) else { continue };
+                if count < REPORT_BLOCKS_MAX && encoding.flowing {
+                    blocks[count] = encoding.reception.report(ssrc, highest, encoding.sender_report, now);
+                    count += 1;
+                }
+            }
+        }
+        if count == 0 {
+            return;
+        }
+        let rtcp_ssrc = peer.rtcp_ssrc;
+        let mut writer = RtcpWriter::new(&mut self.scratch.rtcp);
+        let written =
+            writer.receiver_report(rtcp_ssrc, &blocks[..count]).and_then(|()| writer.cname(rtcp_ssrc, CNAME));
+        let len = writer.len();
+        if written.is_ok() {
+            self.send_rtcp(key, len);
+        }
+    }
+
+    fn expire_sources(&mut self, key: PeerKey, now: Time) {
+        let Some(peer) = self.peers.get(key) else { return };
+        let id = peer.id;
+        for at in 0..peer.uplink.sources.len() {
+            let Some(source_key) = self.peers.get(key).and_then(|peer| peer.uplink.sources.get(at).copied())
+            else {
+                return;
+            };
+            let Some(source) = self.sources.get_mut(source_key) else { continue };
+            let changed = source.expire(now);
+            if source.stopped(now) {
+                source.flowing = false;
+                let kind = source.kind;
+                self.emit(Event::SourceStopped { peer: id, kind });
+            }
+            if changed {
+                self.retarget_subscribers(source_key, now);
+            }
+        }
+    }
+}
+
+const _: () =
+    assert!(TWCC_INTERVAL.as_millis() <= 100, "publishers' estimators need feedback at least every 100 ms");

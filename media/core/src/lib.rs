@@ -1,0 +1,49 @@
+//! The sans-I/O SFU: rooms, peers, sources, seats and packets.
+//!
+//! It opens no socket and reads no clock: time and randomness are arguments, every datagram comes in through
+//! [`Sfu::handle_input`] and leaves through [`Sfu::poll_output`]. It knows nothing of HTTP, databases or patients.
+#![forbid(unsafe_code)]
+
+pub mod api;
+pub mod bounds;
+pub mod counters;
+pub mod demux;
+pub mod dtls_gate;
+pub mod rtcp;
+pub mod rtp;
+pub mod sdp;
+pub mod srtp;
+pub mod stats;
+pub mod stun;
+#[cfg(test)]
+mod testing;
+pub mod time;
+pub mod twcc;
+pub mod vp8;
+
+mod bytes;
+mod egress;
+mod feedback;
+mod ice;
+mod keys;
+mod limiter;
+mod media;
+mod negotiation;
+mod peer;
+mod ring;
+mod rooms;
+mod sfu;
+mod slot;
+mod source;
+mod timers;
+mod transport;
+mod uplink;
+
+pub use api::{
+    Command, CommandError, DisconnectReason, DtlsEvent, DtlsMessage, Event, Input, Layer, MediaGate, Output,
+    PeerId, RoomId, SeatId, SeatInfo, SfuConfig, SourceKind, Transmit,
+};
+pub use counters::Counters;
+pub use sfu::{Census, Sfu};
+pub use stats::PeerStats;
+pub use time::{NtpTime, Time, WallClock};

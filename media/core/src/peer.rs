@@ -1,0 +1,138 @@
+//! A peer: one participant's transport, what it publishes and what it is shown.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::api::{MediaGate, PeerId, SeatId, SeatInfo, SourceKind};
+use crate::bounds::{RTT_DEFAULT, RTX_BUDGET_BYTES_MAX};
+use crate::dtls_gate::DtlsGate;
+use crate::ice::IceAgent;
+use crate::keys::{PeerKey, RoomKey};
+use crate::sdp::Offer;
+use crate::slot::{PeerTx, Slot};
+use crate::srtp::{SrtpOpener, SrtpProfile};
+use crate::time::Time;
+use crate::timers::Timers;
+use crate::uplink::Uplink;
+
+pub(crate) struct Peer {
+    pub(crate) id: PeerId,
+    pub(crate) room: RoomKey,
+    pub(crate) gate: MediaGate,
+    pub(crate) transport: Transport,
+    pub(crate) ice: IceAgent,
+    pub(crate) dtls: DtlsGate,
+    pub(crate) profile: Option<SrtpProfile>,
+    pub(crate) opener: Option<SrtpOpener>,
+    pub(crate) tx: PeerTx,
+    pub(crate) uplink: Uplink,
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) slot_of_ssrc: HashMap<u32, SlotSsrc>,
+    pub(crate) seats: Vec<Seat>,
+    pub(crate) negotiated: Option<Negotiated>,
+    /// The SSRC under which this server reports and asks.
+    pub(crate) rtcp_ssrc: u32,
+    pub(crate) rtt: Option<Duration>,
+    pub(crate) fir_sequence: u8,
+    /// Sequence numbers taken from NACKs in the second that began then.
+    pub(crate) nacked: (Time, u32),
+    pub(crate) timers: Timers,
+}
+
+/// Where the transport stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    New,
+    Connecting,
+    Connected,
+    Gone,
+}
+
+/// Which slot an SSRC of ours belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SlotSsrc {
+    pub(crate) slot: u16,
+    pub(crate) rtx: bool,
+}
+
+/// What the last offer settled.
+pub(crate) struct Negotiated {
+    pub(crate) offer: Offer,
+    pub(crate) session_id: u64,
+    pub(crate) version: u64,
+    /// What each m-line is, in order.
+    pub(crate) lines: Vec<Line>,
+}
+
+/// What an m-line is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Line {
+    /// The peer publishes here.
+    pub(crate) source: bool,
+    /// The peer is shown somebody here.
+    pub(crate) slot: Option<u16>,
+}
+
+/// One audio and one video slot that always show the same participant, or one video slot that shows its screen.
+#[derive(Clone, Debug)]
+pub(crate) struct Seat {
+    pub(crate) audio: Option<u16>,
+    pub(crate) video: Option<u16>,
+    pub(crate) screen: bool,
+    pub(crate) occupant: Option<PeerKey>,
+}
+
+impl Peer {
+    pub(crate) fn new(id: PeerId, room: RoomKey, ice: IceAgent, rtcp_ssrc: u32) -> Self {
+        Self {
+            id,
+            room,
+            gate: MediaGate::Closed,
+            transport: Transport::New,
+            ice,
+            dtls: DtlsGate::default(),
+            profile: None,
+            opener: None,
+            tx: PeerTx { rtx_budget_bytes: RTX_BUDGET_BYTES_MAX / 4, ..PeerTx::default() },
+            uplink: Uplink::default(),
+            slots: Vec::new(),
+            slot_of_ssrc: HashMap::new(),
+            seats: Vec::new(),
+            negotiated: None,
+            rtcp_ssrc,
+            rtt: None,
+            fir_sequence: 0,
+            nacked: (Time::ZERO, 0),
+            timers: Timers::default(),
+        }
+    }
+
+    /// Whether media may flow to and from this peer now.
+    #[inline]
+    pub(crate) fn is_open(&self) -> bool {
+        self.gate == MediaGate::Open && self.transport == Transport::Connected
+    }
+
+    /// The measured round trip, or a guess.
+    pub(crate) fn rtt_or_default(&self) -> Duration {
+        self.rtt.unwrap_or(RTT_DEFAULT)
+    }
+
+    pub(crate) fn seat_infos(&self) -> Vec<SeatInfo> {
+        let mid = |slot: Option<u16>| slot.map(|slot| self.slots[slot as usize].parameters.mid);
+        (0_u16..)
+            .zip(&self.seats)
+            .map(|(i, seat)| SeatInfo { seat: SeatId(i), audio: mid(seat.audio), video: mid(seat.video) })
+            .collect()
+    }
+}
+
+impl Seat {
+    /// The slots of the seat, with what of its occupant each shows.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = (u16, SourceKind)> {
+        let video_kind = if self.screen { SourceKind::Screen } else { SourceKind::Camera };
+        let audio = self.audio.map(|slot| (slot, SourceKind::Microphone));
+        let video = self.video.map(|slot| (slot, video_kind));
+        [audio, video].into_iter().flatten()
+    }
+}

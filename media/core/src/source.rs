@@ -1,0 +1,508 @@
+//! A source: one published track, its simulcast encodings, and what each encoding needs to be received well.
+//!
+//! It keeps the plaintext packets (one ring per encoding, shared by all subscribers), finds gaps, decides what to ask
+//! for again and when to ask for a keyframe. It sends nothing itself and knows no subscriber's state.
+
+use std::time::Duration;
+
+use crate::api::SourceKind;
+use crate::bounds::{
+    AUDIO_RING_BYTES_MAX, AUDIO_RING_PACKETS, ENCODING_STOPPED, KEYFRAME_REQUEST_INTERVAL_MAX,
+    KEYFRAME_REQUEST_INTERVAL_MIN, MISSING_MAX, NACK_DELAY, NACK_RETRY_MIN, NACK_TRIES_MAX, SEQUENCE_GAP_MAX,
+    SOURCE_STOPPED, VIDEO_RING_BYTES_MAX, VIDEO_RING_PACKETS,
+};
+use crate::keys::PeerKey;
+use crate::ring::{PacketMeta, PacketRing, Vp8Meta};
+use crate::rtcp::{ReportBlock, SenderInfo};
+use crate::sdp::{MediaKind, Mid, Rid};
+use crate::time::{NtpTime, Time};
+use crate::vp8::{self, Vp8Descriptor};
+
+/// Who shows a source: a slot of a peer. A recorder or a WHEP session becomes another kind of subscriber here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Subscriber {
+    pub(crate) peer: PeerKey,
+    pub(crate) slot: u16,
+}
+
+pub(crate) struct Source {
+    pub(crate) owner: PeerKey,
+    pub(crate) kind: SourceKind,
+    pub(crate) media: MediaKind,
+    pub(crate) mid: Mid,
+    pub(crate) clock_rate: u32,
+    pub(crate) payload_type: u8,
+    pub(crate) rtx_payload_type: Option<u8>,
+    /// Generic NACK was negotiated (RFC 4585 section 6.2.1).
+    pub(crate) nack: bool,
+    /// Keyframes are asked for by PLI, else by FIR.
+    pub(crate) pli: bool,
+    /// Lowest first; one without a rid where there is no simulcast.
+    pub(crate) encodings: Vec<Encoding>,
+    pub(crate) subscribers: Vec<Subscriber>,
+    /// Packets are coming.
+    pub(crate) flowing: bool,
+    pub(crate) last_packet_at: Time,
+}
+
+/// What became of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Acceptance {
+    /// It is in the ring.
+    Accepted,
+    /// It is in the ring, and it came after a gap.
+    AcceptedWithGap,
+    Duplicate,
+    TooOld,
+}
+
+/// A packet on its way into an encoding.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Incoming<'a> {
+    pub(crate) index: u64,
+    pub(crate) timestamp: u32,
+    pub(crate) marker: bool,
+    pub(crate) payload: &'a [u8],
+    pub(crate) audio_level: Option<u8>,
+    pub(crate) video_orientation: Option<u8>,
+    pub(crate) playout_delay: Option<[u8; 3]>,
+    /// It came by RTX.
+    pub(crate) recovered: bool,
+}
+
+pub(crate) struct Encoding {
+    pub(crate) rid: Option<Rid>,
+    pub(crate) ssrc: Option<u32>,
+    pub(crate) rtx_ssrc: Option<u32>,
+    pub(crate) ring: PacketRing,
+    /// Grows when the stream begins anew: another SSRC, or a jump no gap can explain.
+    pub(crate) generation: u32,
+    /// Highest index accepted.
+    pub(crate) highest: Option<u64>,
+    pub(crate) last_packet_at: Time,
+    /// Packets are coming.
+    pub(crate) flowing: bool,
+    pub(crate) sender_report: Option<SenderReport>,
+    pub(crate) missing: Vec<Missing>,
+    pub(crate) keyframe: KeyframeRequest,
+    pub(crate) reception: Reception,
+    vp8: Vp8Normalizer,
+}
+
+/// The publisher's own mapping of its RTP clock to its wall clock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SenderReport {
+    pub(crate) ntp: NtpTime,
+    pub(crate) rtp: u32,
+    pub(crate) received_at: Time,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Missing {
+    pub(crate) index: u64,
+    next_at: Time,
+    tries: u8,
+}
+
+/// When keyframes were asked for, and whether somebody still waits for one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct KeyframeRequest {
+    wanted: bool,
+    last_at: Option<Time>,
+    /// Requests since the last keyframe.
+    unanswered: u32,
+}
+
+/// What receiver reports tell (RFC 3550 section 6.4.1 and appendix A.3, A.8).
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Reception {
+    pub(crate) packets: u64,
+    pub(crate) payload_bytes: u64,
+    /// The index the stream would have begun at, had all its packets come in one unbroken row.
+    base: i64,
+    expected_before: u64,
+    received_before: u64,
+    transit: Option<i64>,
+    /// In timestamp units, times 16.
+    jitter_x16: u32,
+    pub(crate) recovered: u64,
+    pub(crate) duplicates: u64,
+}
+
+impl Source {
+    pub(crate) fn encoding_of_rid(&self, rid: Rid) -> Option<u8> {
+        (0_u8..).zip(&self.encodings).find(|(_, encoding)| encoding.rid == Some(rid)).map(|(i, _)| i)
+    }
+
+    /// The encoding to show to somebody who wants `wanted` (or the best): that one if it flows, else the next lower
+    /// that does, else the next higher; `None` while none flows.
+    pub(crate) fn best_flowing(&self, wanted: Option<u8>) -> Option<u8> {
+        let last = self.encodings.len() as u8 - 1;
+        let wanted = wanted.unwrap_or(last).min(last);
+        (0..=wanted).rev().chain(wanted + 1..=last).find(|&i| self.encodings[i as usize].flowing)
+    }
+
+    /// Marks what has stopped. True if an encoding did.
+    pub(crate) fn expire(&mut self, now: Time) -> bool {
+        let mut changed = false;
+        for encoding in &mut self.encodings {
+            let stopped = encoding.flowing && now.since(encoding.last_packet_at) >= ENCODING_STOPPED;
+            if stopped {
+                encoding.flowing = false;
+                encoding.missing.clear();
+                changed = true;
+            }
+        }
+        changed
+    }
+
+    pub(crate) fn stopped(&self, now: Time) -> bool {
+        self.flowing && now.since(self.last_packet_at) >= SOURCE_STOPPED
+    }
+}
+
+impl Encoding {
+    pub(crate) fn new(media: MediaKind, rid: Option<Rid>) -> Self {
+        let (packets, bytes) = match media {
+            MediaKind::Audio => (AUDIO_RING_PACKETS, AUDIO_RING_BYTES_MAX),
+            MediaKind::Video => (VIDEO_RING_PACKETS, VIDEO_RING_BYTES_MAX),
+        };
+        Self {
+            rid,
+            ssrc: None,
+            rtx_ssrc: None,
+            ring: PacketRing::new(packets, bytes),
+            generation: 0,
+            highest: None,
+            last_packet_at: Time::ZERO,
+            flowing: false,
+            sender_report: None,
+            missing: Vec::new(),
+            keyframe: KeyframeRequest::default(),
+            reception: Reception::default(),
+            vp8: Vp8Normalizer::default(),
+        }
+    }
+
+    /// The stream goes on under another SSRC: its numbers mean nothing to the old ones.
+    pub(crate) fn rebind(&mut self, ssrc: u32) {
+        self.ssrc = Some(ssrc);
+        self.restart_stream();
+        self.reception = Reception::default();
+    }
+
+    fn restart_stream(&mut self) {
+        if self.highest.take().is_some() {
+            self.generation += 1;
+        }
+        self.ring.clear();
+        self.missing.clear();
+        self.sender_report = None;
+    }
+
+    /// The index an RTX packet's original sequence number (RFC 4588 section 4) stands for.
+    pub(crate) fn index_of_osn(&self, sequence: u16) -> Option<u64> {
+        let highest = self.highest?;
+        let delta = i64::from(sequence.wrapping_sub(highest as u16).cast_signed());
+        highest.checked_add_signed(delta)
+    }
+
+    /// Puts a packet into the ring.
+    pub(crate) fn accept(
+        &mut self,
+        media: MediaKind,
+        clock_rate: u32,
+        packet: &Incoming<'_>,
+        now: Time,
+    ) -> Acceptance {
+        let mut acceptance = Acceptance::Accepted;
+        match self.highest {
+            None => {
+                // All memory an encoding takes beside its ring, at its first packet.
+                self.missing.reserve(MISSING_MAX);
+                self.highest = Some(packet.index);
+                self.reception.begin_at(packet.index);
+            }
+            Some(highest) if packet.index > highest => {
+                if packet.index - highest > SEQUENCE_GAP_MAX {
+                    self.restart_stream();
+                    self.reception.begin_at(packet.index);
+                } else if packet.index > highest + 1 {
+                    self.note_gap(highest + 1..packet.index, now);
+                    acceptance = Acceptance::AcceptedWithGap;
+                }
+                self.highest = Some(packet.index);
+            }
+            Some(highest) => {
+                if self.ring.contains(packet.index) {
+                    self.reception.duplicates += 1;
+                    return Acceptance::Duplicate;
+                }
+                if !self.take_missing(packet.index) || highest - packet.index >= SEQUENCE_GAP_MAX {
+                    // Neither in the ring nor missed: it was there and is gone, or it was given up.
+                    return Acceptance::TooOld;
+                }
+            }
+        }
+        let (meta, body) = self.normalize(media, packet);
+        if meta.entry_point && media == MediaKind::Video {
+            self.keyframe.answered();
+            // What came before a keyframe no longer matters to anybody.
+            self.missing.retain(|missing| missing.index > meta.index);
+        }
+        self.ring.insert(meta, body, now);
+        self.reception.note(packet, clock_rate, now);
+        self.last_packet_at = now;
+        acceptance
+    }
+
+    fn normalize<'a>(&mut self, media: MediaKind, packet: &Incoming<'a>) -> (PacketMeta, &'a [u8]) {
+        let mut meta = PacketMeta {
+            index: packet.index,
+            timestamp: packet.timestamp,
+            marker: packet.marker,
+            entry_point: media == MediaKind::Audio,
+            vp8: None,
+            audio_level: packet.audio_level,
+            video_orientation: packet.video_orientation,
+            playout_delay: packet.playout_delay,
+        };
+        if media == MediaKind::Audio || packet.payload.is_empty() {
+            return (meta, packet.payload);
+        }
+        // A payload that is no VP8 is passed on as an empty packet: no gap opens for anybody.
+        let Ok(descriptor) = vp8::parse(packet.payload) else { return (meta, &[]) };
+        meta.entry_point = vp8::is_keyframe(packet.payload, &descriptor);
+        meta.vp8 = Some(self.vp8.normalize(&descriptor, packet.timestamp));
+        (meta, &packet.payload[descriptor.len..])
+    }
+
+    fn note_gap(&mut self, gap: std::ops::Range<u64>, now: Time) {
+        if (gap.end - gap.start) as usize + self.missing.len() > MISSING_MAX {
+            // Too much to repair; what subscribers need next is a keyframe.
+            self.missing.clear();
+            self.keyframe.want();
+        }
+        let room = MISSING_MAX - self.missing.len();
+        let start = gap.end - ((gap.end - gap.start).min(room as u64));
+        self.missing.extend((start..gap.end).map(|index| Missing {
+            index,
+            next_at: now + NACK_DELAY,
+            tries: 0,
+        }));
+    }
+
+    fn take_missing(&mut self, index: u64) -> bool {
+        let Ok(at) = self.missing.binary_search_by_key(&index, |missing| missing.index) else { return false };
+        self.missing.remove(at);
+        true
+    }
+
+    /// When the next NACK is due.
+    pub(crate) fn next_nack_at(&self) -> Option<Time> {
+        self.missing.iter().map(|missing| missing.next_at).min()
+    }
+
+    /// Collects the sequence numbers to ask for now into `out`; gives how many packets were given up.
+    pub(crate) fn due_nacks(&mut self, rtt: Duration, now: Time, out: &mut Vec<u16>) -> usize {
+        let before = self.missing.len();
+        self.missing.retain_mut(|missing| {
+            if missing.next_at > now {
+                return true;
+            }
+            if missing.tries >= NACK_TRIES_MAX {
+                return false;
+            }
+            missing.tries += 1;
+            // The answer takes one round trip; each try without one waits a little longer.
+            missing.next_at = now + rtt + NACK_RETRY_MIN * u32::from(missing.tries);
+            out.push(missing.index as u16);
+            true
+        });
+        let given_up = before - self.missing.len();
+        if given_up > 0 {
+            self.keyframe.want();
+        }
+        given_up
+    }
+}
+
+impl KeyframeRequest {
+    /// Somebody needs a keyframe. True if no request for it was under way.
+    pub(crate) fn want(&mut self) -> bool {
+        !std::mem::replace(&mut self.wanted, true)
+    }
+
+    /// Nobody needs one any more.
+    pub(crate) const fn forget(&mut self) {
+        self.wanted = false;
+    }
+
+    fn answered(&mut self) {
+        self.wanted = false;
+        self.unanswered = 0;
+    }
+
+    /// When the next request may leave; at once for the first.
+    pub(crate) fn due_at(&self) -> Option<Time> {
+        if !self.wanted {
+            return None;
+        }
+        let wait = KEYFRAME_REQUEST_INTERVAL_MIN
+            .saturating_mul(1 << self.unanswered.saturating_sub(1).min(8))
+            .min(KEYFRAME_REQUEST_INTERVAL_MAX);
+        Some(self.last_at.map_or(Time::ZERO, |last| last + wait))
+    }
+
+    /// True if a request is to leave now; it counts as sent then.
+    pub(crate) fn take_due(&mut self, now: Time) -> bool {
+        let due = self.due_at().is_some_and(|at| now >= at);
+        if due {
+            self.last_at = Some(now);
+            self.unanswered += 1;
+        }
+        due
+    }
+}
+
+impl Reception {
+    /// The stream begins, or goes on after a jump that is no loss.
+    const fn begin_at(&mut self, index: u64) {
+        self.base = index.cast_signed() - self.packets.cast_signed();
+        self.expected_before = self.packets;
+        self.received_before = self.packets;
+    }
+
+    fn expected(&self, highest: u64) -> u64 {
+        (highest.cast_signed() - self.base + 1).max(0).cast_unsigned()
+    }
+
+    fn note(&mut self, packet: &Incoming<'_>, clock_rate: u32, now: Time) {
+        self.packets += 1;
+        self.payload_bytes += packet.payload.len() as u64;
+        if packet.recovered {
+            self.recovered += 1;
+            return;
+        }
+        let arrival = (u128::from(now.as_micros()) * u128::from(clock_rate) / 1_000_000) as i64;
+        // Modulo 2³², as the timestamp is.
+        let transit = arrival.wrapping_sub(i64::from(packet.timestamp));
+        if let Some(before) = self.transit.replace(transit) {
+            let difference = (transit.wrapping_sub(before) as i32).unsigned_abs();
+            let jitter = self.jitter_x16;
+            self.jitter_x16 = jitter.saturating_add(difference).saturating_sub((jitter + 8) >> 4);
+        }
+    }
+
+    /// Jitter in timestamp units.
+    pub(crate) const fn jitter(&self) -> u32 {
+        self.jitter_x16 >> 4
+    }
+
+    /// Packets that never came.
+    pub(crate) fn lost(&self, highest: u64) -> i64 {
+        self.expected(highest).cast_signed() - self.packets.cast_signed()
+    }
+
+    /// The report block on an encoding, closing this report's interval.
+    pub(crate) fn report(
+        &mut self,
+        ssrc: u32,
+        highest: u64,
+        sender_report: Option<SenderReport>,
+        now: Time,
+    ) -> ReportBlock {
+        let expected = self.expected(highest);
+        let expected_now = expected.saturating_sub(self.expected_before);
+        let received_now = self.packets.saturating_sub(self.received_before);
+        self.expected_before = expected;
+        self.received_before = self.packets;
+        let lost_now = expected_now.saturating_sub(received_now);
+        let fraction_lost = (lost_now << 8).checked_div(expected_now).unwrap_or(0).min(255) as u8;
+        let (last_sender_report, delay) = sender_report.map_or((0, 0), |report| {
+            let delay = u128::from(now.micros_since(report.received_at)) * 65_536 / 1_000_000;
+            (report.ntp.middle(), u32::try_from(delay).unwrap_or(u32::MAX))
+        });
+        ReportBlock {
+            ssrc,
+            fraction_lost,
+            cumulative_lost: self.lost(highest).clamp(-0x80_0000, 0x7f_ffff) as i32,
+            highest_sequence: highest as u32,
+            jitter: self.jitter(),
+            last_sender_report,
+            delay_since_last_sender_report: delay,
+        }
+    }
+}
+
+impl From<(&SenderInfo, Time)> for SenderReport {
+    fn from((info, received_at): (&SenderInfo, Time)) -> Self {
+        Self { ntp: info.ntp, rtp: info.rtp, received_at }
+    }
+}
+
+/// Makes every VP8 descriptor one with a 15-bit picture id and a TL0PICIDX, continuous over the stream, whatever the
+/// publisher sends: a 7-bit id, or none at all (RFC 7741 section 4.2 has all of them optional).
+#[derive(Clone, Copy, Debug, Default)]
+struct Vp8Normalizer {
+    /// Recent frames without an id of their own, by timestamp.
+    frames: [Option<(u32, u16, u8)>; 8],
+    next_frame: u8,
+    last_id: Option<u16>,
+    last_tl0: Option<u8>,
+}
+
+impl Vp8Normalizer {
+    fn normalize(&mut self, descriptor: &Vp8Descriptor, timestamp: u32) -> Vp8Meta {
+        let (picture_id, counted_tl0) = match descriptor.picture_id {
+            Some(id) if id.wide => (id.value, None),
+            Some(id) => (self.widen(id.value), None),
+            None => {
+                let (id, tl0) = self.count(timestamp);
+                (id, Some(tl0))
+            }
+        };
+        // Without TL0PICIDX every frame is of the base layer, so that the index counts frames.
+        let tl0_picture_index = descriptor.tl0_picture_index.or(counted_tl0).unwrap_or(picture_id as u8);
+        if newer(picture_id, self.last_id) {
+            self.last_id = Some(picture_id);
+            self.last_tl0 = Some(tl0_picture_index);
+        }
+        let (temporal_id, layer_sync) = descriptor.temporal.unwrap_or((0, false));
+        Vp8Meta {
+            picture_id,
+            tl0_picture_index,
+            temporal_id,
+            layer_sync,
+            key_index: descriptor.key_index,
+            non_reference: descriptor.non_reference,
+            start_of_partition: descriptor.start_of_partition,
+            partition_index: descriptor.partition_index,
+        }
+    }
+
+    /// A 7-bit id as the 15-bit one nearest to the last.
+    fn widen(&self, id: u16) -> u16 {
+        let Some(last) = self.last_id else { return id };
+        let delta = (id.wrapping_sub(last) & 0x7f) as i16;
+        let delta = if delta >= 64 { delta - 128 } else { delta };
+        last.wrapping_add_signed(delta) & 0x7fff
+    }
+
+    /// The id and TL0PICIDX of the frame with this timestamp, the next ones if it is new.
+    fn count(&mut self, timestamp: u32) -> (u16, u8) {
+        if let Some((_, id, tl0)) = self.frames.iter().flatten().find(|(at, ..)| *at == timestamp) {
+            return (*id, *tl0);
+        }
+        let id = self.last_id.map_or(0, |id| (id + 1) & 0x7fff);
+        let tl0 = self.last_tl0.map_or(0, |tl0| tl0.wrapping_add(1));
+        self.frames[self.next_frame as usize % self.frames.len()] = Some((timestamp, id, tl0));
+        self.next_frame = self.next_frame.wrapping_add(1);
+        (id, tl0)
+    }
+}
+
+/// Whether a 15-bit picture id comes after the last.
+fn newer(id: u16, last: Option<u16>) -> bool {
+    last.is_none_or(|last| (id.wrapping_sub(last) & 0x7fff) < 0x4000)
+}

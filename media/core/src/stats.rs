@@ -1,0 +1,85 @@
+//! The numbers of one peer, for a page, a log or a metric.
+
+use std::time::Duration;
+
+use crate::api::{SeatId, SourceKind};
+use crate::sdp::{Mid, Rid};
+use crate::srtp::SrtpProfile;
+
+/// The numbers of one peer at one moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PeerStats {
+    /// ICE and DTLS are done and consent has not expired.
+    pub connected: bool,
+    /// How media is protected.
+    pub profile: Option<SrtpProfile>,
+    /// Round trip between server and peer, from its receiver reports.
+    pub rtt: Option<Duration>,
+    /// Addresses the peer's checks have validated.
+    pub validated_addresses: usize,
+    /// What it publishes.
+    pub sources: Vec<SourceStats>,
+    /// What it is shown.
+    pub slots: Vec<SlotStats>,
+}
+
+/// The numbers of a source.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SourceStats {
+    /// Which.
+    pub kind: SourceKind,
+    /// Packets are coming.
+    pub flowing: bool,
+    /// Slots that show it.
+    pub subscribers: usize,
+    /// Its encodings, lowest first.
+    pub encodings: Vec<EncodingStats>,
+}
+
+/// The numbers of an encoding.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EncodingStats {
+    /// Its rid, if it is simulcast.
+    pub rid: Option<Rid>,
+    /// The publisher's SSRC, once known.
+    pub ssrc: Option<u32>,
+    /// Packets are coming.
+    pub flowing: bool,
+    /// Packets received, recovered ones included.
+    pub packets: u64,
+    /// Payload bytes received.
+    pub payload_bytes: u64,
+    /// Packets that never came.
+    pub packets_lost: i64,
+    /// Packets that came by retransmission.
+    pub packets_recovered: u64,
+    /// Packets that came twice.
+    pub duplicates: u64,
+    /// Interarrival jitter in RTP timestamp units (RFC 3550 section 6.4.1).
+    pub jitter_timestamp_units: u32,
+    /// Memory of the packet ring.
+    pub ring_bytes: usize,
+}
+
+/// The numbers of a slot.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SlotStats {
+    /// The m-line.
+    pub mid: Mid,
+    /// The seat it is part of.
+    pub seat: Option<SeatId>,
+    /// The server's SSRC.
+    pub ssrc: u32,
+    /// Position of the encoding shown.
+    pub encoding: Option<u8>,
+    /// Packets sent, retransmissions not counted.
+    pub packets: u64,
+    /// Payload bytes sent, retransmissions not counted.
+    pub payload_bytes: u64,
+    /// Retransmissions sent.
+    pub retransmissions: u64,
+    /// Layer and source switches, the first start included.
+    pub switches: u64,
+    /// Share of packets lost on the way, of the subscriber's last report.
+    pub fraction_lost: f32,
+}

@@ -1,0 +1,192 @@
+//! A client of the engine on a real socket: ICE check, DTLS, SRTP; what a browser does, without the browser.
+
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use rtc_crypto::RTCCryptoProvider;
+use rtc_crypto::providers::AwsLcRsProvider;
+use rtc_dtls::config::{ConfigBuilder, ExtendedMasterSecretType, HandshakeConfig};
+use rtc_dtls::crypto::Certificate;
+use rtc_dtls::endpoint::{Endpoint, EndpointEvent};
+use rtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
+use rtc_shared::TransportProtocol;
+use vestibule_media_core::demux::{DatagramKind, classify};
+use vestibule_media_core::rtp::RtpHeader;
+use vestibule_media_core::sdp::{Fingerprint, Offer};
+use vestibule_media_core::srtp::{self, KeyingMaterial, SrtpOpener, SrtpProfile, SrtpRole, SrtpSealer};
+use vestibule_media_core::stun::{self, IntegrityKey, Message};
+use vestibule_media_core::{Command, Event, MediaGate, PeerId, RoomId};
+use vestibule_media_engine::Engine;
+
+use vestibule_sim::offer::{ClientAnswer, ClientLine, ClientOffer};
+
+/// Long enough for any machine; it only keeps a failing test from hanging.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long the client waits for a datagram before it looks at its timers.
+const TICK: Duration = Duration::from_millis(50);
+const UFRAG: &str = "clnt";
+const PASSWORD: &str = "0123456789abcdefghijklmn";
+
+/// A connected peer.
+pub(crate) struct Client {
+    pub(crate) peer: PeerId,
+    pub(crate) answer: ClientAnswer,
+    socket: UdpSocket,
+    server: SocketAddr,
+    sealer: SrtpSealer,
+    opener: SrtpOpener,
+}
+
+impl Client {
+    /// Adds `peer` to `room`, negotiates `lines` and connects.
+    pub(crate) fn join(
+        engine: &Engine,
+        events: &Receiver<Event>,
+        room: RoomId,
+        peer: PeerId,
+        lines: &[ClientLine],
+    ) -> Self {
+        let certificate = certificate();
+        let fingerprint = Fingerprint::of_certificate(&certificate.certificate[0]);
+        let mut offer = ClientOffer::new(UFRAG, PASSWORD, &fingerprint.to_string());
+        offer.lines.extend_from_slice(lines);
+        for command in [
+            Command::AddPeer { room, peer },
+            Command::SetMediaGate { peer, gate: MediaGate::Open },
+            Command::Offer { peer, negotiation: 1, offer: Box::new(Offer::parse(&offer.to_sdp()).unwrap()) },
+        ] {
+            engine.send(room, command).unwrap();
+        }
+        let answer = wait_for(events, |event| match event {
+            Event::Answer { sdp, .. } => Some(ClientAnswer::parse(&sdp)),
+            _ => None,
+        });
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        socket.set_read_timeout(Some(TICK)).unwrap();
+        let server = answer.candidates[0];
+        check(&socket, server, &answer);
+        let keys = handshake(&socket, server, client_config(certificate), &answer.fingerprint);
+        let (sealer, opener) = srtp::session(&keys, SrtpRole::Client).unwrap();
+        wait_for(events, |event| {
+            matches!(event, Event::Connected { peer: who, .. } if who == peer).then_some(())
+        });
+        Self { peer, answer, socket, server, sealer, opener }
+    }
+
+    /// Seals and sends one RTP packet.
+    pub(crate) fn send_rtp(&mut self, packet: &[u8]) {
+        let header = RtpHeader::parse(packet).unwrap();
+        let mut buffer = packet.to_vec();
+        buffer.resize(packet.len() + self.sealer.rtp_overhead(), 0);
+        let index = u64::from(header.sequence);
+        let len = self.sealer.seal_rtp(&mut buffer, header.header_len, packet.len(), index).unwrap();
+        self.socket.send_to(&buffer[..len], self.server).unwrap();
+    }
+
+    /// The next RTP packet, opened; `None` when none comes for a tick.
+    pub(crate) fn receive_rtp(&mut self) -> Option<(RtpHeader, Vec<u8>)> {
+        let mut buffer = [0; 2_048];
+        loop {
+            let (len, _) = self.socket.recv_from(&mut buffer).ok()?;
+            if classify(&buffer[..len]) != Some(DatagramKind::Rtp) {
+                continue;
+            }
+            let header = RtpHeader::parse(&buffer[..len]).unwrap();
+            let opened = self.opener.open_rtp(&mut buffer[..len], &header).expect("sealed for this client");
+            let payload = header.payload(&buffer[..opened.len]).unwrap();
+            return Some((header, buffer[payload].to_vec()));
+        }
+    }
+}
+
+/// The first event of which `pick` makes something; others are passed over.
+pub(crate) fn wait_for<T>(events: &Receiver<Event>, mut pick: impl FnMut(Event) -> Option<T>) -> T {
+    loop {
+        let event = events.recv_timeout(PATIENCE).expect("the event comes");
+        assert!(!matches!(event, Event::Refused { .. } | Event::OfferRejected { .. }), "{event:?}");
+        if let Some(picked) = pick(event) {
+            return picked;
+        }
+    }
+}
+
+fn check(socket: &UdpSocket, server: SocketAddr, answer: &ClientAnswer) {
+    let key = IntegrityKey::new(&answer.pwd);
+    let mut bytes = [0; 512];
+    let len = stun::write_binding_request(&mut bytes, &[1; 12], UFRAG, &answer.ufrag, true, 1, &key);
+    let start = now();
+    loop {
+        assert!(start.elapsed() < PATIENCE, "no answer to the check");
+        socket.send_to(&bytes[..len], server).unwrap();
+        let mut response = [0; 512];
+        let Ok((len, _)) = socket.recv_from(&mut response) else { continue };
+        let Ok(Message::Response(response)) = stun::parse(&response[..len]) else { continue };
+        response.verify(&key).expect("signed with the answer's password");
+        return assert!(response.success);
+    }
+}
+
+fn certificate() -> Certificate {
+    Certificate::generate_self_signed(vec!["client".to_owned()], AwsLcRsProvider::new().crypto()).unwrap()
+}
+
+fn client_config(certificate: Certificate) -> Arc<HandshakeConfig> {
+    let config = ConfigBuilder::default()
+        .with_crypto_provider(Arc::new(AwsLcRsProvider::new()))
+        .with_certificates(vec![certificate])
+        // Chromium's order: the server must choose GCM all the same.
+        .with_srtp_protection_profiles(vec![
+            SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80,
+            SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm,
+        ])
+        .with_extended_master_secret(ExtendedMasterSecretType::Require)
+        .with_insecure_skip_verify(true)
+        .build(true, None)
+        .unwrap();
+    Arc::new(config)
+}
+
+fn handshake(
+    socket: &UdpSocket,
+    server: SocketAddr,
+    config: Arc<HandshakeConfig>,
+    fingerprint: &str,
+) -> KeyingMaterial {
+    let mut endpoint = Endpoint::new(socket.local_addr().unwrap(), TransportProtocol::UDP, None);
+    endpoint.connect(now(), server, config, None).unwrap();
+    let start = now();
+    let mut complete = false;
+    while !complete {
+        assert!(start.elapsed() < PATIENCE, "DTLS does not complete");
+        flush(&mut endpoint, socket, server);
+        let mut datagram = [0; 2_048];
+        match socket.recv_from(&mut datagram) {
+            Ok((len, _)) if classify(&datagram[..len]) == Some(DatagramKind::Dtls) => {
+                let events = endpoint.read(now(), server, None, datagram[..len].into()).unwrap();
+                complete = events.iter().any(|event| matches!(event, EndpointEvent::HandshakeComplete));
+            }
+            Ok(_) => {}
+            Err(_) => endpoint.handle_timeout(server, now()).unwrap(),
+        }
+    }
+    flush(&mut endpoint, socket, server);
+    let state = endpoint.get_connection_state(server).unwrap();
+    assert_eq!(state.srtp_protection_profile(), SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm);
+    assert_eq!(Fingerprint::of_certificate(&state.peer_certificates[0]).to_string(), fingerprint);
+    let profile = SrtpProfile::AeadAes128Gcm;
+    let exported = state.export_keying_material("EXTRACTOR-dtls_srtp", &[], profile.exporter_len()).unwrap();
+    KeyingMaterial::from_exporter(profile, exported.as_ref()).unwrap()
+}
+
+fn flush(endpoint: &mut Endpoint, socket: &UdpSocket, server: SocketAddr) {
+    while let Some(transmit) = endpoint.poll_transmit() {
+        socket.send_to(&transmit.message, server).unwrap();
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the client's socket and its DTLS timers run in real time")]
+fn now() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,182 @@
+#!/bin/sh
+# Sees to it that this machine has what a make target needs, or says what is missing and stops.
+#
+#   scripts/setup.sh run|test|check|fuzz
+#
+# Rust and Node.js are expected to be there (how to get them is the owner's choice) and only checked for their version.
+# As root on Debian or Ubuntu it installs missing packages with apt-get; else it prints the command and fails.
+# It is called before every target: when all is there it does nothing and is quick.
+set -eu
+
+cd "$(dirname "$0")/.."
+
+RUST_MIN=1.95
+NODE_MIN=20.10
+# Fixed, so that a check means the same everywhere; these build with RUST_MIN.
+CARGO_DENY_VERSION=0.20.2
+CARGO_FUZZ_VERSION=0.13.2
+
+main() {
+    case "${1:-}" in
+    run)
+        need_packages compiler
+        need_rust
+        ;;
+    test)
+        need_packages compiler chromium firefox ip
+        need_rust
+        need_node
+        need_node_modules
+        ;;
+    check)
+        need_packages compiler
+        need_rust
+        need_rust_component rustfmt fmt
+        need_rust_component clippy clippy
+        need_cargo_tool cargo-deny deny "$CARGO_DENY_VERSION"
+        need_node
+        need_node_modules
+        ;;
+    fuzz)
+        need_packages compiler
+        need_rust
+        need_cargo_tool cargo-fuzz fuzz "$CARGO_FUZZ_VERSION"
+        ;;
+    *)
+        fail "usage: scripts/setup.sh run|test|check|fuzz"
+        ;;
+    esac
+}
+
+# --- system packages ---------------------------------------------------------------------------------------------
+
+# need_packages THING...: installs the packages of the things this machine does not have.
+need_packages() {
+    missing=
+    for thing in "$@"; do
+        has "$thing" || missing="$missing $thing"
+    done
+    [ -n "$missing" ] || return 0
+
+    command -v apt-get >/dev/null || fail "missing:$missing; install them (no apt-get on this machine to do it with)"
+    if [ "$(id -u)" -ne 0 ]; then
+        fail "missing:$missing; as root run:" \
+            "  apt-get update && apt-get install -y --no-install-recommends$(packages_of $missing)"
+    fi
+    say "missing:$missing; installing"
+    apt-get update
+    packages=$(packages_of $missing)
+    # Word splitting is meant: one word per package.
+    # shellcheck disable=SC2086
+    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $packages ||
+        fail "apt-get could not install:$packages"
+    for thing in $missing; do
+        has "$thing" || fail "$thing is still missing after apt-get install$packages"
+    done
+}
+
+# has THING: whether this machine has it. aws-lc-sys builds with a C compiler alone on x86_64 and aarch64 Linux; the
+# C++ compiler is for libFuzzer, and comes in the same package.
+has() {
+    case "$1" in
+    compiler) has_command cc && has_command c++ ;;
+    chromium) has_command chromium || has_command chromium-browser || has_command google-chrome ;;
+    firefox) has_command firefox-esr || has_command firefox ;;
+    ip) has_command ip || [ -x /usr/sbin/ip ] || [ -x /sbin/ip ] ;;
+    *) fail "setup.sh does not know $1" ;;
+    esac
+}
+
+has_command() {
+    command -v "$1" >/dev/null
+}
+
+# packages_of THING...: what apt calls them, each with a blank before it.
+packages_of() {
+    for thing in "$@"; do
+        case "$thing" in
+        compiler) printf ' build-essential' ;;
+        chromium) if on_ubuntu; then printf ' chromium-browser'; else printf ' chromium'; fi ;;
+        firefox) if on_ubuntu; then printf ' firefox'; else printf ' firefox-esr'; fi ;;
+        ip) printf ' iproute2' ;;
+        esac
+    done
+}
+
+on_ubuntu() {
+    grep -qx 'ID=ubuntu' /etc/os-release 2>/dev/null
+}
+
+# --- Rust --------------------------------------------------------------------------------------------------------
+
+need_rust() {
+    for tool in rustc cargo; do
+        has_command "$tool" || fail "no $tool: install Rust $RUST_MIN or newer (https://rustup.rs)"
+        version=$("$tool" --version | cut -d ' ' -f 2)
+        version_at_least "$version" "$RUST_MIN" ||
+            fail "$tool is $version, Rust $RUST_MIN or newer is needed: rustup update stable"
+    done
+}
+
+# need_rust_component COMPONENT SUBCOMMAND
+need_rust_component() {
+    if cargo "$2" --version >/dev/null 2>&1; then return 0; fi
+    has_command rustup || fail "no cargo $2: install the $1 that belongs to your Rust"
+    say "installing $1"
+    rustup component add "$1"
+}
+
+# need_cargo_tool CRATE SUBCOMMAND VERSION: any version that is there will do, a missing one is built (minutes).
+need_cargo_tool() {
+    if cargo "$2" --version >/dev/null 2>&1; then return 0; fi
+    say "building $1 $3, once"
+    cargo install --locked "$1@$3"
+}
+
+# --- Node.js -----------------------------------------------------------------------------------------------------
+
+need_node() {
+    for tool in node npm; do
+        has_command "$tool" || fail "no $tool: install Node.js $NODE_MIN or newer (https://nodejs.org)"
+    done
+    version=$(node --version | tr -d v)
+    version_at_least "$version" "$NODE_MIN" || fail "Node.js is $version, $NODE_MIN or newer is needed"
+}
+
+# The packages of each folder with JavaScript, as its lock file says; skipped where they are newer than that file.
+need_node_modules() {
+    for lock in tests/browser/package-lock.json web-client/*/package-lock.json; do
+        [ -f "$lock" ] || continue
+        dir=$(dirname "$lock")
+        installed=$dir/node_modules/.package-lock.json
+        if [ -f "$installed" ] && [ -z "$(find "$lock" -newer "$installed")" ]; then continue; fi
+        say "npm ci in $dir"
+        (cd "$dir" && npm ci --no-audit --no-fund)
+    done
+}
+
+# --- words -------------------------------------------------------------------------------------------------------
+
+# version_at_least HAVE WANT: by major and minor number.
+version_at_least() {
+    have_major=${1%%.*}
+    have_minor=${1#*.}
+    have_minor=${have_minor%%[!0-9]*}
+    want_major=${2%%.*}
+    want_minor=${2#*.}
+    want_minor=${want_minor%%[!0-9]*}
+    [ "$have_major" -gt "$want_major" ] ||
+        { [ "$have_major" -eq "$want_major" ] && [ "$have_minor" -ge "$want_minor" ]; }
+}
+
+say() {
+    printf 'setup: %s\n' "$*"
+}
+
+# fail LINE...
+fail() {
+    printf 'setup: %s\n' "$@" >&2
+    exit 1
+}
+
+main "$@"

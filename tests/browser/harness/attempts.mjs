@@ -1,0 +1,35 @@
+/** Runs that a busy machine may spoil. */
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+
+import { result } from './result.mjs';
+
+const ATTEMPTS_MAX = 3;
+
+/**
+ * Runs until nothing froze, three times at the most: a browser that gets no processor for 200 ms freezes too. Every run
+ * is reported with how much of the time somebody waited for a processor.
+ * @param {string} name
+ * @param {() => Promise<{freezes: number} & Record<string, unknown>>} run what happened, to be reported
+ */
+export async function withoutFreeze(name, run) {
+  for (let attempt = 1; attempt <= ATTEMPTS_MAX; attempt += 1) {
+    const waited = await cpuWaitedMs();
+    const begun = performance.now();
+    const numbers = await run();
+    const share = ((await cpuWaitedMs()) - waited) / (performance.now() - begun);
+    result(name, {
+      ...numbers,
+      'cpu waited for %': Math.round(100 * share),
+      ...(attempt > 1 && { attempt }),
+    });
+    if (numbers.freezes === 0) return;
+  }
+  assert.fail(`${name}: a freeze in each of ${ATTEMPTS_MAX} runs`);
+}
+
+/** Milliseconds since boot in which some task was ready and had no processor; NaN where the kernel does not say. */
+async function cpuWaitedMs() {
+  const pressure = await readFile('/proc/pressure/cpu', 'utf8').catch(() => '');
+  return Number(/^some .*total=(\d+)/m.exec(pressure)?.[1] ?? NaN) / 1000;
+}

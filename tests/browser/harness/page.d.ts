@@ -1,0 +1,7 @@
+/** What the tests find or leave in a page. */
+interface Window {
+  vestibule: any;
+  gaps: any;
+  calls: any;
+  talk: any;
+}

@@ -1,0 +1,174 @@
+/** One participant's tab: the test page's `window.vestibule`, and what `getStats` says. */
+import { until } from './wait.mjs';
+
+export class Tab {
+  /** @param {any} page a page of playwright or puppeteer @param {string} name for messages */
+  constructor(page, name) {
+    this.page = page;
+    this.name = name;
+  }
+
+  /** Opens the test page in a room and waits until ICE and DTLS are done. */
+  static async join(browser, url, name) {
+    const tab = new Tab(await browser.open(url), name);
+    await tab.connected();
+    return tab;
+  }
+
+  async connected(deadlineMs = 30_000) {
+    await until(
+      `${this.name} to connect`,
+      () => this.page.evaluate(() => window.vestibule?.pc.connectionState === 'connected'),
+      deadlineMs,
+    );
+    return this;
+  }
+
+  id() {
+    return this.page.evaluate(() => window.vestibule.call.you);
+  }
+
+  /** @returns {Promise<{id: number, screen: boolean, participant: number|null, layer: string, audio: string|null, video: string}[]>} */
+  seats() {
+    return this.page.evaluate(() => window.vestibule.seats);
+  }
+
+  /** All entries of `getStats`, as plain objects. */
+  stats() {
+    return this.page.evaluate(() => window.vestibule.stats());
+  }
+
+  serverStats() {
+    return this.page.evaluate(() => window.vestibule.serverStats());
+  }
+
+  /** What the browser received in a seat. */
+  async received(seat = 0) {
+    const seats = await this.seats();
+    const { audio, video } = seats.find(({ id }) => id === seat) ?? {};
+    const entries = await this.stats();
+    const inbound = (mid) => entries.find((entry) => entry.type === 'inbound-rtp' && entry.mid === mid);
+    return { audio: inbound(audio), video: inbound(video) };
+  }
+
+  /** What the browser sent: audio, and each encoding of the camera by rid. */
+  async sent() {
+    const entries = (await this.stats()).filter((entry) => entry.type === 'outbound-rtp');
+    const camera = entries.filter((entry) => entry.kind === 'video' && entry.rid);
+    return {
+      audio: entries.find((entry) => entry.kind === 'audio'),
+      camera: Object.fromEntries(camera.map((entry) => [entry.rid, entry])),
+    };
+  }
+
+  /** The candidate pair in use, with both candidates. */
+  async path() {
+    const entries = await this.stats();
+    const byId = new Map(entries.map((entry) => [entry.id, entry]));
+    const transport = entries.find((entry) => entry.type === 'transport');
+    const pair =
+      byId.get(transport?.selectedCandidatePairId) ??
+      entries.find((entry) => entry.type === 'candidate-pair' && entry.selected);
+    return { transport, pair, local: byId.get(pair?.localCandidateId), remote: byId.get(pair?.remoteCandidateId) };
+  }
+
+  selectLayer(seat, rid) {
+    return this.page.evaluate(([seat, rid]) => window.vestibule.selectLayer(seat, rid), [seat, rid]);
+  }
+
+  setSeat(seat, participant) {
+    return this.page.evaluate(([seat, participant]) => window.vestibule.setSeat(seat, participant), [seat, participant]);
+  }
+
+  restartIce() {
+    return this.page.evaluate(() => window.vestibule.restartIce());
+  }
+
+  /** What must not change while seats and layers do: offers made, and the transceivers. */
+  descriptions() {
+    return this.page.evaluate(() => {
+      const { pc, negotiations } = window.vestibule;
+      const { length } = pc.getTransceivers();
+      return {
+        negotiations,
+        transceivers: pc.getTransceivers().map(({ mid, currentDirection }) => `${mid} ${currentDirection}`),
+        length,
+        local: pc.localDescription.sdp,
+        remote: pc.remoteDescription.sdp,
+      };
+    });
+  }
+
+  /** Waits until somebody's video and audio are decoded in a seat. */
+  async plays(seat = 0, deadlineMs = 30_000) {
+    return until(
+      `${this.name} to play seat ${seat}`,
+      async () => {
+        const { audio, video } = await this.received(seat);
+        return video?.framesDecoded > 0 && audio?.totalAudioEnergy > 0 && { audio, video };
+      },
+      deadlineMs,
+    );
+  }
+
+  /** Waits until pictures of that width are decoded in a seat; a sender may take a while to trust its line with it. */
+  async showsWidth(width, seat = 0, deadlineMs = 60_000) {
+    return until(
+      `${this.name} to show ${width} pixels in seat ${seat}`,
+      async () => {
+        const { video } = await this.received(seat);
+        return video?.frameWidth === width && video;
+      },
+      deadlineMs,
+    );
+  }
+
+  /** Waits until `count` more pictures are decoded in a seat. */
+  async playsOn(count, seat = 0, deadlineMs = 30_000) {
+    const start = (await this.received(seat)).video.framesDecoded;
+    await until(
+      `${this.name} to decode ${count} more frames`,
+      async () => (await this.received(seat)).video.framesDecoded >= start + count,
+      deadlineMs,
+    );
+  }
+
+  /** Starts noting the time between pictures presented in a seat. */
+  async noteGaps(seat = 0) {
+    await this.page.evaluate((seat) => {
+      const video = window.vestibule.video(seat);
+      const notes = { frames: 0, last: 0, gapMsMax: 0 };
+      window.gaps = { ...window.gaps, [seat]: notes };
+      const frame = (now) => {
+        if (window.gaps[seat] !== notes) return;
+        if (notes.last) notes.gapMsMax = Math.max(notes.gapMsMax, now - notes.last);
+        notes.last = now;
+        notes.frames += 1;
+        video.requestVideoFrameCallback(frame);
+      };
+      video.requestVideoFrameCallback(frame);
+    }, seat);
+  }
+
+  /** Pictures presented since `noteGaps` and the longest time between two, the one still running included. */
+  gaps(seat = 0) {
+    return this.page.evaluate((seat) => {
+      const { frames, last, gapMsMax } = window.gaps[seat];
+      return { frames, gapMsMax: Math.round(Math.max(gapMsMax, last ? performance.now() - last : 0)) };
+    }, seat);
+  }
+}
+
+/**
+ * Opens a tab for each name in one room, and closes them when the test is over.
+ * @returns {Promise<Tab[]>}
+ */
+export async function joinAll(t, browser, server, room, names, query = '') {
+  const tabs = [];
+  for (const name of names) {
+    const tab = await Tab.join(browser, server.page(room, query), name);
+    t.after(() => tab.page.close());
+    tabs.push(tab);
+  }
+  return tabs;
+}

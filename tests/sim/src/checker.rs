@@ -1,0 +1,388 @@
+//! The egress checker: reads every packet the SFU sends to one subscriber, before the network touches it, and panics at
+//! the first wrong one.
+
+use std::collections::{BTreeMap, HashMap};
+
+use vestibule_media_core::demux::{DatagramKind, classify};
+use vestibule_media_core::rtcp::{RtcpPacket, packets};
+use vestibule_media_core::rtp::{ExtensionIds, RtpHeader};
+use vestibule_media_core::srtp::{KeyingMaterial, SrtpOpener, SrtpRole, session};
+use vestibule_media_core::time::{NtpTime, Time};
+use vestibule_media_core::vp8;
+
+use crate::synthetic::{Tag, vp8_tag};
+
+/// What is known of an m-line the SFU sends on.
+#[derive(Clone, Debug)]
+pub struct CheckedLine {
+    /// Its mid.
+    pub mid: String,
+    /// Video, else audio.
+    pub video: bool,
+    /// The SSRC of the answer.
+    pub ssrc: u32,
+    /// The RTX SSRC of the answer.
+    pub rtx_ssrc: Option<u32>,
+    /// The payload type of the answer.
+    pub payload_type: u8,
+    /// The RTX payload type of the answer.
+    pub rtx_payload_type: Option<u8>,
+}
+
+/// Checks what one subscriber is sent.
+pub struct EgressChecker {
+    name: String,
+    opener: SrtpOpener,
+    ids: ExtensionIds,
+    lines: Vec<CheckedLine>,
+    streams: HashMap<u32, Stream>,
+    rtx_next: HashMap<u32, u64>,
+    transport_next: Option<u16>,
+    /// Packets checked, for tests that must not pass by silence.
+    pub packets: u64,
+    /// Retransmissions checked.
+    pub retransmissions: u64,
+    /// Frames cut off by a switch, kept apart from the next by a gap.
+    pub cut_frames: u64,
+    /// Packets that carried their mid.
+    pub packets_with_mid: u64,
+    /// Sender reports seen, by SSRC.
+    pub sender_reports: HashMap<u32, Vec<SeenReport>>,
+}
+
+/// A sender report as it left.
+#[derive(Clone, Copy, Debug)]
+pub struct SeenReport {
+    /// When it left.
+    pub at: Time,
+    /// Its NTP time.
+    pub ntp: u64,
+    /// Its RTP time.
+    pub rtp: u32,
+}
+
+/// One outgoing SSRC.
+#[derive(Default)]
+struct Stream {
+    sent: BTreeMap<u64, Sent>,
+    highest: Option<u64>,
+    first_of_capture: Option<(u32, Time)>,
+}
+
+/// A packet that was sent, as far as later ones are measured against it.
+#[derive(Clone, Debug, PartialEq)]
+struct Sent {
+    timestamp: u32,
+    marker: bool,
+    /// `None` for a packet without payload.
+    content: Option<Content>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Content {
+    tag: Tag,
+    picture_id: Option<u16>,
+    tl0: Option<u8>,
+}
+
+impl EgressChecker {
+    /// A checker of what the holder of `keys` is sent. `name` is told with a failure.
+    ///
+    /// # Panics
+    ///
+    /// If the keys are of no use.
+    #[must_use]
+    pub fn new(name: String, keys: &KeyingMaterial, ids: ExtensionIds) -> Self {
+        let (_, opener) = session(keys, SrtpRole::Client).expect("usable keys");
+        Self {
+            name,
+            opener,
+            ids,
+            lines: Vec::new(),
+            streams: HashMap::new(),
+            rtx_next: HashMap::new(),
+            transport_next: None,
+            packets: 0,
+            retransmissions: 0,
+            cut_frames: 0,
+            packets_with_mid: 0,
+            sender_reports: HashMap::new(),
+        }
+    }
+
+    /// The m-lines of the newest answer.
+    pub fn set_lines(&mut self, lines: Vec<CheckedLine>) {
+        self.lines = lines;
+    }
+
+    /// Takes a datagram as it leaves.
+    ///
+    /// # Panics
+    ///
+    /// At the first rule broken.
+    pub fn check(&mut self, datagram: &[u8], now: Time) {
+        match classify(datagram) {
+            Some(DatagramKind::Rtp) => self.check_rtp(datagram),
+            Some(DatagramKind::Rtcp) => self.check_rtcp(datagram, now),
+            Some(DatagramKind::Stun | DatagramKind::Dtls) => {}
+            None => self.fail("a datagram of no protocol"),
+        }
+    }
+
+    /// What the newest sender report of this m-line says of the moment a newest packet was captured: NTP time less
+    /// virtual time, in µs. Two m-lines of one publisher must agree.
+    #[must_use]
+    pub fn capture_offset_us(&self, mid: &str) -> Option<i64> {
+        let line = self.lines.iter().find(|line| line.mid == mid)?;
+        let report = self.sender_reports.get(&line.ssrc)?.last()?;
+        let (timestamp, captured_at) = self.streams.get(&line.ssrc)?.first_of_capture?;
+        let rate = if line.video { 90_000 } else { 48_000 };
+        let since_report = i64::from(timestamp.wrapping_sub(report.rtp).cast_signed()) * 1_000_000 / rate;
+        let ntp_us = NtpTime(report.ntp).micros_since(crate::world::WALL_CLOCK);
+        Some(ntp_us + since_report - captured_at.as_micros().cast_signed())
+    }
+
+    fn fail(&self, what: &str) -> ! {
+        panic!("egress to {}: {what}", self.name)
+    }
+
+    fn check_rtcp(&mut self, datagram: &[u8], now: Time) {
+        let mut bytes = datagram.to_vec();
+        let Ok(len) = self.opener.open_rtcp(&mut bytes) else { self.fail("RTCP that does not authenticate") };
+        for packet in packets(&bytes[..len]) {
+            match packet {
+                Ok(RtcpPacket::SenderReport { ssrc, info, .. }) => {
+                    if !self.lines.iter().any(|line| line.ssrc == ssrc) {
+                        self.fail("a sender report of an SSRC that is no m-line's");
+                    }
+                    let seen = SeenReport { at: now, ntp: info.ntp.0, rtp: info.rtp };
+                    self.sender_reports.entry(ssrc).or_default().push(seen);
+                }
+                Ok(_) => {}
+                Err(error) => self.fail(&format!("malformed RTCP: {error}")),
+            }
+        }
+    }
+
+    fn check_rtp(&mut self, datagram: &[u8]) {
+        self.packets += 1;
+        let Ok(header) = RtpHeader::parse(datagram) else { self.fail("malformed RTP") };
+        let mut bytes = datagram.to_vec();
+        // The checker sees every packet in the order of sending, so nothing may be a replay or out of its rollover.
+        let opened = match self.opener.open_rtp(&mut bytes, &header) {
+            Ok(opened) => opened,
+            Err(error) => self.fail(&format!("SSRC {} sequence {}: {error}", header.ssrc, header.sequence)),
+        };
+        let packet = &bytes[..opened.len];
+        self.check_transport_sequence(packet, &header);
+        let Ok(payload) = header.payload(packet) else { self.fail("malformed padding") };
+        let payload = &packet[payload];
+        let Some(line) = self
+            .lines
+            .iter()
+            .find(|line| line.ssrc == header.ssrc || line.rtx_ssrc == Some(header.ssrc))
+            .cloned()
+        else {
+            self.fail(&format!("SSRC {} is no m-line's", header.ssrc));
+        };
+        self.check_mid(packet, &header, &line);
+        if line.ssrc == header.ssrc {
+            self.check_media(&header, opened.index, payload, &line);
+        } else {
+            self.check_retransmission(&header, opened.index, payload, &line);
+        }
+    }
+
+    fn check_transport_sequence(&mut self, packet: &[u8], header: &RtpHeader) {
+        let Some(id) = self.ids.transport_cc else { return };
+        let value = header.extensions(packet).find(|(found, _)| *found == id).map(|(_, value)| value);
+        let Some(&[high, low]) = value.and_then(|value| value.first_chunk::<2>()) else {
+            self.fail("no transport-wide sequence number");
+        };
+        let sequence = u16::from_be_bytes([high, low]);
+        if self.transport_next.is_some_and(|next| next != sequence) {
+            self.fail(&format!("transport-wide sequence {sequence} where {:?} was due", self.transport_next));
+        }
+        self.transport_next = Some(sequence.wrapping_add(1));
+    }
+
+    fn check_mid(&mut self, packet: &[u8], header: &RtpHeader, line: &CheckedLine) {
+        let mid = header.extensions(packet).find(|(id, _)| Some(*id) == self.ids.mid).map(|(_, value)| value);
+        self.packets_with_mid += u64::from(mid.is_some());
+        if mid.is_some_and(|mid| mid != line.mid.as_bytes()) {
+            self.fail("a wrong mid");
+        }
+        let first = self.streams.get(&header.ssrc).is_none_or(|stream| stream.sent.is_empty())
+            && !self.rtx_next.contains_key(&header.ssrc);
+        if first && mid.is_none() {
+            self.fail("no mid on the first packet of an SSRC");
+        }
+    }
+
+    fn check_media(&mut self, header: &RtpHeader, index: u64, payload: &[u8], line: &CheckedLine) {
+        if header.payload_type != line.payload_type {
+            self.fail("a wrong payload type");
+        }
+        let content = self.content(payload, line);
+        let sent = Sent { timestamp: header.timestamp, marker: header.marker, content };
+        self.check_frame(&sent, line);
+        let stream = self.streams.entry(header.ssrc).or_default();
+        let highest = stream.highest;
+        if stream.sent.contains_key(&index) {
+            self.fail("a sequence number used twice");
+        }
+        match highest {
+            None => {
+                if line.video
+                    && !sent
+                        .content
+                        .as_ref()
+                        .is_some_and(|content| content.tag.keyframe && content.tag.part == 0)
+                {
+                    self.fail("a video stream that begins with no keyframe");
+                }
+            }
+            Some(highest) if index > highest => {
+                if index - highest > 1_000 {
+                    self.fail("a jump in sequence numbers");
+                }
+                let (before, after) = (stream.sent[&highest].clone(), sent.clone());
+                if let (Some(a), Some(b)) = (&before.content, &after.content) {
+                    let cut = line.video && a.tag.ssrc != b.tag.ssrc && a.tag.part + 1 != a.tag.parts;
+                    self.cut_frames += u64::from(cut);
+                }
+                self.check_step(&before, &after, index - highest, line);
+            }
+            Some(_) => {
+                // Reordered: between its neighbours by content as well as by number.
+                let before = stream.sent.range(..index).next_back().map(|(at, sent)| (*at, sent.clone()));
+                let after = stream.sent.range(index + 1..).next().map(|(at, sent)| (*at, sent.clone()));
+                if let Some((at, before)) = before {
+                    self.check_step(&before, &sent, index - at, line);
+                }
+                if let Some((at, after)) = after {
+                    self.check_step(&sent, &after, at - index, line);
+                }
+            }
+        }
+        let stream = self.streams.entry(header.ssrc).or_default();
+        if let Some(content) = &sent.content {
+            stream.first_of_capture = Some((sent.timestamp, content.tag.captured_at));
+        }
+        stream.sent.insert(index, sent);
+        stream.highest = Some(highest.map_or(index, |highest| highest.max(index)));
+        while stream.sent.len() > 4_000 {
+            stream.sent.pop_first();
+        }
+    }
+
+    fn content(&self, payload: &[u8], line: &CheckedLine) -> Option<Content> {
+        if payload.is_empty() {
+            return None;
+        }
+        if !line.video {
+            let Some(tag) = Tag::read(payload) else { self.fail("an audio payload that was changed") };
+            return Some(Content { tag, picture_id: None, tl0: None });
+        }
+        let Ok(descriptor) = vp8::parse(payload) else { self.fail("a VP8 descriptor that does not parse") };
+        let Some(picture_id) = descriptor.picture_id.filter(|id| id.wide) else {
+            self.fail("a picture id that vanished");
+        };
+        let Some(tl0) = descriptor.tl0_picture_index else { self.fail("a TL0PICIDX that vanished") };
+        let Some(tag) = vp8_tag(&payload[descriptor.len..]) else {
+            self.fail("a VP8 payload that was changed")
+        };
+        if vp8::is_keyframe(payload, &descriptor) != (tag.keyframe && tag.part == 0) {
+            self.fail("a keyframe that is none, or none that is one");
+        }
+        Some(Content { tag, picture_id: Some(picture_id.value), tl0: Some(tl0) })
+    }
+
+    fn check_frame(&self, sent: &Sent, line: &CheckedLine) {
+        let Some(content) = &sent.content else { return };
+        if line.video && sent.marker != (content.tag.part + 1 == content.tag.parts) {
+            self.fail("a marker that is not on the last packet of its frame");
+        }
+    }
+
+    /// The rules between two packets next to each other in the stream, `step` sequence numbers apart.
+    fn check_step(&self, before: &Sent, after: &Sent, step: u64, line: &CheckedLine) {
+        let (Some(a), Some(b)) = (&before.content, &after.content) else { return };
+        let same_source = (a.tag.ssrc, a.tag.peer) == (b.tag.ssrc, b.tag.peer);
+        let say = || format!("\n  before {before:?}\n  after  {after:?}\n  step {step}");
+        if same_source && a.tag.frame == b.tag.frame {
+            if (before.timestamp, a.picture_id, a.tl0) != (after.timestamp, b.picture_id, b.tl0) {
+                self.fail(&format!("one frame with two timestamps or picture ids{}", say()));
+            }
+            if u64::from(b.tag.part) != u64::from(a.tag.part) + step {
+                self.fail(&format!("parts of a frame out of step with the sequence numbers{}", say()));
+            }
+            return;
+        }
+        let advance = after.timestamp.wrapping_sub(before.timestamp).cast_signed();
+        if advance <= 0 {
+            self.fail(&format!("a timestamp that does not advance from frame to frame{}", say()));
+        }
+        if same_source && b.tag.frame < a.tag.frame {
+            self.fail(&format!("an older frame after a newer one{}", say()));
+        }
+        if line.video && step == 1 && (a.tag.part + 1 != a.tag.parts || b.tag.part != 0) {
+            self.fail(&format!("a cut frame joined with the next one{}", say()));
+        }
+        if line.video && !same_source && !(b.tag.keyframe && (b.tag.part == 0 || step > 1)) {
+            self.fail(&format!("another layer or source that begins with no keyframe{}", say()));
+        }
+        // Media time must not run away from capture time, over any switch.
+        let rate = if line.video { 90 } else { 48 };
+        let captured_ms = (b.tag.captured_at.as_micros().cast_signed()
+            - a.tag.captured_at.as_micros().cast_signed())
+            / 1_000;
+        if (i64::from(advance) / rate - captured_ms).abs() > 400 {
+            self.fail(&format!(
+                "a timestamp {} ms ahead of capture time{}",
+                i64::from(advance) / rate - captured_ms,
+                say()
+            ));
+        }
+        if let (Some(from), Some(to)) = (a.picture_id, b.picture_id) {
+            let pictures = to.wrapping_sub(from) & 0x7fff;
+            let expected = if same_source { b.tag.frame - a.tag.frame } else { 1 };
+            if u32::from(pictures) != expected & 0x7fff && (same_source || step == 1) {
+                self.fail(&format!("picture id {from} then {to}{}", say()));
+            }
+        }
+        if let (Some(from), Some(to)) = (a.tl0, b.tl0) {
+            let base_frames = to.wrapping_sub(from);
+            let expected = if same_source { b.tag.frame - a.tag.frame } else { 1 };
+            if u32::from(base_frames) != expected & 0xff && (same_source || step == 1) {
+                self.fail(&format!("TL0PICIDX {from} then {to}{}", say()));
+            }
+        }
+    }
+
+    fn check_retransmission(&mut self, header: &RtpHeader, index: u64, payload: &[u8], line: &CheckedLine) {
+        self.retransmissions += 1;
+        if Some(header.payload_type) != line.rtx_payload_type {
+            self.fail("a wrong RTX payload type");
+        }
+        if self.rtx_next.get(&header.ssrc).is_some_and(|next| *next != index) {
+            self.fail("a gap in the RTX stream");
+        }
+        self.rtx_next.insert(header.ssrc, index + 1);
+        let Some((sequence, rest)) = payload.split_first_chunk::<2>() else {
+            self.fail("RTX without an original sequence number");
+        };
+        let sequence = u16::from_be_bytes(*sequence);
+        let content = self.content(rest, line);
+        let again = Sent { timestamp: header.timestamp, marker: header.marker, content };
+        let original = self.streams.get(&line.ssrc).and_then(|stream| {
+            stream.sent.iter().rev().find(|(at, _)| **at as u16 == sequence).map(|(_, sent)| sent)
+        });
+        // A packet that reached the SFU late is first seen here.
+        if let Some(original) = original
+            && *original != again
+        {
+            self.fail(&format!("a retransmission unlike its original\n  {original:?}\n  {again:?}"));
+        }
+    }
+}

@@ -1,0 +1,908 @@
+//! A simulated browser: checks connectivity, publishes synthetic media as libwebrtc would, and receives like one, with
+//! NACK, RTX, PLI, reports and transport-wide feedback.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use vestibule_media_core::api::{PeerId, SeatInfo};
+use vestibule_media_core::demux::{DatagramKind, classify};
+use vestibule_media_core::rtcp::{ReportBlock, RtcpPacket, RtcpWriter, SenderInfo, packets};
+use vestibule_media_core::rtp::{ExtensionIds, HeaderWriter, RtpHeader};
+use vestibule_media_core::srtp::{KeyingMaterial, SrtpOpener, SrtpProfile, SrtpRole, SrtpSealer, session};
+use vestibule_media_core::stun::{self, IntegrityKey, Message};
+use vestibule_media_core::time::{NtpTime, Time, WallClock};
+use vestibule_media_core::twcc::TwccRecorder;
+use vestibule_media_core::vp8;
+
+use crate::checker::CheckedLine;
+use crate::offer::{self, ClientAnswer, ClientLine, ClientOffer};
+use crate::synthetic::{TAG_BYTES, Tag, vp8_frame_start, vp8_tag};
+
+/// How often a browser checks its path (libwebrtc: 2.5 s on a stable one).
+const CHECK_INTERVAL: Duration = Duration::from_millis(2_500);
+const CHECK_RETRY: Duration = Duration::from_millis(100);
+const RECEIVER_TICK: Duration = Duration::from_millis(20);
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+const PLI_PATIENCE: Duration = Duration::from_millis(400);
+/// Packets of one SSRC that carry mid and rid.
+const FIRST_PACKETS: u64 = 30;
+const PACKET_BYTES: usize = 1_100;
+
+/// How a publisher fills the VP8 payload descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PictureIds {
+    /// 15 bits and TL0PICIDX, as libwebrtc does.
+    Wide,
+    /// 7 bits, no TL0PICIDX.
+    Narrow,
+    /// None at all.
+    Absent,
+}
+
+/// What a client does.
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// Publishes audio.
+    pub microphone: bool,
+    /// Encodings of the camera: 0, 1 or 3.
+    pub camera: usize,
+    /// Seats asked for.
+    pub seats: usize,
+    /// SRTP profile, in place of a DTLS negotiation.
+    pub profile: SrtpProfile,
+    /// How VP8 frames are numbered.
+    pub picture_ids: PictureIds,
+    /// Bit rates of the encodings, lowest first.
+    pub rates_bps: [u32; 3],
+    /// How far its wall clock is from the server's, in µs.
+    pub clock_offset_us: i64,
+    /// Sends sender reports.
+    pub sender_reports: bool,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self {
+            microphone: true,
+            camera: 3,
+            seats: 1,
+            profile: SrtpProfile::AeadAes128Gcm,
+            picture_ids: PictureIds::Wide,
+            rates_bps: [150_000, 500_000, 1_500_000],
+            clock_offset_us: 0,
+            sender_reports: true,
+        }
+    }
+}
+
+/// What a client was shown on one m-line.
+#[derive(Clone, Debug, Default)]
+pub struct Received {
+    /// Media packets that came, repaired ones included.
+    pub packets: u64,
+    /// Packets that came by RTX and were missing.
+    pub recovered: u64,
+    /// Frames that could be decoded.
+    pub frames_decoded: u64,
+    /// Frames begun and not decodable when a later one was.
+    pub frames_skipped: u64,
+    /// Keyframes among them.
+    pub keyframes: u64,
+    /// Publisher and encoding of the last frame.
+    pub shows: Option<(u32, u8)>,
+    /// When the last frame was decoded.
+    pub last_decoded_at: Option<Time>,
+    /// Longest time between two decoded frames.
+    pub longest_gap: Duration,
+    /// Longest time from capture to decoding.
+    pub longest_delay: Duration,
+    /// Packets that never came and were given up.
+    pub lost: u64,
+    /// PLIs sent.
+    pub keyframe_requests: u64,
+}
+
+/// A simulated browser.
+pub struct Client {
+    /// Its peer in the SFU.
+    pub peer: PeerId,
+    /// Where it sends from; change it to roam.
+    pub address: SocketAddr,
+    /// What it does.
+    pub config: ClientConfig,
+    /// Its keys; the world hands the same to the SFU.
+    pub keys: KeyingMaterial,
+    /// Datagrams to send, the world's links take them.
+    pub outbox: Vec<Vec<u8>>,
+    /// A check was answered.
+    pub ice_connected: bool,
+    /// SRTP may flow (the world saw `Connected`).
+    pub connected: bool,
+    /// Nothing is sent while this is set: the browser's tab sleeps, or its line is cut.
+    pub frozen: bool,
+    /// Camera and microphone send nothing while set; RTCP goes on.
+    pub muted: bool,
+    /// All answers in order.
+    pub answers: Vec<ClientAnswer>,
+    /// NACKed packets this client has sent again.
+    pub retransmitted: u64,
+    /// Keyframe requests received.
+    pub keyframe_requests: u64,
+    /// Transport-wide feedback received.
+    pub transport_feedback: u64,
+    /// Arrivals those messages told of.
+    pub transport_arrivals: u64,
+    /// Reports on its own streams: SSRC to last block.
+    pub reports: HashMap<u32, ReportBlock>,
+    /// NACKs it sends name only packets it really misses; a storm client asks for everything, always.
+    pub nack_storm: bool,
+    ufrag: String,
+    pwd: String,
+    sealer: SrtpSealer,
+    opener: SrtpOpener,
+    ids: ExtensionIds,
+    offer: ClientOffer,
+    next_check_at: Time,
+    checks: u32,
+    transport_sequence: u16,
+    streams: Vec<TxStream>,
+    lines: Vec<CheckedLine>,
+    received: HashMap<u32, RxStream>,
+    recorder: TwccRecorder,
+    next_tick_at: Time,
+    next_report_at: Time,
+    wall_clock: WallClock,
+}
+
+/// One SSRC a client sends.
+struct TxStream {
+    mid: &'static str,
+    rid: Option<&'static str>,
+    ssrc: u32,
+    rtx_ssrc: Option<u32>,
+    payload_type: u8,
+    video: bool,
+    encoding: u8,
+    index: u64,
+    rtx_index: u64,
+    timestamp_base: u32,
+    frame: u32,
+    next_frame_at: Time,
+    interval: Duration,
+    frame_bytes: usize,
+    keyframe_due: bool,
+    paused: bool,
+    sent_packets: u32,
+    history: VecDeque<(u64, u32, bool, Vec<u8>)>,
+}
+
+#[derive(Default)]
+struct RxStream {
+    stats: Received,
+    highest: Option<u64>,
+    missing: BTreeMap<u64, (Time, u8)>,
+    frames: BTreeMap<u64, Frame>,
+    last_decoded: Option<(u32, u32)>,
+    decoded_up_to: Option<u64>,
+    last_pli_at: Option<Time>,
+    waiting_since: Option<Time>,
+    last_sender_report: Option<(u32, Time)>,
+}
+
+/// Packets of a frame by part, under the sequence index of its first part.
+#[derive(Clone, Debug)]
+struct Frame {
+    tag: Tag,
+    parts: Vec<bool>,
+    began_at: Time,
+}
+
+impl Client {
+    /// A client before its offer.
+    ///
+    /// # Panics
+    ///
+    /// Never with the keys made here.
+    #[must_use]
+    pub fn new(peer: PeerId, config: ClientConfig, wall_clock: NtpTime) -> Self {
+        let address = SocketAddr::from(([10, 0, (peer.0 >> 8) as u8, peer.0 as u8], 40_000));
+        let exported: Vec<u8> =
+            (0..config.profile.exporter_len()).map(|i| (i as u8).wrapping_mul(7) ^ peer.0 as u8).collect();
+        let keys = KeyingMaterial::from_exporter(config.profile, &exported).expect("the profile's length");
+        let (sealer, opener) = session(&keys, SrtpRole::Client).expect("usable keys");
+        let (ufrag, pwd) = (format!("cl{:06}", peer.0), format!("passwordOfClient{:06}abcdef", peer.0));
+        let mut offer = ClientOffer::new(&ufrag, &pwd, offer::TEST_FINGERPRINT);
+        let base = 0x0010_0000_u32.wrapping_mul(peer.0 as u32 + 1);
+        if config.microphone {
+            offer = offer.with(ClientLine::Microphone { ssrc: base + 1 });
+        }
+        offer = match config.camera {
+            0 => offer,
+            1 => offer.with(ClientLine::Screen { ssrc: base + 10, rtx: base + 20 }),
+            n => offer.with(ClientLine::Camera { rids: offer::RIDS[..n].to_vec() }),
+        };
+        offer = offer.with_seats(config.seats);
+        let ids = ExtensionIds {
+            mid: Some(offer::MID_ID),
+            rid: Some(offer::RID_ID),
+            repaired_rid: Some(offer::REPAIRED_RID_ID),
+            transport_cc: Some(offer::TRANSPORT_CC_ID),
+            audio_level: Some(offer::AUDIO_LEVEL_ID),
+            video_orientation: Some(offer::VIDEO_ORIENTATION_ID),
+            playout_delay: Some(offer::PLAYOUT_DELAY_ID),
+        };
+        let streams = Self::make_streams(&config, base);
+        let wall_clock = WallClock::new(wall_clock.offset_micros(config.clock_offset_us));
+        Self {
+            peer,
+            address,
+            config,
+            keys,
+            outbox: Vec::new(),
+            ice_connected: false,
+            connected: false,
+            frozen: false,
+            muted: false,
+            answers: Vec::new(),
+            retransmitted: 0,
+            keyframe_requests: 0,
+            transport_feedback: 0,
+            transport_arrivals: 0,
+            reports: HashMap::new(),
+            nack_storm: false,
+            ufrag,
+            pwd,
+            sealer,
+            opener,
+            ids,
+            offer,
+            next_check_at: Time::ZERO,
+            checks: 0,
+            transport_sequence: 0,
+            streams,
+            lines: Vec::new(),
+            received: HashMap::new(),
+            recorder: TwccRecorder::new(),
+            next_tick_at: Time::ZERO,
+            next_report_at: Time::ZERO,
+            wall_clock,
+        }
+    }
+
+    fn make_streams(config: &ClientConfig, base: u32) -> Vec<TxStream> {
+        let stream = |mid, rid, ssrc: u32, video: bool, encoding: u8, interval_ms, frame_bytes| TxStream {
+            mid,
+            rid,
+            ssrc,
+            rtx_ssrc: video.then_some(ssrc + 10),
+            payload_type: if video { offer::VP8 } else { offer::OPUS },
+            video,
+            encoding,
+            // Near the end of the sequence space, so that every test crosses a rollover.
+            index: 65_400 - 10 * u64::from(encoding),
+            rtx_index: 65_500,
+            timestamp_base: ssrc.wrapping_mul(2_654_435_761),
+            frame: 0,
+            next_frame_at: Time::ZERO,
+            interval: Duration::from_millis(interval_ms),
+            frame_bytes,
+            keyframe_due: true,
+            paused: false,
+            sent_packets: 0,
+            history: VecDeque::new(),
+        };
+        let mut streams = Vec::new();
+        if config.microphone {
+            streams.push(stream("0", None, base + 1, false, 0, 20, 80));
+        }
+        let mid = if config.microphone { "1" } else { "0" };
+        for encoding in 0..config.camera {
+            let rid = (config.camera > 1).then(|| offer::RIDS[encoding]);
+            let bytes = config.rates_bps[encoding] as usize / 8 / 30;
+            streams.push(stream(mid, rid, base + 10 + encoding as u32, true, encoding as u8, 33, bytes));
+        }
+        streams
+    }
+
+    // What a test looks at
+
+    /// The offer as it stands; `restart` first gives it new credentials.
+    #[must_use]
+    pub fn offer_sdp(&self) -> String {
+        self.offer.to_sdp()
+    }
+
+    /// Asks for more seats in the next offer.
+    pub fn add_seats(&mut self, seats: usize) {
+        self.offer = self.offer.clone().with_seats(seats);
+        self.offer.version += 1;
+    }
+
+    /// What the m-line with this mid was shown.
+    #[must_use]
+    pub fn received(&self, mid: &str) -> Received {
+        let line = self.lines.iter().find(|line| line.mid == mid);
+        line.and_then(|line| self.received.get(&line.ssrc))
+            .map(|stream| stream.stats.clone())
+            .unwrap_or_default()
+    }
+
+    /// What seat `seat` was shown: audio and video.
+    #[must_use]
+    pub fn seat(&self, seats: &[SeatInfo], seat: usize) -> (Received, Received) {
+        let of = |mid: Option<vestibule_media_core::sdp::Mid>| {
+            mid.map(|mid| self.received(mid.as_str())).unwrap_or_default()
+        };
+        (of(seats[seat].audio), of(seats[seat].video))
+    }
+
+    /// The SSRCs it sends, with their encodings.
+    pub fn sent_ssrcs(&self) -> impl Iterator<Item = (u32, bool, u8)> {
+        self.streams.iter().map(|stream| (stream.ssrc, stream.video, stream.encoding))
+    }
+
+    /// Lines of the newest answer the SFU sends on.
+    #[must_use]
+    pub fn lines(&self) -> &[CheckedLine] {
+        &self.lines
+    }
+
+    /// The ids of header extensions, as offered.
+    #[must_use]
+    pub const fn extension_ids(&self) -> ExtensionIds {
+        self.ids
+    }
+
+    /// A credential pair for an ICE restart; checks use it from now on, once the answer is in.
+    pub fn new_credentials(&mut self) -> (String, String) {
+        self.ufrag = format!("{}r", self.ufrag);
+        self.pwd = format!("{}r", self.pwd);
+        (self.ufrag.clone(), self.pwd.clone())
+    }
+
+    /// The server's credentials of a restart.
+    pub fn restarted(&mut self, ufrag: String, pwd: String, now: Time) {
+        if let Some(answer) = self.answers.last_mut() {
+            answer.ufrag = ufrag;
+            answer.pwd = pwd;
+        }
+        self.next_check_at = now;
+        self.ice_connected = false;
+    }
+
+    /// Stops or resumes one encoding, as a browser's estimator does.
+    pub fn pause_encoding(&mut self, encoding: u8, paused: bool) {
+        for stream in self.streams.iter_mut().filter(|stream| stream.video && stream.encoding == encoding) {
+            stream.paused = paused;
+            stream.keyframe_due |= !paused;
+        }
+    }
+
+    /// Takes an answer.
+    pub fn answered(&mut self, sdp: &str, now: Time) {
+        let answer = ClientAnswer::parse(sdp);
+        self.lines = answer
+            .media
+            .iter()
+            .filter(|media| media.direction.starts_with("send"))
+            .filter_map(|media| {
+                let video = media.kind == "video";
+                Some(CheckedLine {
+                    mid: media.mid.clone(),
+                    video,
+                    ssrc: media.ssrc?,
+                    rtx_ssrc: media.rtx_ssrc,
+                    payload_type: media.payload_type(if video { "VP8" } else { "opus" })?,
+                    rtx_payload_type: media.payload_type("rtx"),
+                })
+            })
+            .collect();
+        self.answers.push(answer);
+        if self.checks == 0 {
+            self.next_check_at = now;
+        }
+    }
+
+    // Time
+
+    /// When [`Self::tick`] has something to do.
+    #[must_use]
+    pub fn next_at(&self) -> Time {
+        let mut next = if self.answers.is_empty() { Time::from_micros(u64::MAX) } else { self.next_check_at };
+        if self.connected {
+            next = next.min(self.next_tick_at).min(self.next_report_at);
+            next = self.streams.iter().map(|stream| stream.next_frame_at).fold(next, Time::min);
+        }
+        next
+    }
+
+    /// Does what is due.
+    pub fn tick(&mut self, now: Time) {
+        if !self.answers.is_empty() && self.next_check_at <= now {
+            self.send_check(now);
+        }
+        if !self.connected {
+            return;
+        }
+        for at in 0..self.streams.len() {
+            while self.streams[at].next_frame_at <= now {
+                self.send_frame(at, now);
+            }
+        }
+        if self.next_tick_at <= now {
+            self.next_tick_at = now + RECEIVER_TICK;
+            self.receiver_feedback(now);
+        }
+        if self.next_report_at <= now {
+            self.next_report_at = now + REPORT_INTERVAL;
+            self.send_reports(now);
+        }
+        if self.frozen {
+            self.outbox.clear();
+        }
+    }
+
+    fn send_check(&mut self, now: Time) {
+        self.next_check_at = now + if self.ice_connected { CHECK_INTERVAL } else { CHECK_RETRY };
+        self.checks += 1;
+        let Some(answer) = self.answers.last() else { return };
+        let mut id = [0; 12];
+        id[..4].copy_from_slice(&self.checks.to_be_bytes());
+        id[4..].copy_from_slice(&self.peer.0.to_be_bytes());
+        let mut out = [0; 256];
+        // The first checks do not nominate, as with real browsers.
+        let nominate = self.checks > 1;
+        let key = IntegrityKey::new(&answer.pwd);
+        let len = stun::write_binding_request(
+            &mut out,
+            &id,
+            &self.ufrag,
+            &answer.ufrag,
+            nominate,
+            1_845_501_695,
+            &key,
+        );
+        self.outbox.push(out[..len].to_vec());
+    }
+
+    // Publishing
+
+    fn send_frame(&mut self, at: usize, now: Time) {
+        let peer = self.peer.0 as u32;
+        let picture_ids = self.config.picture_ids;
+        let stream = &mut self.streams[at];
+        if stream.next_frame_at == Time::ZERO {
+            stream.next_frame_at = now;
+        }
+        let captured_at = stream.next_frame_at;
+        stream.next_frame_at = captured_at + stream.interval;
+        if self.muted || stream.paused {
+            return;
+        }
+        let keyframe = std::mem::take(&mut stream.keyframe_due) && stream.video;
+        // A keyframe is several times as large as the frames between.
+        let bytes = if keyframe { stream.frame_bytes * 4 } else { stream.frame_bytes };
+        let parts = bytes.div_ceil(PACKET_BYTES).clamp(1, 255) as u8;
+        let rate = if stream.video { 90 } else { 48 };
+        let timestamp = stream.timestamp_base.wrapping_add((captured_at.as_micros() * rate / 1_000) as u32);
+        let frame = stream.frame;
+        stream.frame += 1;
+        let tag = |part| Tag {
+            peer,
+            ssrc: stream.ssrc,
+            frame,
+            part,
+            parts,
+            keyframe,
+            encoding: stream.encoding,
+            captured_at,
+        };
+        let mut payloads = Vec::new();
+        for part in 0..parts {
+            let mut payload = Vec::with_capacity(PACKET_BYTES + 64);
+            if stream.video {
+                write_descriptor(&mut payload, picture_ids, part == 0, frame);
+                if part == 0 {
+                    payload.extend_from_slice(&vp8_frame_start(keyframe));
+                }
+            }
+            tag(part).write(&mut payload, (bytes / usize::from(parts)).max(TAG_BYTES));
+            payloads.push(payload);
+        }
+        for (part, payload) in payloads.into_iter().enumerate() {
+            let marker = self.streams[at].video && part + 1 == usize::from(parts);
+            self.send_media(at, timestamp, marker, payload);
+        }
+    }
+
+    fn send_media(&mut self, at: usize, timestamp: u32, marker: bool, payload: Vec<u8>) {
+        let stream = &mut self.streams[at];
+        let index = stream.index;
+        stream.index += 1;
+        stream.sent_packets += 1;
+        stream.history.push_back((index, timestamp, marker, payload.clone()));
+        if stream.history.len() > 1_000 {
+            stream.history.pop_front();
+        }
+        let (payload_type, ssrc) = (stream.payload_type, stream.ssrc);
+        self.send_rtp(at, payload_type, ssrc, index, timestamp, marker, &payload, false);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the fields of an RTP packet")]
+    fn send_rtp(
+        &mut self,
+        at: usize,
+        payload_type: u8,
+        ssrc: u32,
+        index: u64,
+        timestamp: u32,
+        marker: bool,
+        payload: &[u8],
+        rtx: bool,
+    ) {
+        let stream = &self.streams[at];
+        let mut out = vec![0; payload.len() + 128];
+        let mut header =
+            HeaderWriter::new(&mut out, payload_type, marker, index as u16, timestamp, ssrc, false);
+        header.extension(offer::TRANSPORT_CC_ID, &self.transport_sequence.to_be_bytes());
+        self.transport_sequence = self.transport_sequence.wrapping_add(1);
+        if u64::from(stream.sent_packets) < FIRST_PACKETS || rtx {
+            header.extension(offer::MID_ID, stream.mid.as_bytes());
+            if let Some(rid) = stream.rid {
+                header.extension(if rtx { offer::REPAIRED_RID_ID } else { offer::RID_ID }, rid.as_bytes());
+            }
+        }
+        if !stream.video {
+            header.extension(offer::AUDIO_LEVEL_ID, &[0x80 | 30]);
+        }
+        let header_len = header.finish();
+        out[header_len..header_len + payload.len()].copy_from_slice(payload);
+        let len = self
+            .sealer
+            .seal_rtp(&mut out, header_len, header_len + payload.len(), index)
+            .expect("a client's packet can be sealed");
+        out.truncate(len);
+        self.outbox.push(out);
+    }
+
+    /// Sends an RTP padding packet on the RTX SSRC, as libwebrtc probes.
+    pub fn send_rtx_padding(&mut self, video_stream: usize) {
+        let at = self.streams.iter().position(|stream| stream.video).expect("a video stream") + video_stream;
+        let stream = &mut self.streams[at];
+        let (ssrc, index) = (stream.rtx_ssrc.expect("video has RTX"), stream.rtx_index);
+        stream.rtx_index += 1;
+        let mut out = vec![0; 400];
+        let mut header = HeaderWriter::new(
+            &mut out,
+            offer::VP8_RTX,
+            false,
+            index as u16,
+            stream.timestamp_base,
+            ssrc,
+            false,
+        );
+        header.extension(offer::TRANSPORT_CC_ID, &self.transport_sequence.to_be_bytes());
+        header.extension(offer::MID_ID, stream.mid.as_bytes());
+        if let Some(rid) = stream.rid {
+            header.extension(offer::REPAIRED_RID_ID, rid.as_bytes());
+        }
+        self.transport_sequence = self.transport_sequence.wrapping_add(1);
+        let header_len = header.finish();
+        out[0] |= 0x20;
+        out[header_len + 223] = 224;
+        let len = self.sealer.seal_rtp(&mut out, header_len, header_len + 224, index).expect("sealed");
+        out.truncate(len);
+        self.outbox.push(out);
+    }
+
+    /// Sends a packet without payload on a media SSRC, where a frame has just ended.
+    pub fn send_media_padding(&mut self, video_stream: usize) {
+        let at = self.streams.iter().position(|stream| stream.video).expect("a video stream") + video_stream;
+        let timestamp = self.streams[at].history.back().map_or(0, |(_, timestamp, ..)| *timestamp);
+        self.send_media(at, timestamp, false, Vec::new());
+    }
+
+    fn send_rtcp(&mut self, write: impl FnOnce(&mut RtcpWriter<'_>)) {
+        let mut out = [0; 1_400];
+        let mut writer = RtcpWriter::new(&mut out);
+        write(&mut writer);
+        let len = writer.len();
+        if len == 0 {
+            return;
+        }
+        let len = self.sealer.seal_rtcp(&mut out, len).expect("a client's RTCP can be sealed");
+        self.outbox.push(out[..len].to_vec());
+    }
+
+    fn send_reports(&mut self, now: Time) {
+        let ntp = self.wall_clock.ntp(now);
+        let reports: Vec<_> = self
+            .streams
+            .iter()
+            .filter(|stream| stream.sent_packets > 0 && self.config.sender_reports)
+            .map(|stream| {
+                let rate = if stream.video { 90 } else { 48 };
+                let rtp = stream.timestamp_base.wrapping_add((now.as_micros() * rate / 1_000) as u32);
+                (stream.ssrc, SenderInfo { ntp, rtp, packets: stream.sent_packets, bytes: 0 })
+            })
+            .collect();
+        let blocks: Vec<ReportBlock> = self
+            .received
+            .iter()
+            .filter_map(|(ssrc, stream)| {
+                let (middle, at) = stream.last_sender_report.unwrap_or((0, now));
+                Some(ReportBlock {
+                    ssrc: *ssrc,
+                    highest_sequence: stream.highest? as u32,
+                    last_sender_report: middle,
+                    delay_since_last_sender_report: (now.micros_since(at) * 65_536 / 1_000_000) as u32,
+                    ..ReportBlock::default()
+                })
+            })
+            .collect();
+        let own = self.streams.first().map_or(77, |stream| stream.ssrc);
+        self.send_rtcp(|writer| {
+            for (ssrc, info) in &reports {
+                let _ = writer.sender_report(*ssrc, info, &[]);
+            }
+            let _ = writer.receiver_report(own, &blocks);
+        });
+    }
+
+    // Receiving
+
+    /// Takes a datagram of the SFU.
+    pub fn handle(&mut self, datagram: &[u8], now: Time) {
+        match classify(datagram) {
+            Some(DatagramKind::Stun) => self.handle_stun(datagram, now),
+            Some(DatagramKind::Rtp) if self.connected => self.handle_rtp(datagram, now),
+            Some(DatagramKind::Rtcp) if self.connected => self.handle_rtcp(datagram, now),
+            _ => {}
+        }
+    }
+
+    fn handle_stun(&mut self, datagram: &[u8], now: Time) {
+        let Ok(Message::Response(response)) = stun::parse(datagram) else { return };
+        let Some(answer) = self.answers.last() else { return };
+        if response.success && response.verify(&IntegrityKey::new(&answer.pwd)).is_ok() && !self.ice_connected
+        {
+            self.ice_connected = true;
+            // Nominate at once.
+            self.next_check_at = now + Duration::from_millis(5);
+        }
+    }
+
+    fn handle_rtp(&mut self, datagram: &[u8], now: Time) {
+        let header = RtpHeader::parse(datagram).expect("the checker has seen it");
+        let mut bytes = datagram.to_vec();
+        // A duplicate of the network's making fails here, and is dropped as a browser does.
+        let Ok(opened) = self.opener.open_rtp(&mut bytes, &header) else { return };
+        let packet = &bytes[..opened.len];
+        if let Some((_, value)) = header.extensions(packet).find(|(id, _)| Some(*id) == self.ids.transport_cc)
+        {
+            self.recorder.record(u16::from_be_bytes([value[0], value[1]]), now);
+        }
+        let payload = header.payload(packet).expect("the checker has seen it");
+        let payload = &packet[payload];
+        let Some(line) = self
+            .lines
+            .iter()
+            .find(|line| line.ssrc == header.ssrc || line.rtx_ssrc == Some(header.ssrc))
+            .cloned()
+        else {
+            return;
+        };
+        let stream = self.received.entry(line.ssrc).or_default();
+        if line.ssrc == header.ssrc {
+            stream.packet(opened.index, payload, line.video, false, now);
+        } else if let (Some((sequence, rest)), Some(highest)) =
+            (payload.split_first_chunk::<2>(), stream.highest)
+        {
+            let delta = u16::from_be_bytes(*sequence).wrapping_sub(highest as u16).cast_signed();
+            stream.packet(highest.wrapping_add_signed(i64::from(delta)), rest, line.video, true, now);
+        }
+    }
+
+    fn handle_rtcp(&mut self, datagram: &[u8], now: Time) {
+        let mut bytes = datagram.to_vec();
+        let Ok(len) = self.opener.open_rtcp(&mut bytes) else { return };
+        let mut lost = Vec::new();
+        for packet in packets(&bytes[..len]) {
+            match packet.expect("the checker has seen it") {
+                RtcpPacket::Nack { media_ssrc, lost: list, .. } => {
+                    lost.extend(list.map(|seq| (media_ssrc, seq)))
+                }
+                RtcpPacket::Pli { media_ssrc, .. } => {
+                    self.keyframe_requests += 1;
+                    for stream in self.streams.iter_mut().filter(|stream| stream.ssrc == media_ssrc) {
+                        stream.keyframe_due = true;
+                    }
+                }
+                RtcpPacket::TransportFeedback(view) => {
+                    self.transport_feedback += 1;
+                    self.transport_arrivals += view.received().count() as u64;
+                    assert!(
+                        self.streams.iter().any(|stream| stream.ssrc == view.media_ssrc),
+                        "transport-wide feedback on an SSRC this client does not send is ignored by browsers"
+                    );
+                }
+                RtcpPacket::SenderReport { ssrc, info, .. } => {
+                    self.received.entry(ssrc).or_default().last_sender_report =
+                        Some((info.ntp.middle(), now));
+                }
+                RtcpPacket::ReceiverReport { reports, .. } => {
+                    self.reports.extend(reports.map(|block| (block.ssrc, block)));
+                }
+                _ => {}
+            }
+        }
+        for (ssrc, sequence) in lost {
+            self.resend(ssrc, sequence);
+        }
+    }
+
+    fn resend(&mut self, ssrc: u32, sequence: u16) {
+        let Some(at) = self.streams.iter().position(|stream| stream.ssrc == ssrc) else { return };
+        let stream = &mut self.streams[at];
+        let Some(rtx_ssrc) = stream.rtx_ssrc else { return };
+        let found = stream.history.iter().rev().find(|(index, ..)| *index as u16 == sequence).cloned();
+        let Some((_, timestamp, marker, payload)) = found else { return };
+        let index = stream.rtx_index;
+        stream.rtx_index += 1;
+        let payload = [&sequence.to_be_bytes()[..], &payload].concat();
+        self.retransmitted += 1;
+        self.send_rtp(at, offer::VP8_RTX, rtx_ssrc, index, timestamp, marker, &payload, true);
+    }
+
+    fn receiver_feedback(&mut self, now: Time) {
+        let own = self.streams.first().map_or(77, |stream| stream.ssrc);
+        let mut nacks = Vec::new();
+        let mut plis = Vec::new();
+        for line in self.lines.iter().filter(|line| line.video) {
+            let Some(stream) = self.received.get_mut(&line.ssrc) else { continue };
+            let lost = if self.nack_storm { stream.everything() } else { stream.nacks(now) };
+            if !lost.is_empty() {
+                nacks.push((line.ssrc, lost));
+            }
+            if stream.needs_keyframe(now) {
+                plis.push(line.ssrc);
+            }
+        }
+        for (ssrc, lost) in nacks {
+            self.send_rtcp(|writer| _ = writer.nack(own, ssrc, &lost));
+        }
+        for ssrc in plis {
+            self.send_rtcp(|writer| _ = writer.pli(own, ssrc));
+        }
+        let media_ssrc = self.lines.first().map_or(0, |line| line.ssrc);
+        let mut recorder = std::mem::take(&mut self.recorder);
+        while recorder.has_pending() {
+            self.send_rtcp(|writer| {
+                let _ = recorder.write_feedback(writer, own, media_ssrc);
+            });
+        }
+        self.recorder = recorder;
+    }
+}
+
+impl RxStream {
+    fn packet(&mut self, index: u64, payload: &[u8], video: bool, rtx: bool, now: Time) {
+        match self.highest {
+            None => self.highest = Some(index),
+            Some(highest) if index > highest => {
+                for missing in highest + 1..index {
+                    self.missing.insert(missing, (now, 0));
+                }
+                self.highest = Some(index);
+            }
+            Some(_) => {
+                let missed = self.missing.remove(&index).is_some();
+                self.stats.recovered += u64::from(missed && rtx);
+                if !missed {
+                    return;
+                }
+            }
+        }
+        self.stats.packets += 1;
+        if payload.is_empty() {
+            return;
+        }
+        if video {
+            let descriptor = vp8::parse(payload).expect("the checker has seen it");
+            let tag = vp8_tag(&payload[descriptor.len..]).expect("the checker has seen it");
+            self.part(index, tag, now);
+        } else {
+            let tag = Tag::read(payload).expect("the checker has seen it");
+            self.decoded(tag, now);
+        }
+    }
+
+    fn part(&mut self, index: u64, tag: Tag, now: Time) {
+        let first = index - u64::from(tag.part);
+        if self.decoded_up_to.is_some_and(|up_to| first <= up_to) {
+            return;
+        }
+        self.waiting_since.get_or_insert(now);
+        let frame = self.frames.entry(first).or_insert_with(|| Frame {
+            tag,
+            parts: vec![false; usize::from(tag.parts)],
+            began_at: now,
+        });
+        frame.parts[usize::from(tag.part)] = true;
+        while let Some((first, tag)) = self.next_decodable() {
+            self.stats.frames_skipped += self.frames.range(..first).count() as u64;
+            self.frames = self.frames.split_off(&(first + 1));
+            self.decoded_up_to = Some(first);
+            // What lies before a decoded frame is no longer waited for.
+            self.missing = self.missing.split_off(&first);
+            self.last_decoded = Some((tag.ssrc, tag.frame));
+            self.stats.keyframes += u64::from(tag.keyframe);
+            self.waiting_since = (!self.frames.is_empty()).then_some(now);
+            self.decoded(tag, now);
+        }
+    }
+
+    fn next_decodable(&self) -> Option<(u64, Tag)> {
+        let complete = self.frames.iter().filter(|(_, frame)| frame.parts.iter().all(|part| *part));
+        complete
+            .map(|(first, frame)| (*first, frame.tag))
+            .find(|(_, tag)| tag.keyframe || self.last_decoded == Some((tag.ssrc, tag.frame.wrapping_sub(1))))
+    }
+
+    fn decoded(&mut self, tag: Tag, now: Time) {
+        if let Some(before) = self.stats.last_decoded_at {
+            self.stats.longest_gap = self.stats.longest_gap.max(now.since(before));
+        }
+        self.stats.frames_decoded += 1;
+        self.stats.last_decoded_at = Some(now);
+        self.stats.longest_delay = self.stats.longest_delay.max(now.since(tag.captured_at));
+        self.stats.shows = Some((tag.peer, tag.encoding));
+    }
+
+    fn nacks(&mut self, now: Time) -> Vec<u16> {
+        let mut due = Vec::new();
+        self.missing.retain(|_, (_, tries)| *tries < 10);
+        for (index, (at, tries)) in &mut self.missing {
+            if *at <= now {
+                *tries += 1;
+                *at = now + Duration::from_millis(100);
+                due.push(*index as u16);
+            }
+        }
+        due.truncate(200);
+        due
+    }
+
+    fn everything(&self) -> Vec<u16> {
+        let Some(highest) = self.highest else { return Vec::new() };
+        (highest.saturating_sub(199)..=highest).map(|index| index as u16).collect()
+    }
+
+    fn needs_keyframe(&mut self, now: Time) -> bool {
+        let stuck = self.waiting_since.is_some_and(|since| now.since(since) > PLI_PATIENCE)
+            && self.frames.values().any(|frame| now.since(frame.began_at) > PLI_PATIENCE);
+        let quiet = self.last_pli_at.is_none_or(|at| now.since(at) > PLI_PATIENCE);
+        if stuck && quiet {
+            self.last_pli_at = Some(now);
+            self.stats.keyframe_requests += 1;
+        }
+        stuck && quiet
+    }
+}
+
+/// The payload descriptor of RFC 7741 section 4.2 as the publisher writes it.
+fn write_descriptor(out: &mut Vec<u8>, ids: PictureIds, start: bool, frame: u32) {
+    let start = if start { 0x10 } else { 0 };
+    match ids {
+        PictureIds::Wide => {
+            let id = (frame as u16).wrapping_add(32_700) & 0x7fff;
+            let [high, low] = id.to_be_bytes();
+            out.extend_from_slice(&[0x80 | start, 0xe0, 0x80 | high, low, frame as u8, 0x00]);
+        }
+        PictureIds::Narrow => {
+            out.extend_from_slice(&[0x80 | start, 0x80, (frame as u8).wrapping_add(100) & 0x7f])
+        }
+        PictureIds::Absent => out.push(start),
+    }
+}

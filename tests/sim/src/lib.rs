@@ -1,0 +1,16 @@
+//! Simulated browsers around the sans-I/O SFU, in virtual time, over a seeded bad network.
+//!
+//! A [`World`] holds one `Sfu`, its clients and their lines. Every packet the SFU sends passes an [`EgressChecker`]
+//! before it meets the network: the first wrong one fails the test, with the seed. SRTP keys are fixed in place of
+//! DTLS, whose randomness cannot be seeded; everything else is as on the wire.
+#![forbid(unsafe_code)]
+
+pub mod checker;
+pub mod client;
+pub mod offer;
+pub mod synthetic;
+pub mod world;
+
+pub use checker::EgressChecker;
+pub use client::{Client, ClientConfig, Received};
+pub use world::World;

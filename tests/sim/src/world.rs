@@ -1,0 +1,298 @@
+//! The world of one test: an SFU, its clients, the lines between, and the time.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use vestibule_media_core::api::{
+    Command, DtlsEvent, Event, Input, MediaGate, Output, PeerId, RoomId, SeatId, SeatInfo, SfuConfig,
+};
+use vestibule_media_core::sdp::{Fingerprint, IceParameters, Offer, Rid};
+use vestibule_media_core::{Layer, NtpTime, Sfu, Time, WallClock};
+use vestibule_testnet::{Link, LinkConfig};
+
+use crate::checker::EgressChecker;
+use crate::client::{Client, ClientConfig};
+use crate::offer;
+
+/// The wall clock's time at the start of every world: some day of 2026.
+pub const WALL_CLOCK: NtpTime = NtpTime::from_unix(Duration::from_secs(1_795_000_000));
+/// The one room of a world.
+pub const ROOM: RoomId = RoomId(1);
+
+/// A test's world. Same seed, same run.
+pub struct World {
+    /// The SFU.
+    pub sfu: Sfu,
+    /// Now.
+    pub now: Time,
+    /// Its clients.
+    pub members: Vec<Member>,
+    /// All events, with the time they came.
+    pub events: Vec<(Time, Event)>,
+    /// Datagrams the SFU sent to nobody known.
+    pub stray: Vec<Vec<u8>>,
+    /// DTLS messages the SFU handed out.
+    pub dtls: Vec<(PeerId, vestibule_media_core::DtlsMessage)>,
+    seed: u64,
+    next_peer: u64,
+}
+
+/// A client, its line, and the checker on it.
+pub struct Member {
+    /// The browser.
+    pub client: Client,
+    /// Towards the SFU.
+    pub up: Link,
+    /// From the SFU.
+    pub down: Link,
+    /// Reads what the SFU sends before the line does.
+    pub checker: EgressChecker,
+    /// The seats of the newest answer.
+    pub seats: Vec<SeatInfo>,
+    /// Where it was before it roamed; what is sent there is checked and lost.
+    pub former_addresses: Vec<SocketAddr>,
+}
+
+impl World {
+    /// A world with an empty room.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&seed.to_be_bytes());
+        let config = SfuConfig {
+            candidates: vec!["192.0.2.1:3478".parse().expect("an address")],
+            fingerprint: Fingerprint::from_sha256([7; 32]),
+            wall_clock: WallClock::new(WALL_CLOCK),
+        };
+        let mut world = Self {
+            sfu: Sfu::new(config, bytes),
+            now: Time::from_millis(1),
+            members: Vec::new(),
+            events: Vec::new(),
+            stray: Vec::new(),
+            dtls: Vec::new(),
+            seed,
+            next_peer: 1,
+        };
+        world.command(Command::CreateRoom { room: ROOM });
+        world
+    }
+
+    /// Adds a client with its gate open, on perfect lines; it connects as time goes on.
+    pub fn join(&mut self, config: ClientConfig) -> usize {
+        self.join_over(config, LinkConfig::default().delay_ms(10), LinkConfig::default().delay_ms(10))
+    }
+
+    /// Adds a client over these lines.
+    ///
+    /// # Panics
+    ///
+    /// If its offer is refused.
+    pub fn join_over(&mut self, config: ClientConfig, up: LinkConfig, down: LinkConfig) -> usize {
+        let at = self.members.len();
+        let peer = PeerId(self.next_peer);
+        self.next_peer += 1;
+        let client = Client::new(peer, config, WALL_CLOCK);
+        let name = format!("client {} of seed {}", peer.0, self.seed);
+        let checker = EgressChecker::new(name, &client.keys, client.extension_ids());
+        let seed = self.seed.wrapping_mul(1_000).wrapping_add(at as u64 * 2);
+        self.members.push(Member {
+            client,
+            up: Link::new(up, seed),
+            down: Link::new(down, seed + 1),
+            checker,
+            seats: Vec::new(),
+            former_addresses: Vec::new(),
+        });
+        self.command(Command::AddPeer { room: ROOM, peer });
+        self.command(Command::SetMediaGate { peer, gate: MediaGate::Open });
+        self.offer(at);
+        assert!(!self.members[at].client.answers.is_empty(), "no answer: {:?}", self.events.last());
+        at
+    }
+
+    /// Sends a client's offer.
+    pub fn offer(&mut self, at: usize) {
+        let offer = Offer::parse(&self.members[at].client.offer_sdp()).expect("a good offer");
+        let peer = self.members[at].client.peer;
+        self.command(Command::Offer { peer, negotiation: 1, offer: Box::new(offer) });
+    }
+
+    /// Lets `who` see `whom` in a seat.
+    pub fn seat(&mut self, who: usize, seat: u16, whom: Option<usize>) {
+        let occupant = whom.map(|whom| self.members[whom].client.peer);
+        self.command(Command::SetSeat { peer: self.members[who].client.peer, seat: SeatId(seat), occupant });
+    }
+
+    /// Chooses the encoding `who` sees in a seat.
+    ///
+    /// # Panics
+    ///
+    /// If the rid is none.
+    pub fn layer(&mut self, who: usize, seat: u16, rid: &str) {
+        let layer = Layer::Rid(Rid::new(rid).expect("a rid"));
+        self.command(Command::SelectLayer { peer: self.members[who].client.peer, seat: SeatId(seat), layer });
+    }
+
+    /// Restarts a client's ICE, without SDP.
+    ///
+    /// # Panics
+    ///
+    /// If the credentials are none.
+    pub fn restart_ice(&mut self, at: usize) {
+        let client = &mut self.members[at].client;
+        let peer = client.peer;
+        let (ufrag, pwd) = client.new_credentials();
+        let remote = IceParameters::new(ufrag, pwd).expect("credentials");
+        self.command(Command::RestartIce { peer, remote });
+    }
+
+    /// Moves a client to another address; the old one is dead to it.
+    pub fn roam(&mut self, at: usize, address: SocketAddr) {
+        let member = &mut self.members[at];
+        member.former_addresses.push(std::mem::replace(&mut member.client.address, address));
+    }
+
+    /// Gives the SFU a command now.
+    pub fn command(&mut self, command: Command) {
+        self.sfu.handle_input(Input::Command(command), self.now);
+        self.drain();
+    }
+
+    /// Hands the SFU a datagram as if it came from the network.
+    pub fn inject(&mut self, from: SocketAddr, mut bytes: Vec<u8>) {
+        self.sfu.handle_input(Input::Datagram { from, bytes: &mut bytes }, self.now);
+        self.drain();
+    }
+
+    /// Lets time pass.
+    pub fn run(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        loop {
+            let next = self.next_at();
+            if next > end {
+                break;
+            }
+            self.now = self.now.max(next);
+            self.turn();
+        }
+        self.now = end;
+    }
+
+    /// Lets time pass until something is so; false if it is not within `limit`.
+    pub fn run_until(&mut self, limit: Duration, mut so: impl FnMut(&Self) -> bool) -> bool {
+        let end = self.now + limit;
+        while !so(self) {
+            let next = self.next_at();
+            if next > end {
+                return false;
+            }
+            self.now = self.now.max(next);
+            self.turn();
+        }
+        true
+    }
+
+    /// What seat `seat` of a client was shown: audio and video.
+    #[must_use]
+    pub fn shown(&self, who: usize, seat: usize) -> (crate::Received, crate::Received) {
+        let member = &self.members[who];
+        member.client.seat(&member.seats, seat)
+    }
+
+    fn next_at(&self) -> Time {
+        let links = self.members.iter().flat_map(|member| [member.up.next_at(), member.down.next_at()]);
+        let links = links.flatten().map(Time::from_micros);
+        let clients = self.members.iter().map(|member| member.client.next_at());
+        let far = Time::from_micros(u64::MAX);
+        links.chain(clients).chain(self.sfu.poll_timeout()).fold(far, Time::min)
+    }
+
+    fn turn(&mut self) {
+        let now = self.now;
+        if self.sfu.poll_timeout().is_some_and(|at| at <= now) {
+            self.sfu.handle_input(Input::Timeout, now);
+            self.drain();
+        }
+        for at in 0..self.members.len() {
+            let member = &mut self.members[at];
+            if member.client.next_at() <= now {
+                member.client.tick(now);
+            }
+            while let Some(datagram) = member.down.poll(now.as_micros()) {
+                member.client.handle(&datagram, now);
+            }
+            for datagram in std::mem::take(&mut member.client.outbox) {
+                member.up.send(now.as_micros(), datagram);
+            }
+        }
+        for at in 0..self.members.len() {
+            while let Some(mut datagram) = self.members[at].up.poll(now.as_micros()) {
+                let from = self.members[at].client.address;
+                self.sfu.handle_input(Input::Datagram { from, bytes: &mut datagram }, now);
+                self.drain();
+            }
+        }
+        self.establish();
+    }
+
+    /// Stands in for DTLS: once a path is there, both sides get their fixed keys.
+    fn establish(&mut self) {
+        for at in 0..self.members.len() {
+            let client = &self.members[at].client;
+            if !client.ice_connected || client.connected {
+                continue;
+            }
+            let fingerprint = offer::TEST_FINGERPRINT.parse().expect("a fingerprint");
+            let event = DtlsEvent::Established { keys: client.keys.clone(), fingerprint };
+            let peer = client.peer;
+            self.members[at].client.connected = true;
+            self.sfu.handle_input(Input::Dtls { peer, event }, self.now);
+            self.drain();
+        }
+    }
+
+    fn drain(&mut self) {
+        let now = self.now;
+        while let Some(output) = self.sfu.poll_output() {
+            match output {
+                Output::Transmit(transmit) => {
+                    let to = transmit.to;
+                    let member = self
+                        .members
+                        .iter_mut()
+                        .find(|member| member.client.address == to || member.former_addresses.contains(&to));
+                    let Some(member) = member else {
+                        self.stray.extend(transmit.packets().map(<[u8]>::to_vec));
+                        continue;
+                    };
+                    for packet in transmit.packets() {
+                        member.checker.check(packet, now);
+                        if member.client.address == to {
+                            member.down.send(now.as_micros(), packet);
+                        }
+                    }
+                }
+                Output::Dtls { peer, message } => self.dtls.push((peer, message)),
+                Output::Event(event) => {
+                    match &event {
+                        Event::Answer { peer, sdp, seats, .. } => {
+                            if let Some(member) = self.members.iter_mut().find(|m| m.client.peer == *peer) {
+                                member.client.answered(sdp, now);
+                                member.checker.set_lines(member.client.lines().to_vec());
+                                member.seats.clone_from(seats);
+                            }
+                        }
+                        Event::Restarted { peer, local } => {
+                            if let Some(member) = self.members.iter_mut().find(|m| m.client.peer == *peer) {
+                                member.client.restarted(local.ufrag.clone(), local.pwd.clone(), now);
+                            }
+                        }
+                        _ => {}
+                    }
+                    self.events.push((now, event));
+                }
+            }
+        }
+    }
+}
