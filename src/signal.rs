@@ -15,10 +15,13 @@ use crate::protocol::ClientMessage;
 
 /// Bytes of one message of a client.
 const MESSAGE_BYTES_MAX: usize = 256 * 1024;
+/// Bytes that are read at all. Between the two bounds a message is read and refused, and the client is told why;
+/// what is longer stays unread, and the connection may end with a reset.
+const MESSAGE_BYTES_READ_MAX: usize = 4 * MESSAGE_BYTES_MAX;
 /// Messages of one client per second, and how many it may have saved up.
 const MESSAGES_PER_SECOND: f64 = 20.0;
 const MESSAGES_SAVED_MAX: f64 = 60.0;
-/// How long a closed socket may take to read what it was told last.
+/// How long a closed socket may take to read what it was told last, and to answer the close.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// The room asked for.
@@ -42,8 +45,8 @@ pub(crate) async fn upgrade(
             let peer = joined.peer;
             let failed = hub.clone();
             socket
-                .max_message_size(MESSAGE_BYTES_MAX)
-                .max_frame_size(MESSAGE_BYTES_MAX)
+                .max_message_size(MESSAGE_BYTES_READ_MAX)
+                .max_frame_size(MESSAGE_BYTES_READ_MAX)
                 .on_failed_upgrade(move |_| {
                     tokio::spawn(async move { failed.left(peer).await });
                 })
@@ -85,6 +88,8 @@ async fn serve(socket: WebSocket, hub: HubHandle, joined: Joined) {
             // The other side may be gone already.
             let _ = sink.send(Message::Close(Some(frame))).await;
         }
+        // Data left unread makes the kernel reset the connection, and the client loses the close with its reason.
+        while let Some(Ok(_)) = stream.next().await {}
     };
     let _ = timeout(FAREWELL, farewell).await;
 }
@@ -98,13 +103,16 @@ async fn read(
     let mut allowance = Allowance::new();
     while let Some(message) = stream.next().await {
         let text = match message {
+            Ok(Message::Text(text)) if text.len() > MESSAGE_BYTES_MAX => {
+                return Some((close_code::SIZE, "that message was too long"));
+            }
             Ok(Message::Text(text)) => text,
             Ok(Message::Binary(_)) => return Some((close_code::UNSUPPORTED, "text messages only")),
             Ok(Message::Ping(_) | Message::Pong(_)) => continue,
             Ok(Message::Close(_)) => return None,
             Err(error) => {
                 tracing::debug!(peer = peer.0, %error, "a socket failed");
-                return Some((close_code::SIZE, "that message was too long or no WebSocket message"));
+                return Some((close_code::SIZE, "that message was far too long, or no WebSocket message"));
             }
         };
         if !allowance.take() {

@@ -57,6 +57,18 @@ test('a flood of messages closes the socket', async () => {
   assert.equal(closed?.code, 1008);
 });
 
+test('what was sent behind a flood does not cost the client the reason it was closed for', async () => {
+  const long = `{"type":"stats"}${' '.repeat(100_000)}`;
+  for (let attempt = 0; attempt < 5; attempt += 1) {
+    const { closed } = await talk(
+      'backlog',
+      Array.from({ length: 120 }, () => long),
+    );
+    assert.equal(closed?.code, 1008);
+    assert.equal(closed?.reason, 'too many messages');
+  }
+});
+
 test('room names are checked', async () => {
   for (const room of ['', 'a b', 'x'.repeat(65)]) {
     assert.equal(await upgradeStatus({ room, origin: server.origin }), 400, room);
