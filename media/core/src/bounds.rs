@@ -30,8 +30,8 @@ pub const SSRCS_PER_PEER_MAX: usize = 32;
 pub const ADDRESSES_PER_PEER_MAX: usize = 8;
 /// Bytes of one datagram: what does not fit is cut by the socket and fails its authentication.
 pub const DATAGRAM_BYTES_MAX: usize = 2_048;
-/// Bytes of one packet this server sends; below it, no IP fragmentation on any usual line.
-pub const PACKET_BYTES_MAX: usize = 1_472;
+/// Bytes of one packet this server sends: an MTU of 1,500 less the headers of IPv6 and UDP.
+pub const PACKET_BYTES_MAX: usize = 1_452;
 /// Bytes of RTCP in one datagram this server sends, SRTCP trailer not counted.
 pub const RTCP_BYTES_MAX: usize = 1_200;
 /// Datagrams per second taken from one IP address outside validated paths; a clinic behind one NAT has to fit.
@@ -112,6 +112,13 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 pub const SOURCE_STOPPED: Duration = Duration::from_secs(3);
 /// How long without a packet before an encoding counts as not flowing.
 pub const ENCODING_STOPPED: Duration = Duration::from_millis(1_500);
+/// How long without a packet, while its source's other encodings go on, before an encoding counts as not flowing.
+pub const ENCODING_OUTPACED: Duration = Duration::from_millis(400);
+/// Frames the other encodings must have brought meanwhile: after an outage all come back within one frame.
+pub const ENCODING_OUTPACED_FRAMES: u32 = 8;
+/// How long after a check an address is its peer's alone: checks of another peer from there are dropped. Longer than
+/// the interval of consent checks (RFC 7675 section 5.1: 4 to 6 s).
+pub const ADDRESS_HELD: Duration = Duration::from_secs(10);
 /// Least time between two keyframe requests for one encoding.
 pub const KEYFRAME_REQUEST_INTERVAL_MIN: Duration = Duration::from_millis(300);
 /// Longest time between two keyframe requests while somebody waits for one.

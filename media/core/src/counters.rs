@@ -32,6 +32,8 @@ counters! {
     dropped_stun_malformed,
     /// STUN requests for a username nobody has.
     dropped_stun_username,
+    /// STUN requests from an address that is another peer's.
+    dropped_address_held,
     /// STUN requests whose integrity check failed.
     dropped_stun_integrity,
     /// Addresses that moved from one peer to another (a NAT gave a port anew).

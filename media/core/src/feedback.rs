@@ -7,10 +7,9 @@ use crate::bounds::{NACKED_PACKETS_PER_SECOND, REPORT_INTERVAL, RTCP_BYTES_MAX, 
 use crate::keys::PeerKey;
 use crate::peer::Peer;
 use crate::rtcp::{ReportBlock, RtcpPacket, RtcpWriter, SenderInfo, packets};
-use crate::sdp::MediaKind;
 use crate::sfu::Sfu;
 use crate::slot::Egress;
-use crate::source::SenderReport;
+use crate::source::{KeyframeRequest, SenderReport};
 use crate::time::Time;
 use crate::timers::Timer;
 
@@ -64,7 +63,7 @@ impl Sfu {
                 entries.clone().for_each(|(ssrc, _)| self.handle_keyframe_request(key, ssrc, now));
             }
             RtcpPacket::TransportFeedback(_) => self.counters.twcc_in += 1,
-            RtcpPacket::Bye { ssrcs } => ssrcs.clone().for_each(|ssrc| self.handle_bye(key, ssrc)),
+            RtcpPacket::Bye { ssrcs } => ssrcs.clone().for_each(|ssrc| self.handle_bye(key, ssrc, now)),
             RtcpPacket::SourceDescription | RtcpPacket::Remb { .. } | RtcpPacket::Other { .. } => {}
         }
     }
@@ -140,18 +139,13 @@ impl Sfu {
         }
     }
 
-    fn handle_bye(&mut self, key: PeerKey, ssrc: u32) {
-        let Some(peer) = self.peers.get_mut(key) else { return };
-        let Some(binding) = peer.uplink.bindings.get(ssrc) else { return };
-        peer.uplink.bindings.remove(ssrc);
+    /// The stream of an SSRC pauses. Its binding stays: a sender that comes back may say mid and rid no more.
+    fn handle_bye(&mut self, key: PeerKey, ssrc: u32, now: Time) {
+        let Some(peer) = self.peers.get(key) else { return };
+        let Some(binding) = peer.uplink.bindings.get(ssrc).filter(|binding| !binding.rtx) else { return };
         let Some(source) = self.sources.get_mut(binding.source) else { return };
-        let encoding = &mut source.encodings[binding.encoding as usize];
-        if binding.rtx {
-            encoding.rtx_ssrc = None;
-        } else {
-            encoding.ssrc = None;
-            encoding.flowing = false;
-        }
+        source.encodings[binding.encoding as usize].stop();
+        self.retarget_subscribers(binding.source, now);
     }
 }
 
@@ -197,7 +191,7 @@ impl Sfu {
         if !watched {
             // Nobody looks: nothing is worth the publisher's uplink. Whoever comes next waits for a keyframe anyway.
             encoding.missing.clear();
-            encoding.keyframe.forget();
+            encoding.keyframe.iter_mut().for_each(KeyframeRequest::forget);
             return;
         }
         self.scratch.sequences.clear();
@@ -205,7 +199,7 @@ impl Sfu {
             let given_up = encoding.due_nacks(rtt, now, &mut self.scratch.sequences);
             self.counters.packets_given_up += given_up as u64;
         }
-        let ask_keyframe = source.media == MediaKind::Video && encoding.keyframe.take_due(now);
+        let ask_keyframe = encoding.keyframe.as_mut().is_some_and(|keyframe| keyframe.take_due(now));
         let fir_sequence = match self.peers.get_mut(key) {
             Some(peer) if ask_keyframe && !pli => {
                 peer.fir_sequence = peer.fir_sequence.wrapping_add(1);
@@ -246,7 +240,8 @@ impl Sfu {
                 let nacks = source.nack;
                 source.encodings.iter().flat_map(move |encoding| {
                     let nack = if nacks { encoding.next_nack_at() } else { None };
-                    [nack, encoding.ssrc.and(encoding.keyframe.due_at())]
+                    let keyframe = encoding.keyframe.as_ref().and_then(KeyframeRequest::due_at);
+                    [nack, encoding.ssrc.and(keyframe)]
                 })
             })
             .flatten()

@@ -8,7 +8,9 @@ use std::net::SocketAddr;
 
 use rand::{Rng, RngExt};
 
-use crate::bounds::{ADDRESSES_PER_PEER_MAX, CONSENT_EXPIRY, ICE_PREVIOUS_GENERATION, ICE_RESTART_TIMEOUT};
+use crate::bounds::{
+    ADDRESS_HELD, ADDRESSES_PER_PEER_MAX, CONSENT_EXPIRY, ICE_PREVIOUS_GENERATION, ICE_RESTART_TIMEOUT,
+};
 use crate::sdp::IceParameters;
 use crate::stun::{BindingRequest, IntegrityKey, StunError};
 use crate::time::Time;
@@ -109,6 +111,12 @@ impl IceAgent {
     /// Every validated address.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
         self.paths.iter().map(|path| path.address)
+    }
+
+    /// Whether a check came from this address not long ago.
+    pub(crate) fn holds(&self, address: SocketAddr, now: Time) -> bool {
+        let path = self.paths.iter().find(|path| path.address == address);
+        path.is_some_and(|path| now.since(path.last_check_at) < ADDRESS_HELD)
     }
 
     /// Where packets go.
@@ -261,11 +269,11 @@ impl IceAgent {
             self.selected = Some(Selected { address: from, generation, nominated });
         }
         let carried = self.selected.is_some_and(|s| s.generation == self.current_number && s.nominated);
-        if carried && self.restart_deadline.take().is_some() {
+        // However late: a restart reported as failed that comes up all the same is complete then.
+        if carried && let Some((_, end @ None)) = &mut self.previous {
+            *end = Some(now + ICE_PREVIOUS_GENERATION);
+            self.restart_deadline = None;
             outcome.restarted = true;
-            if let Some((_, end @ None)) = &mut self.previous {
-                *end = Some(now + ICE_PREVIOUS_GENERATION);
-            }
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::rtp::{ExtensionIds, RtpHeader};
 use crate::sdp::{MediaKind, Mid, Rid};
 use crate::sfu::Sfu;
 use crate::slot::Egress;
-use crate::source::{Acceptance, Incoming, Subscriber};
+use crate::source::{Acceptance, Encoding, Incoming, Subscriber};
 use crate::srtp::SrtpError;
 use crate::time::Time;
 use crate::timers::Timer;
@@ -151,12 +151,14 @@ impl Sfu {
         let began = !encoding.flowing;
         encoding.flowing = true;
         source.last_packet_at = now;
+        let frame_ended = incoming.marker && !incoming.recovered && source.encodings.len() > 1;
+        let left_behind = frame_ended && source.outpace(binding.encoding, now);
         if !source.flowing {
             source.flowing = true;
             let event = Event::SourceStarted { peer: peer.id, kind: source.kind };
             self.emit(event);
         }
-        if began {
+        if began || left_behind {
             self.retarget_subscribers(binding.source, now);
         }
         self.fan_out(binding.source, binding.encoding, incoming.index, now);
@@ -269,11 +271,12 @@ impl Sfu {
     pub(crate) fn want_keyframe(&mut self, key: SourceKey, encoding: u8, now: Time) {
         let Some(source) = self.sources.get_mut(key) else { return };
         let owner = source.owner;
-        let Some(encoding) = source.encodings.get_mut(encoding as usize) else { return };
-        if !encoding.keyframe.want() {
+        let encoding = source.encodings.get_mut(encoding as usize);
+        let Some(keyframe) = encoding.and_then(|encoding| encoding.keyframe.as_mut()) else { return };
+        if !keyframe.want() {
             self.counters.keyframe_requests_coalesced += 1;
         }
-        let (Some(at), Some(peer)) = (encoding.keyframe.due_at(), self.peers.get_mut(owner)) else { return };
+        let (Some(at), Some(peer)) = (keyframe.due_at(), self.peers.get_mut(owner)) else { return };
         peer.timers.set_sooner(Timer::Repair, at.max(now));
         self.timers.schedule(owner, &mut peer.timers);
     }
@@ -293,9 +296,8 @@ impl Sfu {
         let id = peer.id;
         for source_key in peer.uplink.sources.clone() {
             let Some(source) = self.sources.get_mut(source_key) else { continue };
-            for encoding in &mut source.encodings {
-                encoding.flowing = false;
-            }
+            // Nothing of before is repeated to anybody, or asked for again, once media may flow again.
+            source.encodings.iter_mut().for_each(Encoding::restart_stream);
             if std::mem::take(&mut source.flowing) {
                 let kind = source.kind;
                 self.emit(Event::SourceStopped { peer: id, kind });

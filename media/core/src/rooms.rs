@@ -9,6 +9,7 @@ use crate::keys::{PeerKey, RoomKey, SourceKey};
 use crate::peer::{Peer, Transport};
 use crate::sdp::IceParameters;
 use crate::sfu::{Room, Sfu};
+use crate::slot::Slot;
 use crate::stats::{EncodingStats, PeerStats, SlotStats, SourceStats};
 use crate::time::Time;
 use crate::timers::Timer;
@@ -124,7 +125,14 @@ impl Sfu {
         peer.gate = gate;
         match gate {
             MediaGate::Open => self.want_keyframes_for(key, now),
-            MediaGate::Closed => self.stop_sources(key),
+            MediaGate::Closed => {
+                self.stop_sources(key);
+                // A receiver does not see how long the silence is: numbers that ran on behind the gate could leave its
+                // guess of the rollover counter behind for good (RFC 3711 section 3.3.1).
+                if let Some(peer) = self.peers.get_mut(key) {
+                    peer.slots.iter_mut().for_each(Slot::close_current);
+                }
+            }
         }
         Ok(())
     }

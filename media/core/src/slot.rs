@@ -416,20 +416,21 @@ impl Slot {
         if !out.started {
             return out.timestamp;
         }
-        let rate = i64::from(self.parameters.clock_rate);
-        let passed = (now.micros_since(out.timestamp_at).cast_signed() * rate / 1_000_000).max(1);
+        // In 128 bits: the reports are the publisher's, and may be years apart.
+        let rate = i128::from(self.parameters.clock_rate);
+        let passed = (i128::from(now.micros_since(out.timestamp_at)) * rate / 1_000_000).max(1);
         let by_arrival = out.timestamp.wrapping_add(passed as u32);
         let by_reports = self.current.filter(|old| old.source == key).and_then(|old| {
             let new_report = source.encodings[encoding as usize].sender_report?;
             let old_report = source.encodings[old.encoding as usize].sender_report?;
-            let since_new = i64::from(meta.timestamp.wrapping_sub(new_report.rtp).cast_signed());
-            let between = new_report.ntp.micros_since(old_report.ntp) * rate / 1_000_000;
-            let on_old = i64::from(old_report.rtp) + between + since_new;
+            let since_new = i128::from(meta.timestamp.wrapping_sub(new_report.rtp).cast_signed());
+            let between = i128::from(new_report.ntp.micros_since(old_report.ntp)) * rate / 1_000_000;
+            let on_old = i128::from(old_report.rtp) + between + since_new;
             Some((on_old as u32).wrapping_add(old.timestamp_offset))
         });
         match by_reports {
             // Reports that disagree with the clock by more than a second are of no use.
-            Some(timestamp) if i64::from(timestamp.wrapping_sub(by_arrival).cast_signed()).abs() < rate => {
+            Some(timestamp) if i128::from(timestamp.wrapping_sub(by_arrival).cast_signed()).abs() < rate => {
                 if timestamp.wrapping_sub(out.timestamp).cast_signed() > 0 {
                     timestamp
                 } else {
@@ -440,7 +441,8 @@ impl Slot {
         }
     }
 
-    fn close_current(&mut self) {
+    /// Ends the stretch. What follows begins anew, close behind what was sent.
+    pub(crate) fn close_current(&mut self) {
         let Some(segment) = self.current.take() else { return };
         if !self.out.started || self.out.highest < segment.first_out {
             return;

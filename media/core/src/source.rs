@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use crate::api::SourceKind;
 use crate::bounds::{
-    AUDIO_RING_BYTES_MAX, AUDIO_RING_PACKETS, ENCODING_STOPPED, KEYFRAME_REQUEST_INTERVAL_MAX,
-    KEYFRAME_REQUEST_INTERVAL_MIN, MISSING_MAX, NACK_DELAY, NACK_RETRY_MIN, NACK_TRIES_MAX, SEQUENCE_GAP_MAX,
-    SOURCE_STOPPED, VIDEO_RING_BYTES_MAX, VIDEO_RING_PACKETS,
+    AUDIO_RING_BYTES_MAX, AUDIO_RING_PACKETS, ENCODING_OUTPACED, ENCODING_OUTPACED_FRAMES, ENCODING_STOPPED,
+    KEYFRAME_REQUEST_INTERVAL_MAX, KEYFRAME_REQUEST_INTERVAL_MIN, MISSING_MAX, NACK_DELAY, NACK_RETRY_MIN,
+    NACK_TRIES_MAX, SEQUENCE_GAP_MAX, SOURCE_STOPPED, VIDEO_RING_BYTES_MAX, VIDEO_RING_PACKETS,
 };
 use crate::keys::PeerKey;
 use crate::ring::{PacketMeta, PacketRing, Vp8Meta};
@@ -84,8 +84,11 @@ pub(crate) struct Encoding {
     pub(crate) flowing: bool,
     pub(crate) sender_report: Option<SenderReport>,
     pub(crate) missing: Vec<Missing>,
-    pub(crate) keyframe: KeyframeRequest,
+    /// None for audio, where any packet will do to begin with.
+    pub(crate) keyframe: Option<KeyframeRequest>,
     pub(crate) reception: Reception,
+    /// Frames of the source's other encodings that ended since the last packet of this one.
+    outpaced_frames: u32,
     vp8: Vp8Normalizer,
 }
 
@@ -142,14 +145,29 @@ impl Source {
         (0..=wanted).rev().chain(wanted + 1..=last).find(|&i| self.encodings[i as usize].flowing)
     }
 
+    /// A frame of one encoding has ended: an encoding the others have left behind was stopped by its publisher, as
+    /// browsers do on a weak line. True if there is one; it no longer flows.
+    pub(crate) fn outpace(&mut self, by: u8, now: Time) -> bool {
+        let mut changed = false;
+        for (_, encoding) in (0_u8..).zip(&mut self.encodings).filter(|(i, e)| *i != by && e.flowing) {
+            encoding.outpaced_frames += 1;
+            if encoding.outpaced_frames >= ENCODING_OUTPACED_FRAMES
+                && now.since(encoding.last_packet_at) >= ENCODING_OUTPACED
+            {
+                encoding.stop();
+                changed = true;
+            }
+        }
+        changed
+    }
+
     /// Marks what has stopped. True if an encoding did.
     pub(crate) fn expire(&mut self, now: Time) -> bool {
         let mut changed = false;
         for encoding in &mut self.encodings {
             let stopped = encoding.flowing && now.since(encoding.last_packet_at) >= ENCODING_STOPPED;
             if stopped {
-                encoding.flowing = false;
-                encoding.missing.clear();
+                encoding.stop();
                 changed = true;
             }
         }
@@ -178,8 +196,9 @@ impl Encoding {
             flowing: false,
             sender_report: None,
             missing: Vec::new(),
-            keyframe: KeyframeRequest::default(),
+            keyframe: (media == MediaKind::Video).then(KeyframeRequest::default),
             reception: Reception::default(),
+            outpaced_frames: 0,
             vp8: Vp8Normalizer::default(),
         }
     }
@@ -191,13 +210,21 @@ impl Encoding {
         self.reception = Reception::default();
     }
 
-    fn restart_stream(&mut self) {
+    /// What comes next has nothing to do with what was there: a video slot that follows needs a keyframe.
+    pub(crate) fn restart_stream(&mut self) {
         if self.highest.take().is_some() {
             self.generation += 1;
         }
+        self.flowing = false;
         self.ring.clear();
         self.missing.clear();
         self.sender_report = None;
+    }
+
+    /// No more packets of it are expected for now.
+    pub(crate) fn stop(&mut self) {
+        self.flowing = false;
+        self.missing.clear();
     }
 
     /// The index an RTX packet's original sequence number (RFC 4588 section 4) stands for.
@@ -245,14 +272,17 @@ impl Encoding {
             }
         }
         let (meta, body) = self.normalize(media, packet);
-        if meta.entry_point && media == MediaKind::Video {
-            self.keyframe.answered();
+        if meta.entry_point
+            && let Some(keyframe) = &mut self.keyframe
+        {
+            keyframe.answered();
             // What came before a keyframe no longer matters to anybody.
             self.missing.retain(|missing| missing.index > meta.index);
         }
         self.ring.insert(meta, body, now);
         self.reception.note(packet, clock_rate, now);
         self.last_packet_at = now;
+        self.outpaced_frames = 0;
         acceptance
     }
 
@@ -281,7 +311,7 @@ impl Encoding {
         if (gap.end - gap.start) as usize + self.missing.len() > MISSING_MAX {
             // Too much to repair; what subscribers need next is a keyframe.
             self.missing.clear();
-            self.keyframe.want();
+            self.want_keyframe();
         }
         let room = MISSING_MAX - self.missing.len();
         let start = gap.end - ((gap.end - gap.start).min(room as u64));
@@ -321,9 +351,15 @@ impl Encoding {
         });
         let given_up = before - self.missing.len();
         if given_up > 0 {
-            self.keyframe.want();
+            self.want_keyframe();
         }
         given_up
+    }
+
+    fn want_keyframe(&mut self) {
+        if let Some(keyframe) = &mut self.keyframe {
+            keyframe.want();
+        }
     }
 }
 

@@ -50,11 +50,17 @@ impl Sfu {
     fn handle_check(&mut self, from: SocketAddr, request: &BindingRequest<'_>, now: Time) {
         let key =
             request.local_ufrag.try_into().ok().and_then(|ufrag| self.ufrags.get::<[u8; 8]>(&ufrag)).copied();
+        // An address serves one peer at a time. A check proves who sent it and not from where, so whoever is there and
+        // goes on checking stays (RFC 8445 section 19.3: a source address can be forged).
+        let holder = self.addresses.get(&from).copied().filter(|&holder| Some(holder) != key);
+        if holder.and_then(|holder| self.peers.get(holder)).is_some_and(|peer| peer.ice.holds(from, now)) {
+            self.counters.dropped_address_held += 1;
+            return;
+        }
         let Some((key, peer)) = key.and_then(|key| Some((key, self.peers.get_mut(key)?))) else {
             self.counters.dropped_stun_username += 1;
             return;
         };
-        // An address serves one peer at a time; its new owner proved by its password that the path is its own.
         let outcome = match peer.ice.handle_check(request, from, now) {
             Ok(outcome) => outcome,
             Err(StunError::Username) => {
@@ -67,7 +73,9 @@ impl Sfu {
             }
         };
         self.answer_check(key, from, request);
-        if let Some(evicted) = outcome.evicted {
+        if let Some(evicted) = outcome.evicted
+            && self.addresses.get(&evicted) == Some(&key)
+        {
             self.addresses.remove(&evicted);
         }
         if !outcome.accepted {

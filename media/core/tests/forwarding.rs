@@ -5,7 +5,7 @@ use std::time::Duration;
 use vestibule_media_core::Census;
 use vestibule_media_core::api::{Command, DisconnectReason, DtlsMessage, Event, MediaGate, SourceKind};
 use vestibule_media_core::sdp::IceParameters;
-use vestibule_media_core::srtp::SrtpProfile;
+use vestibule_media_core::srtp::{SrtpProfile, SrtpRole, session};
 use vestibule_sim::client::PictureIds;
 use vestibule_sim::{ClientConfig, World};
 use vestibule_testnet::LinkConfig;
@@ -422,7 +422,127 @@ fn a_layer_that_stops_gives_way_to_the_next_lower_and_comes_back() {
     world.members[1].client.pause_encoding(2, false);
     world.run(secs(3));
     assert_eq!(world.shown(0, 0).1.shows, Some((2, 2)));
-    assert!(world.shown(0, 0).1.longest_gap < secs(3));
+    // Seen by the other layers going on, long before it is silent for good.
+    assert!(world.shown(0, 0).1.longest_gap < Duration::from_millis(700), "{:?}", world.shown(0, 0).1);
+}
+
+#[test]
+fn an_outage_of_all_layers_is_not_taken_for_a_layer_that_stopped() {
+    let line = LinkConfig::default().delay_ms(20);
+    let mut world = conversation(25, &line, &line);
+    for outage_ms in [200, 450, 700, 1_200] {
+        let switches = world.sfu.counters().switches;
+        world.members[1].up.set_config(world.now.as_micros(), line.blocked(true));
+        world.run(Duration::from_millis(outage_ms));
+        world.members[1].up.set_config(world.now.as_micros(), line);
+        world.run(secs(3));
+        assert_eq!(world.shown(0, 0).1.shows, Some((2, 2)));
+        assert_eq!(world.sfu.counters().switches, switches, "{outage_ms} ms");
+    }
+}
+
+#[test]
+fn a_bye_of_the_layer_shown_gives_way_to_the_next_lower_and_the_layer_can_come_back() {
+    let line = LinkConfig::default().delay_ms(20);
+    let mut world = conversation(26, &line, &line);
+    let (best, ..) =
+        world.members[1].client.sent_ssrcs().find(|(.., encoding)| *encoding == 2).expect("a layer");
+    world.members[1].client.pause_encoding(2, true);
+    world.run(Duration::from_millis(100));
+    let (mut sealer, _) = session(&world.members[1].client.keys, SrtpRole::Client).expect("keys");
+    let mut bye = [0; 64];
+    bye[..4].copy_from_slice(&[0x81, 203, 0, 1]);
+    bye[4..8].copy_from_slice(&best.to_be_bytes());
+    let len = sealer.seal_rtcp(&mut bye, 8).expect("sealed");
+    let from = world.members[1].client.address;
+    world.inject(from, bye[..len].to_vec());
+    world.run(secs(1));
+    assert_eq!(world.shown(0, 0).1.shows, Some((2, 1)));
+    assert!(world.shown(0, 0).1.longest_gap < Duration::from_millis(300), "{:?}", world.shown(0, 0).1);
+    world.members[1].client.pause_encoding(2, false);
+    world.run(secs(2));
+    assert_eq!(world.shown(0, 0).1.shows, Some((2, 2)));
+    assert_eq!(world.sfu.counters().dropped_unbound_ssrc, 0);
+}
+
+#[test]
+fn a_stream_that_begins_anew_is_entered_at_a_keyframe_that_was_asked_for() {
+    let line = LinkConfig::default().delay_ms(20);
+    let mut world = conversation(27, &line, &line);
+    let before = world.shown(0, 0).1.frames_decoded;
+    world.members[1].client.jump_sequence(2, 1_500);
+    world.run(secs(2));
+    let (_, video) = world.shown(0, 0);
+    assert!(video.frames_decoded > before + 50, "{video:?}");
+    assert_eq!((video.shows, video.keyframe_requests), (Some((2, 2)), 0));
+    assert!(video.longest_gap < Duration::from_millis(200), "{video:?}");
+}
+
+#[test]
+fn audio_that_misses_more_than_can_be_repaired_keeps_no_timer_running() {
+    let line = LinkConfig::default().delay_ms(20);
+    let mut world = conversation(28, &line, &line);
+    world.members[1].up.set_config(world.now.as_micros(), line.blocked(true));
+    world.run(secs(7));
+    world.members[1].up.set_config(world.now.as_micros(), line);
+    world.run(secs(5));
+    let turns = world.timer_turns(secs(1));
+    assert!(turns < 100, "{turns} turns in a second");
+}
+
+#[test]
+fn after_minutes_behind_a_closed_gate_the_receiver_can_still_decrypt_and_decode() {
+    let line = LinkConfig::default().delay_ms(20);
+    for seed in 50..54 {
+        let mut world = conversation(seed, &line, &line);
+        let peer = world.members[0].client.peer;
+        let before = world.shown(0, 0).1.frames_decoded;
+        for closed in [secs(3), secs(260)] {
+            world.command(Command::SetMediaGate { peer, gate: MediaGate::Closed });
+            world.run(closed);
+            world.command(Command::SetMediaGate { peer, gate: MediaGate::Open });
+            world.run(secs(2));
+        }
+        // Packets that do not authenticate or jump ahead fail the checker.
+        let (audio, video) = world.shown(0, 0);
+        assert!(
+            video.frames_decoded > before + 100 && video.keyframe_requests == 0,
+            "seed {seed}: {video:?}"
+        );
+        assert!(audio.packets > 250, "seed {seed}: {audio:?}");
+    }
+}
+
+#[test]
+fn what_was_published_behind_a_closed_gate_is_never_asked_for() {
+    let line = LinkConfig::default().delay_ms(20);
+    let mut world = conversation(29, &line, &line);
+    let peer = world.members[1].client.peer;
+    let resent = world.members[1].client.retransmitted;
+    for closed_ms in [100, 400, 1_000] {
+        world.command(Command::SetMediaGate { peer, gate: MediaGate::Closed });
+        world.run(Duration::from_millis(closed_ms));
+        world.command(Command::SetMediaGate { peer, gate: MediaGate::Open });
+        world.run(secs(2));
+        assert_eq!(world.shown(0, 0).1.shows, Some((2, 2)));
+    }
+    assert_eq!(world.members[1].client.retransmitted, resent);
+}
+
+#[test]
+fn an_ice_restart_that_comes_up_after_its_timeout_is_complete_all_the_same() {
+    let line = LinkConfig::default().delay_ms(20);
+    let mut world = conversation(30, &line, &line);
+    world.members[0].up.set_config(world.now.as_micros(), line.blocked(true));
+    world.restart_ice(0);
+    world.run(secs(17));
+    let happened =
+        |world: &World, what: fn(&Event) -> bool| world.events.iter().any(|(_, event)| what(event));
+    assert!(happened(&world, |event| matches!(event, Event::RestartFailed { .. })));
+    world.members[0].up.set_config(world.now.as_micros(), line);
+    world.run(secs(20));
+    assert!(happened(&world, |event| matches!(event, Event::PathChanged { .. })));
+    assert_eq!(world.sfu.census().ufrags, 2, "the credentials before the restart were never retired");
 }
 
 #[test]

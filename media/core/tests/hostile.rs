@@ -9,11 +9,12 @@ use vestibule_media_core::api::{
 use vestibule_media_core::bounds::{
     ADDRESSES_PER_PEER_MAX, PEERS_PER_ROOM_MAX, UNKNOWN_DATAGRAMS_PER_SECOND,
 };
+use vestibule_media_core::rtcp::{RtcpWriter, SenderInfo};
 use vestibule_media_core::rtp::HeaderWriter;
 use vestibule_media_core::sdp::{Fingerprint, Offer};
 use vestibule_media_core::srtp::{SrtpRole, session};
 use vestibule_media_core::stun::{IntegrityKey, write_binding_request};
-use vestibule_sim::world::ROOM;
+use vestibule_sim::world::{ROOM, WALL_CLOCK};
 use vestibule_sim::{ClientConfig, World};
 
 fn conversation(seed: u64) -> World {
@@ -313,5 +314,67 @@ fn events_of_dtls_for_a_peer_that_is_gone_are_counted_and_forgotten() {
     let event = DtlsEvent::Transmit(vec![22; 100]);
     world.sfu.handle_input(Input::Dtls { peer: PeerId(4_711), event }, world.now);
     assert_eq!(world.sfu.counters().stale_peer, 1);
+    unharmed(&mut world);
+}
+
+/// RTCP of a client's own making, under its own keys.
+fn inject_rtcp(world: &mut World, who: usize, write: impl FnOnce(&mut RtcpWriter<'_>)) {
+    let (mut sealer, _) = session(&world.members[who].client.keys, SrtpRole::Client).expect("keys");
+    let mut packet = [0; 1_400];
+    let mut writer = RtcpWriter::new(&mut packet);
+    write(&mut writer);
+    let len = writer.len();
+    let len = sealer.seal_rtcp(&mut packet, len).expect("sealed");
+    let from = world.members[who].client.address;
+    let before = world.sfu.counters().rtcp_in;
+    world.inject(from, packet[..len].to_vec());
+    assert_eq!(world.sfu.counters().rtcp_in, before + 1, "the SFU did not read it");
+}
+
+#[test]
+fn a_keyframe_request_for_audio_keeps_no_timer_running() {
+    let mut world = conversation(40);
+    let audio =
+        world.members[0].client.lines().iter().find(|line| !line.video).expect("an audio m-line").ssrc;
+    inject_rtcp(&mut world, 0, |writer| writer.pli(0x4242, audio).expect("room"));
+    let requests = world.sfu.counters().keyframe_requests_out;
+    let turns = world.timer_turns(Duration::from_secs(1));
+    assert!(turns < 100, "{turns} turns in a second");
+    assert_eq!(world.sfu.counters().keyframe_requests_out, requests);
+}
+
+#[test]
+fn a_sender_report_from_years_ahead_costs_nobody_anything() {
+    let mut world = conversation(41);
+    world.layer(0, 0, "q");
+    world.run(Duration::from_secs(1));
+    let (best, ..) =
+        world.members[1].client.sent_ssrcs().find(|(.., encoding)| *encoding == 2).expect("a layer");
+    let ntp = WALL_CLOCK.offset_micros(8 * 365 * 86_400 * 1_000_000);
+    let report = SenderInfo { ntp, rtp: 1, packets: 1, bytes: 1 };
+    // Under an SSRC whose RTCP has not begun, else it would be a replay.
+    inject_rtcp(&mut world, 1, |writer| {
+        writer.receiver_report(0x4343, &[]).expect("room");
+        writer.sender_report(best, &report, &[]).expect("room");
+    });
+    world.layer(0, 0, "f");
+    world.run(Duration::from_secs(1));
+    assert_eq!(world.shown(0, 0).1.shows, Some((2, 2)));
+    unharmed(&mut world);
+}
+
+#[test]
+fn an_address_in_use_is_not_given_to_another_peers_checks() {
+    let mut world = conversation(42);
+    let answer = world.members[0].client.answers[0].clone();
+    let victim = world.members[1].client.address;
+    for _ in 0..20 {
+        let mut check = [0; 256];
+        let key = IntegrityKey::new(&answer.pwd);
+        let len = write_binding_request(&mut check, &[9; 12], "cl000001", &answer.ufrag, true, 1, &key);
+        world.inject(victim, check[..len].to_vec());
+        world.run(Duration::from_millis(50));
+    }
+    assert_eq!(world.sfu.counters().dropped_address_held, 20);
     unharmed(&mut world);
 }

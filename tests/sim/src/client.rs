@@ -379,6 +379,13 @@ impl Client {
         }
     }
 
+    /// Goes on with sequence numbers further on, as a stream does that began anew.
+    pub fn jump_sequence(&mut self, encoding: u8, by: u64) {
+        for stream in self.streams.iter_mut().filter(|stream| stream.video && stream.encoding == encoding) {
+            stream.index += by;
+        }
+    }
+
     /// Takes an answer.
     pub fn answered(&mut self, sdp: &str, now: Time) {
         let answer = ClientAnswer::parse(sdp);

@@ -193,6 +193,20 @@ impl World {
         true
     }
 
+    /// How often the SFU's timers fire while nobody sends anything for so long.
+    pub fn timer_turns(&mut self, duration: Duration) -> usize {
+        let end = self.now + duration;
+        let mut turns = 0;
+        while let Some(at) = self.sfu.poll_timeout().filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            self.sfu.handle_input(Input::Timeout, self.now);
+            self.drain();
+            turns += 1;
+        }
+        self.now = end;
+        turns
+    }
+
     /// What seat `seat` of a client was shown: audio and video.
     #[must_use]
     pub fn shown(&self, who: usize, seat: usize) -> (crate::Received, crate::Received) {
