@@ -1,10 +1,9 @@
 //! The command line and environment, and what they mean to the engine.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::num::NonZeroUsize;
 use std::str::FromStr;
 
-use clap::Parser;
+use clap::{Parser, value_parser};
 
 /// A self-hosted telehealth SFU. This build serves a test page that joins browser tabs to one room.
 #[derive(Clone, Debug, Parser)]
@@ -23,8 +22,8 @@ pub(crate) struct Config {
     #[arg(long, env = "VESTIBULE_ANNOUNCE", value_name = "IP[:PORT]", value_delimiter = ',')]
     pub(crate) announce: Vec<Announced>,
     /// Media threads; each has its own UDP port.
-    #[arg(long, env = "VESTIBULE_SHARDS", default_value = "1")]
-    pub(crate) shards: NonZeroUsize,
+    #[arg(long, env = "VESTIBULE_SHARDS", default_value_t = 1, value_parser = value_parser!(u16).range(1..=256))]
+    pub(crate) shards: u16,
 }
 
 /// An announced address: `203.0.113.7`, `203.0.113.7:3478`, `2001:db8::7` or `[2001:db8::7]:3478`.

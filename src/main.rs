@@ -11,7 +11,8 @@ mod seating;
 mod signal;
 mod stats;
 
-use std::net::SocketAddr;
+use std::io::IsTerminal as _;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
@@ -28,6 +29,8 @@ use crate::hub::{Events, Hub};
 
 /// What is logged unless `RUST_LOG` says otherwise. rtc-dtls warns of every extension a browser offers and it lacks.
 const LOG_FILTER: &str = "info,rtc_dtls=error";
+/// How long connections may take to end once the server stops; a socket's farewell fits in.
+const GOODBYE: Duration = Duration::from_secs(4);
 /// How often the media threads are looked after.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -41,7 +44,8 @@ impl EventSink for Events {
 async fn main() -> anyhow::Result<()> {
     let config = Config::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG_FILTER));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
 
     let (sink, events) = Events::channel();
     let engine =
@@ -55,20 +59,24 @@ async fn main() -> anyhow::Result<()> {
     let (stop_server, server_stops) = oneshot::channel::<()>();
     let server = axum::serve(listener, http::router(handle))
         .with_graceful_shutdown(async { drop(server_stops.await) });
-    let server = tokio::spawn(server.into_future());
+    let mut server = tokio::spawn(server.into_future());
 
     // The hub is not spawned: a bug in it ends the process instead of leaving a server nobody can join.
     let reason = hub.await;
     tracing::info!("stopping");
     drop(stop_server);
-    server.await??;
+    // A client that says half a request and no more would keep the server for ever.
+    match tokio::time::timeout(GOODBYE, &mut server).await {
+        Ok(ended) => ended??,
+        Err(_) => server.abort(),
+    }
     engine.shutdown()?;
     reason
 }
 
 fn engine_config(config: &Config) -> EngineConfig {
     EngineConfig {
-        shards: config.shards.get(),
+        shards: config.shards.into(),
         bind: config.media_bind,
         port: config.media_port,
         announce: config.announce.iter().map(|&to| Announce { ip: to.ip, port: to.port }).collect(),
@@ -79,7 +87,13 @@ fn engine_config(config: &Config) -> EngineConfig {
 /// Tells the person at the terminal where to go. Programs that start the server read these lines too.
 #[expect(clippy::print_stdout, reason = "this is what the program says on the terminal")]
 fn announce<'a>(page: SocketAddr, media: impl Iterator<Item = &'a ShardAddresses>) {
-    println!("Open http://{page}/?room=test in two browser tabs; Ctrl-C stops the server.");
+    let mut open = page;
+    match page {
+        SocketAddr::V4(page) if page.ip().is_unspecified() => open.set_ip(Ipv4Addr::LOCALHOST.into()),
+        SocketAddr::V6(page) if page.ip().is_unspecified() => open.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    println!("Open http://{open}/?room=test in two browser tabs; Ctrl-C stops the server.");
     for shard in media {
         let announced: Vec<String> = shard.announced.iter().map(ToString::to_string).collect();
         println!("Media on udp {}, announced as {}.", shard.bound, announced.join(", "));

@@ -52,9 +52,31 @@ pub(crate) async fn upgrade(
                 })
                 .on_upgrade(move |socket| serve(socket, hub, joined))
         }
-        Ok(Err(error)) => (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
-        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()).into_response(),
+        Ok(Err(error)) => {
+            socket.on_upgrade(move |socket| refuse(socket, close_code::POLICY, error.to_string()))
+        }
+        Err(error) => socket.on_upgrade(move |socket| refuse(socket, close_code::AWAY, error.to_string())),
     }
+}
+
+/// Closes with the reason: of a handshake that failed, browsers tell their pages nothing.
+async fn refuse(socket: WebSocket, code: u16, reason: String) {
+    let (mut sink, mut stream) = socket.split();
+    let frame = CloseFrame { code, reason: reason.into() };
+    // In vain if the other side is gone.
+    let _ = timeout(FAREWELL, say_goodbye(&mut sink, &mut stream, frame)).await;
+}
+
+/// Sends the close and reads on until it is answered: data left unread makes the kernel reset the connection, and the
+/// client loses the close with its reason.
+async fn say_goodbye(
+    sink: &mut SplitSink<WebSocket, Message>,
+    stream: &mut SplitStream<WebSocket>,
+    frame: CloseFrame,
+) {
+    // The other side may be gone already.
+    let _ = sink.send(Message::Close(Some(frame))).await;
+    while let Some(Ok(_)) = stream.next().await {}
 }
 
 /// A page of another site must not speak for the person in front of it. Programs that are no browser send no Origin.
@@ -83,13 +105,9 @@ async fn serve(socket: WebSocket, hub: HubHandle, joined: Joined) {
     let farewell = async {
         outbox.close();
         write(&mut sink, &mut outbox).await;
-        if let Some((code, reason)) = close {
-            let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
-            // The other side may be gone already.
-            let _ = sink.send(Message::Close(Some(frame))).await;
-        }
-        // Data left unread makes the kernel reset the connection, and the client loses the close with its reason.
-        while let Some(Ok(_)) = stream.next().await {}
+        let (code, reason) = close.unwrap_or((close_code::NORMAL, ""));
+        let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
+        say_goodbye(&mut sink, &mut stream, frame).await;
     };
     let _ = timeout(FAREWELL, farewell).await;
 }

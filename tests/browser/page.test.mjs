@@ -89,6 +89,33 @@ test('mute and camera off reach the tracks, and leave ends the call', async () =
   await page.close();
 });
 
+test('a camera that is off leaves no frozen picture with the others', async (t) => {
+  const [a, b] = await joinAll(t, chromium, server, 'frozen', ['a', 'b']);
+  await b.plays();
+  const tile = () => b.page.locator('.tile:not(.own)').first();
+  await until('the picture to be there', () => tile().locator('video').isVisible());
+  await a.page.getByRole('button', { name: 'Camera off', exact: true }).click();
+  await until('the picture to be gone', () => tile().getByText('No picture').isVisible());
+  assert.equal(await tile().locator('video').isVisible(), false);
+  await b.page.screenshot({ path: join(ARTEFACTS, 'test-page-camera-off.png') });
+  await a.page.getByRole('button', { name: 'Camera off', exact: true }).click();
+  await until('the picture to be back', () => tile().locator('video').isVisible());
+});
+
+test('who may not use camera and microphone is told so and can join again', async () => {
+  const page = await chromium.open(`${server.origin}/`);
+  await page.addInitScript(() => {
+    const refuse = () => Promise.reject(new DOMException('denied', 'NotAllowedError'));
+    Object.defineProperty(navigator.mediaDevices, 'getUserMedia', { value: refuse });
+  });
+  await page.goto(server.page('denied'));
+  await page.getByText('Allow it in the address bar').waitFor();
+  assert.equal(await page.getByLabel('Room').inputValue(), 'denied');
+  assert.ok(await page.getByRole('button', { name: 'Join the room' }).isVisible());
+  await page.screenshot({ path: join(ARTEFACTS, 'test-page-denied.png') });
+  await page.close();
+});
+
 test('screenshots: light, dark, phone', async (t) => {
   const [{ page }] = await joinAll(t, chromium, server, 'looks', ['a', 'b']);
   await until('the numbers of what is sent and received', () =>

@@ -8,7 +8,11 @@ const element = (id) => /** @type {any} */ (document.getElementById(id));
 const room = new URLSearchParams(location.search).get('room');
 
 if (room) {
-  join(room).catch((error) => showProblem(plainWords(error)));
+  join(room).catch((error) => {
+    showProblem(plainWords(error));
+    setStatus('Not in a call');
+    showEntry(room);
+  });
 } else {
   element('entry').hidden = false;
 }
@@ -30,17 +34,20 @@ async function join(room) {
 async function openDevices() {
   const [width, height] = (new URLSearchParams(location.search).get('video') ?? '960x540').split('x').map(Number);
   const video = { width: { ideal: width }, height: { ideal: height }, frameRate: { ideal: 30, max: 30 } };
+  let refused = null;
   if (!navigator.mediaDevices) throw new Error('Camera and microphone need https, or this page opened on localhost.');
   for (const wish of [{ audio: true, video }, { audio: true }, { video }]) {
     try {
       const media = await navigator.mediaDevices.getUserMedia(wish);
-      if (!media.getVideoTracks().length) showProblem('No camera was found. The others can hear you, not see you.');
-      if (!media.getAudioTracks().length) showProblem('No microphone was found. The others can see you, not hear you.');
+      if (!media.getVideoTracks().length) showProblem('No camera was found or allowed. The others can hear you, not see you.');
+      if (!media.getAudioTracks().length) showProblem('No microphone was found or allowed. The others can see you, not hear you.');
       return media;
     } catch (error) {
-      if (error.name !== 'NotFoundError') throw error;
+      if (!['NotFoundError', 'NotAllowedError', 'NotReadableError'].includes(error.name)) throw error;
+      if (error.name !== 'NotFoundError') refused ??= error;
     }
   }
+  if (refused) throw refused;
   showProblem('No camera and no microphone were found. You can watch and listen only.');
   return null;
 }
@@ -91,6 +98,7 @@ class View {
   #render() {
     const { participants, you } = this.#call;
     const names = new Map(participants.map(({ id, name }) => [id, name]));
+    const sources = new Map(participants.map(({ id, sources }) => [id, sources]));
     this.#own.title.textContent = `${names.get(you) ?? 'You'} (you)`;
     this.#own.empty.textContent = 'Your camera is off';
     let people = 0;
@@ -98,7 +106,9 @@ class View {
       const label = seat.screen ? 'Screen' : `Seat ${(people += 1)}`;
       const name = names.get(seat.participant);
       const taken = name !== undefined;
-      tile.root.classList.toggle('taken', taken);
+      const pictured = sources.get(seat.participant)?.includes(seat.screen ? 'screen' : 'camera') ?? false;
+      tile.root.classList.toggle('taken', taken && pictured);
+      tile.empty.textContent = taken ? 'No picture' : 'Nobody in this seat';
       tile.root.hidden = seat.screen && !taken;
       tile.root.setAttribute('aria-label', taken ? `${label}: ${name}` : `${label}, empty`);
       tile.title.textContent = taken ? name + (seat.screen ? ' shares a screen' : '') : label;
@@ -146,7 +156,11 @@ class View {
     this.screen?.getTracks().forEach((track) => track.stop());
     this.screen = null;
     if (pressed) {
-      this.screen = await navigator.mediaDevices.getDisplayMedia({ video: { frameRate: { max: 15 } } });
+      this.screen = await navigator.mediaDevices
+        .getDisplayMedia({ video: { frameRate: { max: 15 } } })
+        .catch((error) => {
+          throw error.name === 'NotAllowedError' ? new Error('No screen was shared.') : error;
+        });
       const [track] = this.screen.getVideoTracks();
       track.onended = () => {
         element('share').ariaPressed = 'false';
@@ -161,8 +175,7 @@ class View {
     for (const stream of [this.#media, this.screen]) stream?.getTracks().forEach((track) => track.stop());
     element('call').hidden = true;
     element('tools').hidden = true;
-    element('entry').hidden = false;
-    element('room').value = room;
+    showEntry(room);
     setStatus(`The call is over: ${reason}`);
   }
 }
@@ -222,6 +235,11 @@ function plainWords(error) {
     default:
       return error.message.charAt(0).toUpperCase() + error.message.slice(1);
   }
+}
+
+function showEntry(room) {
+  element('entry').hidden = false;
+  element('room').value = room;
 }
 
 function setStatus(text) {

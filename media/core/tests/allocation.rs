@@ -2,45 +2,12 @@
 //!
 //! Nor a lock: the crate's `clippy.toml` bans every type that has one.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+mod counting;
+
 use std::time::Duration;
 
 use vestibule_media_core::api::{Input, Output};
 use vestibule_sim::{ClientConfig, World};
-
-struct Counting;
-
-thread_local! {
-    static COUNTED: Cell<Option<u64>> = const { Cell::new(None) };
-}
-
-fn note() {
-    COUNTED.with(|counted| counted.set(counted.get().map(|count| count + 1)));
-}
-
-// SAFETY: every call goes to the system's allocator as it came; counting touches a thread-local cell alone.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        note();
-        // SAFETY: the caller's contract is the system allocator's.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: the caller's contract is the system allocator's.
-        unsafe { System.dealloc(ptr, layout) }
-    }
-
-    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        note();
-        // SAFETY: the caller's contract is the system allocator's.
-        unsafe { System.realloc(ptr, layout, new_size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn forwarding_allocates_nothing_per_packet() {
@@ -61,7 +28,7 @@ fn forwarding_allocates_nothing_per_packet() {
     let before = *world.sfu.counters();
     let allocations = conversation(&mut world, Duration::from_secs(4));
     let forwarded = world.sfu.counters().rtp_out - before.rtp_out;
-    println!("{allocations} allocations for {forwarded} forwarded packets");
+    vestibule_sim::report!("{allocations} allocations for {forwarded} forwarded packets");
     let after = *world.sfu.counters();
     assert!(forwarded > 20_000, "{forwarded}");
     assert!(
@@ -90,7 +57,7 @@ fn conversation(world: &mut World, duration: Duration) -> u64 {
             count += 1;
             !count.is_multiple_of(97)
         });
-        COUNTED.set(Some(0));
+        counting::start();
         if world.sfu.poll_timeout().is_some_and(|at| at <= now) {
             world.sfu.handle_input(Input::Timeout, now);
         }
@@ -100,7 +67,7 @@ fn conversation(world: &mut World, duration: Duration) -> u64 {
         while let Some(output) = world.sfu.poll_output() {
             assert!(!matches!(output, Output::Event(_) | Output::Dtls { .. }), "nothing but packets");
         }
-        allocations += COUNTED.replace(None).expect("counting was on");
+        allocations += counting::stop();
     }
     allocations
 }

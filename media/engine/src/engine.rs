@@ -158,7 +158,7 @@ impl Engine {
         self.shards.iter().map(|shard| &shard.addresses)
     }
 
-    /// What every shard has counted, up to its last turn.
+    /// What every shard has counted, up to a tenth of a second ago.
     #[must_use]
     pub fn counters(&self) -> Vec<ShardCounters> {
         self.shards.iter().map(|shard| *lock(&shard.counters)).collect()

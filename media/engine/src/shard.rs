@@ -36,8 +36,8 @@ const DTLS_REPLIES_PER_TURN: usize = 64;
 const FORGETS_MAX: usize = 2 * PEERS_MAX;
 /// How long a busy DTLS worker is left alone.
 const DTLS_RETRY_INTERVAL: Duration = Duration::from_millis(2);
-/// How long counters may be old because somebody was reading them when they should have been published.
-const PUBLISH_RETRY_INTERVAL: Duration = Duration::from_millis(10);
+/// How old published counters may be: publishing takes a lock, and a turn may be a single packet.
+const PUBLISH_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The way from a shard to the DTLS workers, and the way back.
 pub(crate) struct DtlsOutlet {
@@ -178,7 +178,9 @@ pub(crate) struct Shard {
     more_queued: bool,
     turns: TurnCounters,
     published: Arc<Mutex<ShardCounters>>,
+    /// Nothing was counted since.
     is_published: bool,
+    published_at: Time,
 }
 
 /// Where outputs go that are not packets.
@@ -210,6 +212,7 @@ impl Shard {
             turns: TurnCounters::default(),
             published,
             is_published: false,
+            published_at: Time::ZERO,
         }
     }
 
@@ -248,7 +251,10 @@ impl Shard {
         }
         self.outlets.retry_forgets();
         self.outlets.drain(&mut self.sfu, &mut self.socket, &mut self.turns);
-        self.publish();
+        self.is_published = false;
+        if now.since(self.published_at) >= PUBLISH_INTERVAL {
+            self.publish(now);
+        }
     }
 
     /// How long there is nothing to do unless somebody comes; `None` is for ever.
@@ -258,7 +264,7 @@ impl Shard {
         }
         let timer = self.sfu.poll_timeout().map(|at| at.since(self.clock.now()));
         let retry = (!self.outlets.forgets.is_empty()).then_some(DTLS_RETRY_INTERVAL);
-        let publish = (!self.is_published).then_some(PUBLISH_RETRY_INTERVAL);
+        let publish = (!self.is_published).then_some(PUBLISH_INTERVAL);
         [timer, retry, publish].into_iter().flatten().min()
     }
 
@@ -312,15 +318,13 @@ impl Shard {
     }
 
     /// Shows the counters to whoever asks, unless somebody is just reading them: a reader must not hold up packets.
-    fn publish(&mut self) {
+    fn publish(&mut self, now: Time) {
         let counters = self.counters();
-        self.is_published = match self.published.try_lock() {
-            Ok(mut published) => {
-                *published = counters;
-                true
-            }
-            Err(_) => false,
-        };
+        if let Ok(mut published) = self.published.try_lock() {
+            *published = counters;
+            self.is_published = true;
+            self.published_at = now;
+        }
     }
 
     fn counters(&self) -> ShardCounters {

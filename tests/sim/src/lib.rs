@@ -14,3 +14,13 @@ pub mod world;
 pub use checker::EgressChecker;
 pub use client::{Client, ClientConfig, Received};
 pub use world::World;
+
+/// A number a test reports, for a reader of the log. Past the test harness, which shows nothing of a test that passes.
+#[macro_export]
+macro_rules! report {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        // A log that cannot be written to is no fault of the test.
+        let _ = writeln!(std::io::stderr(), "result: {}", format_args!($($text)*));
+    }};
+}

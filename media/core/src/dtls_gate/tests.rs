@@ -211,7 +211,7 @@ fn one_byte_client_hello_fragments_reach_nobody() {
         assert_eq!(refused, datagrams);
         let (bytes, fragments) = gate.held();
         assert!(bytes <= CLIENT_HELLO_BYTES_MAX && fragments <= CLIENT_HELLO_FRAGMENTS_MAX);
-        println!(
+        vestibule_sim::report!(
             "{datagrams} datagrams of 1-byte fragments of a ClientHello of {message_len}: {took:?}, none passed"
         );
     }
@@ -226,7 +226,10 @@ fn one_byte_fragments_of_later_messages_pass_in_no_number() {
     #[expect(clippy::disallowed_methods, reason = "a measurement needs a clock")]
     let begin = std::time::Instant::now();
     let passed = attack.iter().filter(|datagram| gate.inspect(datagram) == GateVerdict::Pass).count();
-    println!("80 datagrams of 1-byte Certificate fragments: {:?}, {passed} passed", begin.elapsed());
+    vestibule_sim::report!(
+        "80 datagrams of 1-byte Certificate fragments: {:?}, {passed} passed",
+        begin.elapsed()
+    );
     assert_eq!(passed, 0);
     // One at a time, up to the bound for a message; the same one again and again, up to the bound for a
     // handshake.

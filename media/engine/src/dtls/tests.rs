@@ -433,9 +433,11 @@ fn assert_all_complete(loss: f64) {
         took.push(duration);
     }
     took.sort();
-    println!(
+    vestibule_sim::report!(
         "{loss} lost each way, 200 handshakes: median {:?}, 95 % {:?}, longest {:?}",
-        took[100], took[190], took[199]
+        took[100],
+        took[190],
+        took[199]
     );
 }
 
@@ -464,7 +466,7 @@ fn a_repeated_client_hello_deadlocks_the_library_and_the_filter_prevents_it() {
         200 - (0..200).filter(complete).count()
     };
     let (without, with) = (stuck(false), stuck(true));
-    println!(
+    vestibule_sim::report!(
         "of 200 handshakes at a tenth lost each way, without the filter {without} never complete, with it {with}"
     );
     assert!(without > 0, "the library has mended its timer: the filter may go");
@@ -644,7 +646,7 @@ fn the_fragment_attack_never_reaches_an_association() {
         datagram.extend_from_slice(&body);
         server.receive(&datagram, now);
     }
-    println!("223 datagrams of 90 one-byte fragments: {:?}", begin.elapsed());
+    vestibule_sim::report!("223 datagrams of 90 one-byte fragments: {:?}", begin.elapsed());
     assert_eq!(server.datagrams_given, 0);
     assert!(server.association.is_none());
     let (bytes, fragments) = server.gate.held();
