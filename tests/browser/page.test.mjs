@@ -109,7 +109,7 @@ test('who may not use camera and microphone is told so and can join again', asyn
     Object.defineProperty(navigator.mediaDevices, 'getUserMedia', { value: refuse });
   });
   await page.goto(server.page('denied'));
-  await page.getByText('Allow it in the address bar').waitFor();
+  await page.getByText('Allow them in the address bar').waitFor();
   assert.equal(await page.getByLabel('Room').inputValue(), 'denied');
   assert.ok(await page.getByRole('button', { name: 'Join the room' }).isVisible());
   await page.screenshot({ path: join(ARTEFACTS, 'test-page-denied.png') });

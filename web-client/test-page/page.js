@@ -229,7 +229,7 @@ function press(id, action) {
 function plainWords(error) {
   switch (error.name) {
     case 'NotAllowedError':
-      return 'The browser was not allowed to use it. Allow it in the address bar and try again.';
+      return 'This page may not use your camera and microphone. Allow them in the address bar and join again.';
     case 'NotReadableError':
       return 'Another program is using the camera or microphone. Close it and try again.';
     default:

@@ -51,7 +51,7 @@ impl Sfu {
         let key =
             request.local_ufrag.try_into().ok().and_then(|ufrag| self.ufrags.get::<[u8; 8]>(&ufrag)).copied();
         // An address serves one peer at a time. A check proves who sent it and not from where, so whoever is there and
-        // goes on checking stays (RFC 8445 section 19.3: a source address can be forged).
+        // goes on checking stays (RFC 8445 section 19: a source address can be forged).
         let holder = self.addresses.get(&from).copied().filter(|&holder| Some(holder) != key);
         if holder.and_then(|holder| self.peers.get(holder)).is_some_and(|peer| peer.ice.holds(from, now)) {
             self.counters.dropped_address_held += 1;
