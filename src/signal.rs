@@ -40,13 +40,12 @@ pub(crate) async fn upgrade(
     if !is_same_origin(&headers) {
         return (StatusCode::FORBIDDEN, "only this server's own page may connect").into_response();
     }
+    let socket = socket.max_message_size(MESSAGE_BYTES_READ_MAX).max_frame_size(MESSAGE_BYTES_READ_MAX);
     match hub.join(query.room).await {
         Ok(Ok(joined)) => {
             let peer = joined.peer;
             let failed = hub.clone();
             socket
-                .max_message_size(MESSAGE_BYTES_READ_MAX)
-                .max_frame_size(MESSAGE_BYTES_READ_MAX)
                 .on_failed_upgrade(move |_| {
                     tokio::spawn(async move { failed.left(peer).await });
                 })

@@ -30,8 +30,9 @@ pub const SSRCS_PER_PEER_MAX: usize = 32;
 pub const ADDRESSES_PER_PEER_MAX: usize = 8;
 /// Bytes of one datagram: what does not fit is cut by the socket and fails its authentication.
 pub const DATAGRAM_BYTES_MAX: usize = 2_048;
-/// Bytes of one packet this server sends: an MTU of 1,500 less the headers of IPv6 and UDP.
-pub const PACKET_BYTES_MAX: usize = 1_452;
+/// Bytes of one packet this server sends: an MTU of 1,500 less the headers of IPv4 and UDP. Over IPv6 the largest may be
+/// fragmented; browsers send 1,200.
+pub const PACKET_BYTES_MAX: usize = 1_472;
 /// Bytes of RTCP in one datagram this server sends, SRTCP trailer not counted.
 pub const RTCP_BYTES_MAX: usize = 1_200;
 /// Datagrams per second taken from one IP address outside validated paths; a clinic behind one NAT has to fit.

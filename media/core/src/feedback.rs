@@ -144,7 +144,7 @@ impl Sfu {
         let Some(peer) = self.peers.get(key) else { return };
         let Some(binding) = peer.uplink.bindings.get(ssrc).filter(|binding| !binding.rtx) else { return };
         let Some(source) = self.sources.get_mut(binding.source) else { return };
-        source.encodings[binding.encoding as usize].stop();
+        source.encodings[binding.encoding as usize].flowing = false;
         self.retarget_subscribers(binding.source, now);
     }
 }

@@ -222,6 +222,7 @@ impl Sfu {
         };
         let encoding = &mut source.encodings[binding.encoding as usize];
         let before = if binding.rtx { encoding.rtx_ssrc } else { encoding.ssrc };
+        let flowed = encoding.flowing;
         if let Some(before) = before.filter(|before| *before != binding.ssrc) {
             peer.uplink.bindings.remove(before);
         }
@@ -230,7 +231,11 @@ impl Sfu {
         } else if before != Some(binding.ssrc) {
             encoding.rebind(binding.ssrc);
         }
+        let stopped = flowed && !encoding.flowing;
         peer.uplink.bindings.bind(binding, now);
+        if stopped {
+            self.retarget_subscribers(binding.source, now);
+        }
     }
 
     /// Lets every slot of a source choose its encoding again.
@@ -271,6 +276,10 @@ impl Sfu {
     pub(crate) fn want_keyframe(&mut self, key: SourceKey, encoding: u8, now: Time) {
         let Some(source) = self.sources.get_mut(key) else { return };
         let owner = source.owner;
+        if !self.peers.get(owner).is_some_and(Peer::is_open) {
+            // It may not answer; once it may, its first packet asks again for whoever waits.
+            return;
+        }
         let encoding = source.encodings.get_mut(encoding as usize);
         let Some(keyframe) = encoding.and_then(|encoding| encoding.keyframe.as_mut()) else { return };
         if !keyframe.want() {

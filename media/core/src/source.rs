@@ -154,7 +154,7 @@ impl Source {
             if encoding.outpaced_frames >= ENCODING_OUTPACED_FRAMES
                 && now.since(encoding.last_packet_at) >= ENCODING_OUTPACED
             {
-                encoding.stop();
+                encoding.flowing = false;
                 changed = true;
             }
         }
@@ -167,7 +167,8 @@ impl Source {
         for encoding in &mut self.encodings {
             let stopped = encoding.flowing && now.since(encoding.last_packet_at) >= ENCODING_STOPPED;
             if stopped {
-                encoding.stop();
+                encoding.flowing = false;
+                encoding.missing.clear();
                 changed = true;
             }
         }
@@ -216,15 +217,12 @@ impl Encoding {
             self.generation += 1;
         }
         self.flowing = false;
+        if let Some(keyframe) = &mut self.keyframe {
+            keyframe.answered();
+        }
         self.ring.clear();
         self.missing.clear();
         self.sender_report = None;
-    }
-
-    /// No more packets of it are expected for now.
-    pub(crate) fn stop(&mut self) {
-        self.flowing = false;
-        self.missing.clear();
     }
 
     /// The index an RTX packet's original sequence number (RFC 4588 section 4) stands for.

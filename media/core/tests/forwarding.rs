@@ -530,6 +530,24 @@ fn what_was_published_behind_a_closed_gate_is_never_asked_for() {
 }
 
 #[test]
+fn nobody_behind_a_closed_gate_is_asked_for_keyframes_and_the_picture_is_back_at_once() {
+    let line = LinkConfig::default().delay_ms(20);
+    let mut world = conversation(31, &line, &line);
+    let (viewer, publisher) = (world.members[0].client.peer, world.members[1].client.peer);
+    world.command(Command::SetMediaGate { peer: publisher, gate: MediaGate::Closed });
+    // A viewer who comes in meanwhile waits for a picture.
+    world.command(Command::SetMediaGate { peer: viewer, gate: MediaGate::Closed });
+    world.command(Command::SetMediaGate { peer: viewer, gate: MediaGate::Open });
+    let asked = world.members[1].client.keyframe_requests;
+    world.run(secs(12));
+    assert_eq!(world.members[1].client.keyframe_requests, asked);
+    let before = world.shown(0, 0).1.frames_decoded;
+    world.command(Command::SetMediaGate { peer: publisher, gate: MediaGate::Open });
+    world.run(secs(1));
+    assert!(world.shown(0, 0).1.frames_decoded > before + 20, "{:?}", world.shown(0, 0).1);
+}
+
+#[test]
 fn an_ice_restart_that_comes_up_after_its_timeout_is_complete_all_the_same() {
     let line = LinkConfig::default().delay_ms(20);
     let mut world = conversation(30, &line, &line);
