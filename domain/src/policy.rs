@@ -1,0 +1,120 @@
+//! The tenant's rules a session is created under. A session keeps its own copy for good.
+
+use std::ops::Deref;
+
+use serde::{Deserialize, Serialize};
+
+/// The most participants any tenant may allow in one session.
+pub const PARTICIPANTS_LIMIT: u8 = 20;
+
+/// A field out of its bounds.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field} is {value}, and must be {min} to {max}")]
+pub struct PolicyError {
+    /// The field, by its name in [`PolicyValues`].
+    pub field: &'static str,
+    /// What it was.
+    pub value: u32,
+    /// The least allowed.
+    pub min: u32,
+    /// The most allowed.
+    pub max: u32,
+}
+
+/// The values of a policy, checked or not. `Default` is what a tenant has that never chose.
+///
+/// A value absent from stored JSON is its default, so that a policy written before a field existed still loads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PolicyValues {
+    /// The most participants that are not removed at one time. 2 to [`PARTICIPANTS_LIMIT`].
+    pub max_participants: u8,
+    /// How long before its start a session may be entered; and how long a token for an unscheduled one lives. 1 to 1440.
+    pub session_grace_minutes_before: u16,
+    /// How long after its end a session may be entered. 0 to 1440.
+    pub session_grace_minutes_after: u16,
+    /// How long after the start the patient and a provider may be missing. 1 to 240.
+    pub no_show_minutes: u16,
+    /// How long a session stays open with nobody there who matters. 1 to 240.
+    pub abandon_minutes: u16,
+    /// How long somebody lost may take to come back before the session fails. 5 to 600.
+    pub grace_reconnect_seconds: u16,
+    /// Whether a provider who joins lets the waiting patient in by that.
+    pub auto_admit_on_provider_join: bool,
+    /// Whether interpreters come in with the provider, or wait like the patient.
+    pub admit_interpreters_with_provider: bool,
+    /// Whether anything may be recorded at all.
+    pub recording_allowed: bool,
+}
+
+impl Default for PolicyValues {
+    fn default() -> Self {
+        Self {
+            max_participants: PARTICIPANTS_LIMIT,
+            session_grace_minutes_before: 15,
+            session_grace_minutes_after: 30,
+            no_show_minutes: 15,
+            abandon_minutes: 30,
+            grace_reconnect_seconds: 60,
+            auto_admit_on_provider_join: false,
+            admit_interpreters_with_provider: false,
+            recording_allowed: false,
+        }
+    }
+}
+
+/// A policy within its bounds. Read the values through it: `policy.no_show_minutes`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "PolicyValues", into = "PolicyValues")]
+pub struct SessionPolicy(PolicyValues);
+
+impl SessionPolicy {
+    /// Checks `values`.
+    ///
+    /// # Errors
+    /// The first field out of its bounds.
+    pub fn new(values: PolicyValues) -> Result<Self, PolicyError> {
+        let bounds: [(&'static str, u16, u16, u16); 6] = [
+            ("max_participants", values.max_participants.into(), 2, PARTICIPANTS_LIMIT.into()),
+            ("session_grace_minutes_before", values.session_grace_minutes_before, 1, 1440),
+            ("session_grace_minutes_after", values.session_grace_minutes_after, 0, 1440),
+            ("no_show_minutes", values.no_show_minutes, 1, 240),
+            ("abandon_minutes", values.abandon_minutes, 1, 240),
+            ("grace_reconnect_seconds", values.grace_reconnect_seconds, 5, 600),
+        ];
+        for (field, value, min, max) in bounds {
+            if !(min..=max).contains(&value) {
+                return Err(PolicyError { field, value: value.into(), min: min.into(), max: max.into() });
+            }
+        }
+        Ok(Self(values))
+    }
+
+    /// The values, to change some and check again.
+    #[must_use]
+    pub fn into_values(self) -> PolicyValues {
+        self.0
+    }
+}
+
+impl Deref for SessionPolicy {
+    type Target = PolicyValues;
+
+    fn deref(&self) -> &PolicyValues {
+        &self.0
+    }
+}
+
+impl TryFrom<PolicyValues> for SessionPolicy {
+    type Error = PolicyError;
+
+    fn try_from(values: PolicyValues) -> Result<Self, PolicyError> {
+        Self::new(values)
+    }
+}
+
+impl From<SessionPolicy> for PolicyValues {
+    fn from(policy: SessionPolicy) -> Self {
+        policy.0
+    }
+}
