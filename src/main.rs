@@ -5,11 +5,16 @@
 mod config;
 mod http;
 mod hub;
+// Used by nothing but its tests yet.
+#[cfg(test)]
+mod ids;
 mod protocol;
 mod rooms;
 mod seating;
 mod signal;
 mod stats;
+#[cfg(test)]
+mod store;
 
 use std::io::IsTerminal as _;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -1,0 +1,685 @@
+//! The store against real files. Time is virtual; identifiers are counted.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
+use vestibule_domain::{
+    Actor, BackendRoom, Command, Communication, Connection, ConsentType, ConsentVersion, Context, Event,
+    Invitation, ParticipantId, ParticipantRole, PatientId, PolicyValues, Presence, ProviderRef, Schedule,
+    SessionId, SessionPolicy, SessionStatus, StaffId, TenantId, VideoBackend, VirtualSession,
+};
+
+use super::{Commit, PersonText, PersonTextError, Profile, Store, StoreError, Tenant};
+use crate::ids::Ids;
+
+const NAME: &str = "Zebulon Quixworthy";
+const RELATIONSHIP: &str = "grandmother-in-law";
+
+/// A folder of its own for each test, gone when the test is.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        let unique = Ids::system().bytes().map(|byte| format!("{byte:02x}")).concat();
+        let path = std::env::temp_dir().join(format!("vestibule-store-{unique}"));
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.join("vestibule.db")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // Left over, it is only a few kilobytes among other temporary files.
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_780_300_800 + seconds).unwrap()
+}
+
+fn participant(number: u8) -> ParticipantId {
+    ParticipantId::new(at(0), [number; 10])
+}
+
+fn provider() -> ParticipantId {
+    participant(1)
+}
+
+fn patient() -> ParticipantId {
+    participant(2)
+}
+
+fn observer() -> ParticipantId {
+    participant(3)
+}
+
+fn staff() -> Actor {
+    Actor::Staff(StaffId::parse("desk-7").unwrap())
+}
+
+fn tenant() -> Tenant {
+    let values = PolicyValues { recording_allowed: true, ..PolicyValues::default() };
+    Tenant {
+        id: TenantId::new(at(0), [9; 10]),
+        name: "Demo clinic".to_owned(),
+        created_at: at(0),
+        policy: SessionPolicy::new(values).unwrap(),
+    }
+}
+
+fn profile(participant: ParticipantId) -> Profile {
+    Profile {
+        participant,
+        display_name: PersonText::parse(NAME).unwrap(),
+        relationship: (participant == observer()).then(|| PersonText::parse(RELATIONSHIP).unwrap()),
+    }
+}
+
+fn schedule(number: u8) -> Schedule {
+    Schedule {
+        id: SessionId::new(at(number.into()), [number; 10]),
+        tenant: tenant().id,
+        patient_id: PatientId::parse("mrn-1").unwrap(),
+        provider_ref: ProviderRef::parse("Practitioner/12").unwrap(),
+        scheduled_start: Some(at(3600)),
+        scheduled_end: None,
+        communication: Communication::Sign,
+        backend: VideoBackend::Embedded,
+        room: BackendRoom::parse(format!("room-{number}")).unwrap(),
+        policy: tenant().policy,
+        participants: vec![
+            Invitation { participant: provider(), role: ParticipantRole::Provider },
+            Invitation { participant: patient(), role: ParticipantRole::Patient },
+            Invitation { participant: observer(), role: ParticipantRole::Observer },
+        ],
+    }
+}
+
+/// Identifiers that are never the same twice in a test, nor in two stores of one.
+fn ids() -> Ids {
+    Ids::system()
+}
+
+async fn open(folder: &Folder) -> Store {
+    Store::open(&folder.file(), ids()).await.unwrap()
+}
+
+/// A session in a store, and what it is in memory.
+struct Visit {
+    store: Store,
+    session: VirtualSession,
+    presence: Presence,
+    now: Timestamp,
+}
+
+impl Visit {
+    async fn new(folder: &Folder) -> Self {
+        let store = open(folder).await;
+        store.insert_tenant(&tenant()).await.unwrap();
+        Self::made(store, 7).await
+    }
+
+    async fn made(store: Store, number: u8) -> Self {
+        let now = at(number.into());
+        let presence = Presence::new();
+        let ctx = Context { now, actor: &staff(), presence: &presence };
+        let (session, events) = VirtualSession::create(schedule(number), &ctx).unwrap();
+        let profiles = [profile(provider()), profile(patient()), profile(observer())];
+        store.create_session(&session, &events, &profiles, &staff()).await.unwrap();
+        let visit = Self { store, session, presence, now };
+        visit.check().await;
+        visit
+    }
+
+    /// What the store gives back is what is in memory.
+    async fn check(&self) {
+        let loaded = self.store.load_session(self.session.id()).await.unwrap().unwrap();
+        assert_eq!(loaded.session, self.session);
+        assert_eq!(loaded.profiles.len(), 3);
+        assert_eq!(loaded.profiles[&observer()], profile(observer()));
+    }
+
+    fn decide(&self, actor: &Actor, command: &Command) -> (VirtualSession, Vec<Event>) {
+        let ctx = Context { now: self.now, actor, presence: &self.presence };
+        let events = self.session.decide(command, &ctx).unwrap();
+        let mut after = self.session.clone();
+        after.commit(&events);
+        (after, events)
+    }
+
+    async fn try_commit(&self, actor: &Actor, command: &Command) -> Result<VirtualSession, StoreError> {
+        let (after, events) = self.decide(actor, command);
+        let commit = Commit {
+            before_version: self.session.version(),
+            after: &after,
+            events: &events,
+            actor,
+            now: self.now,
+            next_deadline: after.next_deadline(&self.presence),
+            profiles: &[],
+        };
+        self.store.commit(commit).await.map(|()| after)
+    }
+
+    async fn does(&mut self, actor: &Actor, command: Command) {
+        self.session = self.try_commit(actor, &command).await.unwrap();
+        self.check().await;
+    }
+
+    async fn own(&mut self, who: ParticipantId, command: Command) {
+        self.does(&Actor::Participant(who), command).await;
+    }
+
+    async fn comes(&mut self, who: ParticipantId) {
+        self.own(who, Command::Join { participant: who }).await;
+        self.presence.set(who, Connection::Connected);
+    }
+
+    async fn consents(&mut self, consent_type: ConsentType, granted: bool) {
+        let version = ConsentVersion::parse("2026-01").unwrap();
+        self.own(patient(), Command::CaptureConsent { consent_type, granted, version }).await;
+    }
+
+    /// A life in which about everything happens once.
+    async fn lives(&mut self) {
+        self.does(&staff(), Command::Reschedule { start: Some(at(4000)), end: Some(at(6000)) }).await;
+        self.now = at(3900);
+        self.consents(ConsentType::Telehealth, true).await;
+        self.comes(patient()).await;
+        self.comes(observer()).await;
+        self.comes(provider()).await;
+        let deny = Command::Deny { participant: observer(), reason: vestibule_domain::DenyReason::NotNow };
+        self.own(provider(), deny).await;
+        self.own(provider(), Command::Admit { participant: patient() }).await;
+        self.consents(ConsentType::Recording, true).await;
+        self.own(provider(), Command::SetRecording { enabled: true }).await;
+        self.consents(ConsentType::Recording, false).await;
+        let attested = Command::CaptureConsent {
+            consent_type: ConsentType::Recording,
+            granted: true,
+            version: ConsentVersion::parse("2026-02").unwrap(),
+        };
+        self.does(&staff(), attested).await;
+        self.own(provider(), Command::SendBack { participant: patient() }).await;
+        self.own(provider(), Command::Admit { participant: patient() }).await;
+        self.own(provider(), Command::Remove { participant: observer() }).await;
+        let invite = Command::Invite { participant: observer(), role: ParticipantRole::Observer };
+        self.does(&Actor::System, invite).await;
+        self.own(patient(), Command::Leave { participant: patient() }).await;
+        self.presence.set(provider(), Connection::Lost { since: self.now });
+        self.now = at(3960);
+        self.does(&Actor::Timer, Command::Tick).await;
+        assert_eq!(self.session.status(), SessionStatus::Ended);
+    }
+}
+
+/// A connection beside the store's, as another process has.
+async fn stranger(path: &Path) -> SqliteConnection {
+    SqliteConnectOptions::new().filename(path).connect().await.unwrap()
+}
+
+async fn count(path: &Path, table: &str) -> i64 {
+    let mut connection = stranger(path).await;
+    let statement = AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
+    let count = sqlx::query_scalar(statement).fetch_one(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    count
+}
+
+async fn execute(path: &Path, statement: &'static str) -> Result<(), sqlx::Error> {
+    let mut connection = stranger(path).await;
+    let done = sqlx::query(statement).execute(&mut connection).await.map(drop);
+    connection.close().await.unwrap();
+    done
+}
+
+#[tokio::test]
+async fn a_visit_is_the_same_after_each_step_of_its_life() {
+    let folder = Folder::new();
+    let mut visit = Visit::new(&folder).await;
+    visit.lives().await;
+}
+
+#[tokio::test]
+async fn what_was_kept_is_there_when_the_file_is_opened_again() {
+    let folder = Folder::new();
+    let mut visit = Visit::new(&folder).await;
+    visit.lives().await;
+    visit.store.close().await;
+    let refused = visit.store.live_sessions().await.unwrap_err();
+    assert!(matches!(refused, StoreError::Unavailable(_)), "{refused:?}");
+
+    visit.store = open(&folder).await;
+    visit.check().await;
+    assert_eq!(visit.store.tenant_by_name("Demo clinic").await.unwrap(), Some(tenant()));
+    assert_eq!(visit.store.tenant_by_name("another").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn the_events_in_the_store_give_the_session_again() {
+    let folder = Folder::new();
+    let mut visit = Visit::new(&folder).await;
+    visit.lives().await;
+    let mut connection = stranger(&folder.file()).await;
+    let rows = sqlx::query("SELECT version, payload, type FROM session_event ORDER BY version, ordinal")
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
+    let mut commits: Vec<Vec<Event>> = Vec::new();
+    for row in &rows {
+        let version = usize::try_from(row.get::<i64, _>("version")).unwrap();
+        commits.resize_with(version, Vec::new);
+        let event: Event = serde_json::from_str(row.get("payload")).unwrap();
+        assert_eq!(event.type_name(), row.get::<&str, _>("type"));
+        commits[version - 1].push(event);
+    }
+    let mut replayed = VirtualSession::from_created(&commits[0][0]).unwrap();
+    for commit in &commits {
+        replayed.commit(commit);
+    }
+    assert_eq!(replayed, visit.session);
+}
+
+#[tokio::test]
+async fn what_others_are_told_is_cloud_events_in_order() {
+    let folder = Folder::new();
+    let mut visit = Visit::new(&folder).await;
+    visit.lives().await;
+    let mut connection = stranger(&folder.file()).await;
+    let rows: Vec<(String, String, String)> =
+        sqlx::query_as("SELECT id, type, payload FROM outbox ORDER BY session, version, ordinal")
+            .fetch_all(&mut connection)
+            .await
+            .unwrap();
+    let types: Vec<_> =
+        rows.iter().map(|(_, event_type, _)| event_type.trim_start_matches("virtual_care.")).collect();
+    let expected = [
+        "session.created.v1",
+        "session.participant.joined.v1",
+        "session.participant.joined.v1",
+        "session.participant.joined.v1",
+        "session.participant.admitted.v1",
+        "session.started.v1",
+        "session.participant.admitted.v1",
+        "session.participant.removed.v1",
+        "session.ended.v1",
+    ];
+    assert_eq!(types, expected);
+    for (id, event_type, payload) in &rows {
+        let event: Value = serde_json::from_str(payload).unwrap();
+        assert_eq!(event["specversion"], "1.0");
+        assert_eq!(event["id"], **id);
+        assert_eq!(event["type"], **event_type);
+        assert_eq!(event["source"], format!("urn:vestibule:tenant:{}", tenant().id));
+        assert_eq!(event["subject"], visit.session.id().to_string());
+        assert_eq!(event["datacontenttype"], "application/json");
+        assert_eq!(event["data"]["sessionId"], visit.session.id().to_string());
+    }
+    let last: Value = serde_json::from_str(&rows.last().unwrap().2).unwrap();
+    assert_eq!(last["time"], at(3960).to_string());
+    assert_eq!(last["data"]["reason"], "everyone_left");
+}
+
+#[tokio::test]
+async fn no_name_is_in_any_event_or_message_to_others() {
+    let folder = Folder::new();
+    let mut visit = Visit::new(&folder).await;
+    visit.lives().await;
+    let mut connection = stranger(&folder.file()).await;
+    let mut seen = 0;
+    for table in ["session_event", "outbox"] {
+        let columns: Vec<String> =
+            sqlx::query_scalar(AssertSqlSafe(format!("SELECT name FROM pragma_table_info('{table}')")))
+                .fetch_all(&mut connection)
+                .await
+                .unwrap();
+        let all = columns
+            .iter()
+            .map(|name| format!("coalesce({name}, '')"))
+            .collect::<Vec<_>>()
+            .join(" || ' ' || ");
+        let statement = AssertSqlSafe(format!("SELECT {all} FROM {table}"));
+        let rows: Vec<String> = sqlx::query_scalar(statement).fetch_all(&mut connection).await.unwrap();
+        for row in rows {
+            for word in NAME.split(' ').chain([RELATIONSHIP]) {
+                assert!(!row.contains(word), "{table}: {row}");
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen > 20, "{seen}");
+    assert_eq!(count(&folder.file(), "participant_profile").await, 3, "while the names are kept");
+    assert!(!format!("{:?}", profile(observer())).contains("Zebulon"));
+}
+
+#[tokio::test]
+async fn of_two_writers_the_second_hears_of_the_first() {
+    let folder = Folder::new();
+    let visit = Visit::new(&folder).await;
+    // Another process: its own connections to the same file.
+    let other = Visit {
+        store: open(&folder).await,
+        session: visit.session.clone(),
+        presence: Presence::new(),
+        now: visit.now,
+    };
+    let invite =
+        |number| Command::Invite { participant: participant(number), role: ParticipantRole::Observer };
+    visit.try_commit(&staff(), &invite(20)).await.unwrap();
+    let events = count(&folder.file(), "session_event").await;
+
+    let refused = other.try_commit(&staff(), &invite(21)).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Conflict { current_version: 2 }), "{refused:?}");
+    assert_eq!(count(&folder.file(), "session_event").await, events);
+    let loaded = other.store.load_session(visit.session.id()).await.unwrap().unwrap().session;
+    assert!(loaded.participant(participant(20)).is_some() && loaded.participant(participant(21)).is_none());
+}
+
+#[tokio::test]
+async fn of_many_writers_at_once_each_version_has_one() {
+    let folder = Folder::new();
+    let visit = Visit::new(&folder).await;
+    let id = visit.session.id();
+    let mut tasks = Vec::new();
+    for number in 0..6 {
+        let store = if number % 2 == 0 { visit.store.clone() } else { open(&folder).await };
+        tasks.push(tokio::spawn(async move {
+            let mut conflicts = 0;
+            loop {
+                let session = store.load_session(id).await.unwrap().unwrap().session;
+                let invite = Command::Invite {
+                    participant: participant(30 + number),
+                    role: ParticipantRole::Observer,
+                };
+                let visit = Visit { store: store.clone(), session, presence: Presence::new(), now: at(100) };
+                match visit.try_commit(&staff(), &invite).await {
+                    Ok(_) => return conflicts,
+                    Err(StoreError::Conflict { .. }) => conflicts += 1,
+                    Err(error) => panic!("{error:?}"),
+                }
+            }
+        }));
+    }
+    for task in tasks {
+        let conflicts: u32 = task.await.unwrap();
+        assert!(conflicts < 6, "somebody gets through each time");
+    }
+    let session = visit.store.load_session(id).await.unwrap().unwrap().session;
+    assert_eq!((session.version(), session.participants().len()), (7, 9));
+}
+
+#[tokio::test]
+async fn a_change_that_breaks_off_leaves_nothing() {
+    let folder = Folder::new();
+    let mut visit = Visit::new(&folder).await;
+    visit.now = at(3700);
+    visit.consents(ConsentType::Telehealth, true).await;
+    execute(
+        &folder.file(),
+        "CREATE TRIGGER broken BEFORE INSERT ON outbox BEGIN SELECT RAISE(ABORT, 'the disk is gone'); END",
+    )
+    .await
+    .unwrap();
+    let before = (count(&folder.file(), "session_event").await, count(&folder.file(), "outbox").await);
+
+    let join = Command::Join { participant: patient() };
+    let actor = Actor::Participant(patient());
+    let refused = visit.try_commit(&actor, &join).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Unavailable(_)), "{refused:?}");
+    visit.check().await;
+    let after = (count(&folder.file(), "session_event").await, count(&folder.file(), "outbox").await);
+    assert_eq!(after, before);
+
+    // And the store goes on.
+    execute(&folder.file(), "DROP TRIGGER broken").await.unwrap();
+    visit.does(&actor, join).await;
+}
+
+#[tokio::test]
+async fn a_session_that_cannot_be_written_whole_is_not_there() {
+    let folder = Folder::new();
+    let store = open(&folder).await;
+    store.insert_tenant(&tenant()).await.unwrap();
+    let presence = Presence::new();
+    let ctx = Context { now: at(7), actor: &staff(), presence: &presence };
+    let (session, events) = VirtualSession::create(schedule(7), &ctx).unwrap();
+    let stranger = [profile(participant(99))];
+    let refused = store.create_session(&session, &events, &stranger, &staff()).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Missing { what: "the participant" }), "{refused:?}");
+    assert_eq!(store.load_session(session.id()).await.unwrap(), None);
+    for table in ["virtual_session", "participant", "session_event", "outbox"] {
+        assert_eq!(count(&folder.file(), table).await, 0, "{table}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_taken_or_missing_is_said() {
+    let folder = Folder::new();
+    let visit = Visit::new(&folder).await;
+    let store = &visit.store;
+    let refused = store.insert_tenant(&tenant()).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Exists { what: "the tenant" }), "{refused:?}");
+
+    let presence = Presence::new();
+    let ctx = Context { now: at(7), actor: &staff(), presence: &presence };
+    let create = |schedule| VirtualSession::create(schedule, &ctx).unwrap();
+    let same_room = Schedule { room: schedule(7).room, ..schedule(8) };
+    for taken in [schedule(7), same_room] {
+        let (session, events) = create(taken);
+        let refused = store.create_session(&session, &events, &[], &staff()).await.unwrap_err();
+        assert!(matches!(refused, StoreError::Exists { .. }), "{refused:?}");
+    }
+    let (session, events) = create(Schedule { tenant: TenantId::new(at(0), [3; 10]), ..schedule(9) });
+    let refused = store.create_session(&session, &events, &[], &staff()).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Missing { what: "the tenant" }), "{refused:?}");
+
+    let nowhere = Visit { session: create(schedule(9)).0, store: store.clone(), presence, now: at(9) };
+    let refused = nowhere.try_commit(&staff(), &Command::Cancel).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Missing { what: "the session" }), "{refused:?}");
+    assert_eq!(store.load_session(nowhere.session.id()).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_profile_can_change_without_a_command() {
+    let folder = Folder::new();
+    let visit = Visit::new(&folder).await;
+    let renamed = Profile { display_name: PersonText::parse("Ada").unwrap(), ..profile(provider()) };
+    let commit = Commit {
+        before_version: 1,
+        after: &visit.session,
+        events: &[],
+        actor: &staff(),
+        now: at(100),
+        next_deadline: visit.session.next_deadline(&visit.presence),
+        profiles: std::slice::from_ref(&renamed),
+    };
+    visit.store.commit(commit).await.unwrap();
+    let loaded = visit.store.load_session(visit.session.id()).await.unwrap().unwrap();
+    assert_eq!(loaded.session, visit.session);
+    assert_eq!(loaded.profiles[&provider()], renamed);
+}
+
+#[tokio::test]
+async fn sessions_are_found_by_what_is_due_alive_or_last() {
+    let folder = Folder::new();
+    let mut first = Visit::new(&folder).await;
+    let store = first.store.clone();
+    let mut second = Visit::made(store.clone(), 8).await;
+    assert_eq!(store.latest_session(tenant().id).await.unwrap(), Some(second.session.id()));
+    assert_eq!(store.latest_session(TenantId::new(at(0), [3; 10])).await.unwrap(), None);
+    assert_eq!(store.live_sessions().await.unwrap(), []);
+
+    // 15 minutes after the start nobody will come any more.
+    let due_at = at(3600 + 900);
+    let both = [first.session.id(), second.session.id()];
+    assert_eq!(store.due_sessions(due_at - SignedDuration::from_millis(1), 10).await.unwrap(), []);
+    assert_eq!(store.due_sessions(due_at, 10).await.unwrap(), both);
+    assert_eq!(store.due_sessions(due_at, 1).await.unwrap(), both[..1]);
+
+    first.now = at(3600);
+    first.comes(observer()).await;
+    assert_eq!(store.live_sessions().await.unwrap(), [first.session.id()]);
+    second.now = due_at;
+    second.does(&Actor::Timer, Command::Tick).await;
+    assert_eq!(store.due_sessions(due_at, 10).await.unwrap(), [first.session.id()]);
+
+    store.set_deadline(&first.session, None).await.unwrap();
+    assert_eq!(store.due_sessions(due_at, 10).await.unwrap(), []);
+    // Rounded up, so that a session is never due here before it is in the domain.
+    store.set_deadline(&first.session, Some(due_at + SignedDuration::from_nanos(1))).await.unwrap();
+    assert_eq!(store.due_sessions(due_at, 10).await.unwrap(), []);
+    let next = due_at + SignedDuration::from_millis(1);
+    assert_eq!(store.due_sessions(next, 10).await.unwrap(), [first.session.id()]);
+
+    // Who knows an older version has nothing to say of the deadline.
+    let stale = first.session.clone();
+    first.comes(provider()).await;
+    let deadline = first.session.next_deadline(&first.presence);
+    store.set_deadline(&first.session, deadline).await.unwrap();
+    store.set_deadline(&stale, Some(at(0))).await.unwrap();
+    assert_eq!(store.due_sessions(at(1), 10).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn consents_and_events_cannot_be_edited() {
+    let folder = Folder::new();
+    let mut visit = Visit::new(&folder).await;
+    visit.consents(ConsentType::Telehealth, true).await;
+    for statement in ["UPDATE consent SET granted = 0", "UPDATE session_event SET payload = '{}'"] {
+        assert!(execute(&folder.file(), statement).await.is_err(), "{statement}");
+    }
+    visit.check().await;
+}
+
+#[tokio::test]
+async fn a_row_nobody_here_wrote_is_called_damaged() {
+    let folder = Folder::new();
+    let visit = Visit::new(&folder).await;
+    let damages = [
+        ("UPDATE virtual_session SET status = 'asleep'", "status"),
+        ("UPDATE virtual_session SET status = 'ended'", "the end do not fit"),
+        ("UPDATE virtual_session SET status = 'scheduled', policy = '{\"no_show_minutes\": 0}'", "policy"),
+    ];
+    for (statement, said) in damages {
+        execute(&folder.file(), statement).await.unwrap();
+        let refused = visit.store.load_session(visit.session.id()).await.unwrap_err();
+        let StoreError::Corrupt { what } = &refused else { panic!("{refused:?}") };
+        assert!(what.contains(said), "{what}");
+    }
+}
+
+async fn refused_to_open(path: &Path) -> String {
+    let refused = Store::open(path, ids()).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Open { .. }), "{refused:?}");
+    let text = refused.to_string();
+    assert!(text.contains(path.to_str().unwrap()), "{text}");
+    text
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_be_used_says_which_and_what_to_do() {
+    let folder = Folder::new();
+    let text = refused_to_open(&folder.0.join("missing/vestibule.db")).await;
+    assert!(text.contains("make the folder"), "{text}");
+    let text = refused_to_open(&folder.0).await;
+    assert!(text.contains("name a file in that folder"), "{text}");
+
+    let no_database = folder.0.join("letter.txt");
+    std::fs::write(&no_database, "Dear Sir or Madam, ".repeat(200)).unwrap();
+    let text = refused_to_open(&no_database).await;
+    assert!(text.contains("no SQLite database"), "{text}");
+    assert!(std::fs::read_to_string(&no_database).unwrap().starts_with("Dear Sir"), "and is left as it was");
+
+    let other = folder.0.join("other.db");
+    let mut connection =
+        SqliteConnectOptions::new().filename(&other).create_if_missing(true).connect().await.unwrap();
+    sqlx::query("CREATE TABLE bookmark (url TEXT)").execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    let text = refused_to_open(&other).await;
+    assert!(text.contains("another program"), "{text}");
+}
+
+#[tokio::test]
+async fn a_folder_nothing_can_be_written_to_is_named() {
+    let folder = Folder::new();
+    std::fs::set_permissions(&folder.0, std::fs::Permissions::from_mode(0o500)).unwrap();
+    if std::fs::write(folder.0.join("probe"), "").is_err() {
+        let text = refused_to_open(&folder.file()).await;
+        assert!(text.contains("let the user the server runs as write"), "{text}");
+    } else {
+        // Root may write anywhere but into procfs, which takes a file from nobody.
+        refused_to_open(Path::new("/proc/vestibule.db")).await;
+    }
+    std::fs::set_permissions(&folder.0, std::fs::Permissions::from_mode(0o700)).unwrap();
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_version_is_left_alone() {
+    let folder = Folder::new();
+    open(&folder).await.close().await;
+    execute(
+        &folder.file(),
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+         VALUES (9999, 'later', TRUE, x'00', 0)",
+    )
+    .await
+    .unwrap();
+    let text = refused_to_open(&folder.file()).await;
+    assert!(text.contains("newer version"), "{text}");
+}
+
+#[tokio::test]
+async fn two_processes_may_make_the_database_at_once() {
+    let folder = Folder::new();
+    let path = folder.file();
+    let opens = (0..4).map(|_| {
+        let path = path.clone();
+        tokio::spawn(async move { Store::open(&path, ids()).await.map(drop) })
+    });
+    for open in opens.collect::<Vec<_>>() {
+        open.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_file_and_its_side_files_are_private_and_durable() {
+    let folder = Folder::new();
+    let visit = Visit::new(&folder).await;
+    for suffix in ["", "-wal", "-shm"] {
+        let file = folder.0.join(format!("vestibule.db{suffix}"));
+        let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{}", file.display());
+    }
+    let mut connection = stranger(&folder.file()).await;
+    let mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut connection).await.unwrap();
+    assert_eq!(mode, "wal");
+    drop(visit);
+}
+
+#[test]
+fn what_a_person_may_be_called() {
+    assert_eq!(PersonText::parse("  Ada  ").unwrap().as_str(), "Ada");
+    assert_eq!(PersonText::parse(" \n "), Err(PersonTextError::Empty));
+    assert_eq!(PersonText::parse("a\u{0}b"), Err(PersonTextError::Control));
+    assert!(PersonText::parse(&"ä".repeat(100)).is_ok());
+    assert_eq!(PersonText::parse(&"ä".repeat(101)), Err(PersonTextError::TooLong));
+}
+
+#[test]
+fn identifiers_follow_the_bytes_they_are_given() {
+    let count = AtomicU8::new(0);
+    let ids = Ids::from_fn(move || [count.fetch_add(1, Ordering::Relaxed); 10]);
+    let (first, second) = (ids.event(at(0)), ids.event(at(0)));
+    assert!(first < second);
+    assert_ne!(Ids::system().bytes(), Ids::system().bytes());
+}
