@@ -639,10 +639,10 @@ async fn a_database_of_a_newer_version_is_left_alone() {
 }
 
 #[tokio::test]
-async fn two_processes_may_make_the_database_at_once() {
+async fn several_processes_may_make_the_database_at_once() {
     let folder = Folder::new();
     let path = folder.file();
-    let opens = (0..4).map(|_| {
+    let opens = (0..8).map(|_| {
         let path = path.clone();
         tokio::spawn(async move { Store::open(&path, ids()).await.map(drop) })
     });

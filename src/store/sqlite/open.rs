@@ -12,6 +12,7 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
 };
+use tokio::time::Instant;
 
 use super::{BEGIN_WRITE, StoreError, primary_code};
 
@@ -19,6 +20,10 @@ use super::{BEGIN_WRITE, StoreError, primary_code};
 const BUSY_WAIT: Duration = Duration::from_secs(5);
 /// How long a call waits for a connection, then it is refused. Longer than one other's wait for its turn.
 const ACQUIRE_WAIT: Duration = Duration::from_secs(10);
+/// The pause between two attempts to connect while the file is busy.
+const ATTEMPT_PAUSE: Duration = Duration::from_millis(25);
+/// SQLITE_BUSY.
+const BUSY: i64 = 5;
 const READERS_MAX: u32 = 4;
 /// 'VEST', in the header of the file: set by the first migration.
 const APPLICATION_ID: i64 = 0x5645_5354;
@@ -31,12 +36,7 @@ pub(super) async fn open(path: &Path) -> Result<(SqlitePool, SqlitePool), StoreE
         .busy_timeout(BUSY_WAIT)
         // What was answered as committed survives a power cut, too.
         .synchronous(SqliteSynchronous::Full);
-    let writer = SqlitePoolOptions::new()
-        .max_connections(1)
-        .acquire_timeout(ACQUIRE_WAIT)
-        .connect_with(options.clone().journal_mode(SqliteJournalMode::Wal))
-        .await
-        .map_err(|error| database_error(path, &error))?;
+    let writer = connect_writer(path, options.clone().journal_mode(SqliteJournalMode::Wal)).await?;
     migrate(path, &writer).await?;
     // Not opened read-only: in WAL mode a reader may have to make the shared-memory file. It just may not write rows.
     let readers = SqlitePoolOptions::new()
@@ -46,9 +46,35 @@ pub(super) async fn open(path: &Path) -> Result<(SqlitePool, SqlitePool), StoreE
     Ok((writer, readers))
 }
 
+/// Of two processes that switch a new file to WAL at once SQLite refuses one on the spot, without the wait that was asked
+/// for: each holds what the other needs. It says nothing when that is over, so it is tried again.
+async fn connect_writer(path: &Path, options: SqliteConnectOptions) -> Result<SqlitePool, StoreError> {
+    let first_attempt = Instant::now();
+    loop {
+        let pool = SqlitePoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_WAIT);
+        match pool.connect_with(options.clone()).await {
+            Ok(pool) => return Ok(pool),
+            Err(error) if primary_code(&error) == Some(BUSY) && first_attempt.elapsed() < BUSY_WAIT => {
+                tokio::time::sleep(ATTEMPT_PAUSE).await;
+            }
+            Err(error) => return Err(database_error(path, &error)),
+        }
+    }
+}
+
 /// Makes the file if there is none, for its owner alone. SQLite gives its side files the same mode.
+///
+/// A file that is there is not even opened: closing it would take away the locks that a store of this process holds on
+/// it (<https://sqlite.org/howtocorrupt.html>, 2.2).
 fn create_private(path: &Path) -> io::Result<()> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path).map(drop)
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {
+            Err(io::ErrorKind::IsADirectory.into())
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 async fn migrate(path: &Path, writer: &SqlitePool) -> Result<(), StoreError> {
