@@ -19,11 +19,6 @@ pub enum ConsentType {
 
 as_str!(ConsentType { Telehealth = "telehealth", Recording = "recording" });
 
-impl ConsentType {
-    /// All of them.
-    pub const ALL: [Self; 2] = [Self::Telehealth, Self::Recording];
-}
-
 /// A consent, or its withdrawal, as it was given.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConsentRecord {

@@ -49,6 +49,9 @@ pub enum Communication {
 macro_rules! as_str {
     ($name:ident { $($variant:ident = $text:literal),* $(,)? }) => {
         impl $name {
+            /// Every value there is.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
             /// The word in the API, in events and in the store.
             #[must_use]
             pub const fn as_str(self) -> &'static str {

@@ -42,6 +42,9 @@ pub enum Rejection {
     /// They do not wait.
     #[error("the participant does not wait")]
     NotWaiting,
+    /// They do not wait any more: their line is gone.
+    #[error("the participant is not connected")]
+    NotConnected,
     /// They were not let in.
     #[error("the participant is not admitted")]
     NotAdmitted,
@@ -88,6 +91,7 @@ impl Rejection {
             Self::PatientExists => "patient_exists",
             Self::ParticipantExists => "participant_exists",
             Self::NotWaiting => "not_waiting",
+            Self::NotConnected => "not_connected",
             Self::NotAdmitted => "not_admitted",
             Self::NotJoined => "not_joined",
             Self::NotActive => "not_active",

@@ -253,6 +253,10 @@ impl VirtualSession {
         if patient && !self.provider_here(ctx.presence, None) {
             return Err(Rejection::ProviderAbsent);
         }
+        // Nobody begins a visit with a patient whose line is gone: they come back to the door, and knock again.
+        if !ctx.presence.connected(id) {
+            return Err(Rejection::NotConnected);
+        }
         let mut events = vec![Event::Admitted { participant: id, at }];
         if patient && self.status() != SessionStatus::Active {
             events.push(Event::Started { at });

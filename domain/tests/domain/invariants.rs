@@ -296,7 +296,7 @@ fn invariant_12_a_second_device_knocks_like_the_first() {
     // Nor once they lost the connection, nor after they left.
     world.must(provider(), Command::Admit { participant: patient() });
     world.loses(patient());
-    join(&mut world, patient()).unwrap();
+    world.comes(patient());
     assert_eq!(world.record(patient()).standing, Standing::Waiting);
     world.must(provider(), Command::Admit { participant: patient() });
     world.leaves(patient());

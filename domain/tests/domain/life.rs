@@ -283,11 +283,13 @@ fn a_backend_that_is_back_fails_nothing() {
 }
 
 #[test]
-fn somebody_let_in_during_an_outage_has_the_whole_grace() {
+fn who_waits_and_lost_the_line_cannot_be_let_in_before_they_are_back() {
     let mut world = World::new();
     world.at(minute(60)).consent().comes(patient()).comes(provider()).loses(patient());
-    world.at(minute(70)).must(provider(), Command::Admit { participant: patient() });
-    assert_eq!(world.deadline(), Some(minute(71)));
+    assert_eq!(world.refused(provider(), Command::Admit { participant: patient() }), "not_connected");
+    world.comes(patient());
+    world.must(provider(), Command::Admit { participant: patient() });
+    assert_eq!(world.session.status(), SessionStatus::Active);
 }
 
 #[test]

@@ -1,0 +1,19 @@
+//! One live session as a sans-I/O state machine: waiting room, admission, seats, chat; and its wire types.
+//!
+//! It opens no socket, reads no clock, knows no store and no SFU: [`Input`]s and the time go in, [`Output`]s come out
+//! in order, and whoever owns the session does them. What is decided is decided by `vestibule-domain`; this crate adds
+//! who is connected, and tells each of them what they may know.
+
+#![forbid(unsafe_code)]
+
+mod live;
+mod media;
+mod member;
+mod seating;
+pub mod wire;
+
+pub use live::{
+    CallError, CallId, CloseReason, Commit, CommitError, Input, LiveSession, Loaded, Output, Profile,
+};
+pub use media::{MediaCommand, MediaEvent, PeerId, RoomId, SeatId, SeatInfo, SourceKind};
+pub use member::ConnectionId;

@@ -1,0 +1,213 @@
+//! What a client says on the signaling socket.
+
+use serde::{Deserialize, Deserializer};
+use vestibule_domain::ParticipantId;
+
+/// The number a client gives a request, for the reply to name. JavaScript's integers end at 2^53 − 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[serde(transparent)]
+pub struct RequestId(pub u64);
+
+impl RequestId {
+    const MAX: u64 = (1 << 53) - 1;
+}
+
+/// One text frame of a client: a message, and the number of the request where it has one.
+#[derive(Debug)]
+pub struct Frame {
+    /// The reply names it.
+    pub id: Option<RequestId>,
+    /// What is said.
+    pub message: ClientMessage,
+}
+
+/// Why a frame was not understood. The request is known where at least its number was.
+#[derive(Debug, thiserror::Error)]
+#[error("{why}")]
+pub struct FrameError {
+    /// The number of the request.
+    pub id: Option<RequestId>,
+    why: String,
+}
+
+impl Frame {
+    /// Reads a frame.
+    ///
+    /// # Errors
+    ///
+    /// No JSON object, an `id` that is none, a `type` that is not known, or fields that do not belong to it.
+    pub fn parse(text: &str) -> Result<Self, FrameError> {
+        let anonymous = |why: String| FrameError { id: None, why };
+        let mut object: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(text).map_err(|error| anonymous(error.to_string()))?;
+        let id = match object.remove("id") {
+            None => None,
+            Some(id) => {
+                let number = id.as_u64().filter(|&number| number <= RequestId::MAX);
+                let number =
+                    number.ok_or_else(|| anonymous("`id` is no integer from 0 to 2^53 - 1".into()))?;
+                Some(RequestId(number))
+            }
+        };
+        let message = serde_json::from_value(object.into())
+            .map_err(|error| FrameError { id, why: error.to_string() })?;
+        Ok(Self { id, message })
+    }
+}
+
+/// What a client may say.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum ClientMessage {
+    /// The first message.
+    Hello {
+        /// From `POST /v1/join/ticket`.
+        ticket: String,
+    },
+    /// An SDP offer.
+    Offer {
+        /// The description.
+        sdp: String,
+        /// The client's number of this negotiation; the answer repeats it.
+        negotiation: u32,
+    },
+    /// New ICE credentials (RFC 8839), without SDP.
+    Restart {
+        /// The client's `ice-ufrag`.
+        ufrag: String,
+        /// The client's `ice-pwd`.
+        pwd: String,
+    },
+    /// Who is to be shown where, and in which encoding.
+    Subscribe {
+        /// All are granted, or none.
+        slots: Vec<SlotWish>,
+    },
+    /// Whether what is sent is meant to be seen or heard.
+    Publish {
+        /// What is sent.
+        kind: PublishKind,
+        /// Not meant to be.
+        muted: bool,
+    },
+    /// Lets somebody who waits in.
+    Admit {
+        /// Who.
+        #[cfg_attr(test, ts(type = "string"))]
+        participant_id: ParticipantId,
+    },
+    /// Does not let somebody who waits in now.
+    Deny {
+        /// Who.
+        #[cfg_attr(test, ts(type = "string"))]
+        participant_id: ParticipantId,
+        /// Why.
+        #[cfg_attr(test, ts(type = "DenyReason"))]
+        reason: DenyReason,
+    },
+    /// A line for everybody who is in.
+    Chat {
+        /// The client's id of the line; it comes back with it.
+        client_id: String,
+        /// What is said.
+        text: String,
+    },
+    /// Ends the session for everybody.
+    End {},
+    /// Leaves on purpose.
+    Leave {},
+    /// Asks what the server counts.
+    Stats {},
+    /// Asks for a sign of life.
+    Ping {},
+}
+
+/// What is wanted of one seat; what is left out stays as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SlotWish {
+    /// The server's number of the seat.
+    pub seat: u16,
+    /// Who is to sit in it; `null` empties it.
+    #[serde(default, deserialize_with = "present")]
+    #[cfg_attr(test, ts(optional, type = "string | null"))]
+    pub participant: Option<Option<ParticipantId>>,
+    /// The rid of the encoding to show (RFC 8851).
+    #[serde(default)]
+    #[cfg_attr(test, ts(optional))]
+    pub layer: Option<String>,
+}
+
+/// Tells `null` from a field that is not there.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<ParticipantId>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// What a client publishes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase")]
+pub enum PublishKind {
+    /// The microphone.
+    Audio,
+    /// The camera.
+    Camera,
+    /// A shared screen.
+    Screen,
+}
+
+pub use vestibule_domain::DenyReason;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_wish_tells_null_from_absent() {
+        let wish = |json| serde_json::from_str::<SlotWish>(json).unwrap();
+        let id = "01981234-5678-7abc-8def-0123456789ab";
+        assert_eq!(wish(r#"{"seat":0}"#).participant, None);
+        assert_eq!(wish(r#"{"seat":0,"participant":null}"#).participant, Some(None));
+        let somebody = wish(&format!(r#"{{"seat":0,"participant":"{id}"}}"#)).participant;
+        assert_eq!(somebody, Some(Some(id.parse().unwrap())));
+    }
+
+    #[test]
+    fn a_frame_carries_its_number_beside_the_message() {
+        let frame = Frame::parse(r#"{"type":"ping","id":7}"#).unwrap();
+        assert_eq!(frame.id, Some(RequestId(7)));
+        assert!(matches!(frame.message, ClientMessage::Ping {}));
+        assert_eq!(Frame::parse(r#"{"type":"leave"}"#).unwrap().id, None);
+        let error = Frame::parse(r#"{"type":"conquer","id":9007199254740991}"#).unwrap_err();
+        assert_eq!(error.id, Some(RequestId(RequestId::MAX)), "an error names the request it is about");
+    }
+
+    #[test]
+    fn unknown_types_fields_and_values_are_refused() {
+        for json in [
+            "",
+            "null",
+            "{}",
+            "[]",
+            r#"{"type":"admit"}"#,
+            r#"{"type":"admit","participantId":"7"}"#,
+            r#"{"type":"admit","participantId":"01981234-5678-4abc-8def-0123456789ab"}"#,
+            r#"{"type":"leave","because":1}"#,
+            r#"{"type":"leave","id":-1}"#,
+            r#"{"type":"leave","id":9007199254740992}"#,
+            r#"{"type":"leave","id":"1"}"#,
+            r#"{"type":"leave"} {}"#,
+            r#"{"type":"offer","sdp":"v=0"}"#,
+            r#"{"type":"offer","sdp":"v=0","negotiation":-1}"#,
+            r#"{"type":"subscribe","slots":[{"seat":65536}]}"#,
+            r#"{"type":"subscribe","slots":[{"seat":1,"participant":7}]}"#,
+            r#"{"type":"publish","kind":"hologram","muted":false}"#,
+            r#"{"type":"deny","participantId":"01981234-5678-7abc-8def-0123456789ab","reason":"rude"}"#,
+        ] {
+            assert!(Frame::parse(json).is_err(), "{json}");
+        }
+    }
+}

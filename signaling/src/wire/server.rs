@@ -1,0 +1,380 @@
+//! What the server says on the signaling socket.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use vestibule_domain::{
+    EndReason, ParticipantId, ParticipantRole, ParticipantState, SessionId, SessionStatus,
+};
+
+use super::client::{DenyReason, RequestId};
+
+/// A message with its number on this socket.
+#[derive(Debug, Serialize)]
+pub struct Numbered<'a> {
+    /// From 1, without gaps.
+    pub seq: u64,
+    /// What is said.
+    #[serde(flatten)]
+    pub message: &'a ServerMessage,
+}
+
+/// What the server says.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum ServerMessage {
+    /// The `hello` is accepted.
+    Welcome {
+        /// Who is welcome.
+        you: Participant,
+        /// Where the session stands.
+        session: SessionState,
+        /// Those `you` may see, in join order, without `you`.
+        participants: Vec<Participant>,
+        /// How many seats to offer.
+        seats: SeatCounts,
+        /// What was said so far; empty for who waits.
+        chat: Vec<ChatLine>,
+        /// The `hello`.
+        reply_to: Option<RequestId>,
+    },
+    /// You wait.
+    Waiting {
+        /// The patient's place in this provider's queue, from 1.
+        position: Option<u32>,
+        /// Whether a provider is connected.
+        provider_present: bool,
+    },
+    /// Somebody waits. To providers.
+    Knock {
+        /// Who.
+        participant: Participant,
+        /// They were in before and use the bare link again.
+        new_device: bool,
+    },
+    /// You are in.
+    Admitted {
+        /// Those you may see now.
+        participants: Vec<Participant>,
+        /// What was said so far.
+        chat: Vec<ChatLine>,
+    },
+    /// You are not let in now.
+    Denied {
+        /// Why.
+        #[cfg_attr(test, ts(type = "DenyReason"))]
+        reason: DenyReason,
+    },
+    /// The answer to an offer.
+    Answer {
+        /// The description.
+        sdp: String,
+        /// The offer's.
+        negotiation: u32,
+        /// All your seats.
+        seats: Vec<SeatMids>,
+        /// The offer.
+        reply_to: Option<RequestId>,
+    },
+    /// The server's new ICE credentials.
+    Restarted {
+        /// The server's `ice-ufrag`.
+        ufrag: String,
+        /// The server's `ice-pwd`.
+        pwd: String,
+        /// The restart.
+        reply_to: Option<RequestId>,
+    },
+    /// Who sits where.
+    Seats {
+        /// All your seats.
+        seats: Vec<SeatTaken>,
+        /// Seats for people you should have offered.
+        people: u16,
+    },
+    /// Somebody is new or different.
+    Participant {
+        /// Who.
+        #[cfg_attr(test, ts(type = "string"))]
+        participant_id: ParticipantId,
+        /// What they are now; `null` when they are out of your sight.
+        participant: Option<Participant>,
+    },
+    /// The session is different.
+    Session {
+        /// Its status.
+        #[cfg_attr(test, ts(type = "SessionStatus"))]
+        status: SessionStatus,
+        /// Its version.
+        version: u64,
+        /// When it became active.
+        #[cfg_attr(test, ts(type = "string | null"))]
+        started_at: Option<Timestamp>,
+    },
+    /// A line somebody said.
+    Chat {
+        /// The line.
+        #[serde(flatten)]
+        line: ChatLine,
+    },
+    /// The same participant came in elsewhere.
+    Superseded {},
+    /// The session is over.
+    Ended {
+        /// Why.
+        #[cfg_attr(test, ts(type = "EndReason"))]
+        reason: EndReason,
+    },
+    /// Your media transport is lost.
+    Disconnected {
+        /// In words.
+        reason: String,
+    },
+    /// What the server counts about your transport.
+    Stats {
+        /// Fields as in `getStats`.
+        #[cfg_attr(test, ts(type = "unknown"))]
+        stats: serde_json::Value,
+        /// The request.
+        reply_to: Option<RequestId>,
+    },
+    /// It is so.
+    Done {
+        /// The request.
+        reply_to: Option<RequestId>,
+    },
+    /// Nothing was changed.
+    Error {
+        /// For programs.
+        code: ErrorCode,
+        /// For people who write programs.
+        message: String,
+        /// Whether the same may work a moment later.
+        retryable: bool,
+        /// The request.
+        reply_to: Option<RequestId>,
+    },
+}
+
+/// Somebody in the session, as one viewer may see them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct Participant {
+    /// Who.
+    #[cfg_attr(test, ts(type = "string"))]
+    pub id: ParticipantId,
+    /// What they are here as.
+    #[cfg_attr(test, ts(type = "ParticipantRole"))]
+    pub role: ParticipantRole,
+    /// How they are called.
+    pub name: String,
+    /// Where they are.
+    #[cfg_attr(test, ts(type = "ParticipantState"))]
+    pub state: ParticipantState,
+    /// What they send.
+    pub media: ParticipantMedia,
+}
+
+/// What somebody sends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct ParticipantMedia {
+    /// The microphone.
+    pub audio: MediaState,
+    /// The camera.
+    pub camera: MediaState,
+    /// A shared screen.
+    pub screen: MediaState,
+}
+
+/// The state of one thing somebody sends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[serde(rename_all = "snake_case")]
+pub enum MediaState {
+    /// Nothing arrives.
+    #[default]
+    Off,
+    /// Not meant to be seen or heard.
+    Muted,
+    /// It arrives.
+    Live,
+}
+
+/// Where a session stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase")]
+pub struct SessionState {
+    /// Which.
+    #[cfg_attr(test, ts(type = "string"))]
+    pub id: SessionId,
+    /// Its status.
+    #[cfg_attr(test, ts(type = "SessionStatus"))]
+    pub status: SessionStatus,
+    /// Its version.
+    pub version: u64,
+    /// When it became active.
+    #[cfg_attr(test, ts(type = "string | null"))]
+    pub started_at: Option<Timestamp>,
+}
+
+/// How many seats to offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct SeatCounts {
+    /// For people.
+    pub people: u16,
+    /// For screens.
+    pub screens: u16,
+}
+
+/// The m-lines of a seat.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct SeatMids {
+    /// The seat.
+    pub seat: u16,
+    /// `null` for a screen seat.
+    pub audio: Option<String>,
+    /// The mid of its video.
+    pub video: Option<String>,
+}
+
+/// Who sits in a seat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct SeatTaken {
+    /// The seat.
+    pub seat: u16,
+    /// Nobody if `null`.
+    #[cfg_attr(test, ts(type = "string | null"))]
+    pub participant: Option<ParticipantId>,
+}
+
+/// A line of chat.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase")]
+pub struct ChatLine {
+    /// Who said it.
+    #[cfg_attr(test, ts(type = "string"))]
+    pub from: ParticipantId,
+    /// Under which name.
+    pub name: String,
+    /// The writer's own id of it.
+    pub client_id: String,
+    /// What was said.
+    pub text: String,
+    /// When the server heard it.
+    #[cfg_attr(test, ts(type = "string"))]
+    pub at: Timestamp,
+}
+
+/// What went wrong, for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(into = "&'static str")]
+pub enum ErrorCode {
+    /// No JSON of a known shape, or a value out of bounds.
+    Malformed,
+    /// Something else came before `hello`, or a second one after it.
+    HelloExpected,
+    /// Not a ticket of this server, used before, or older than a minute.
+    TicketInvalid,
+    /// Only who is admitted may.
+    NotAdmitted,
+    /// The offer cannot be answered.
+    OfferRejected,
+    /// An ICE restart found no path.
+    RestartFailed,
+    /// No such seat or encoding, or not now.
+    Refused,
+    /// The server has more to do than it can.
+    Busy,
+    /// The store did not take it.
+    StoreUnavailable,
+    /// The domain does not allow it.
+    Rejected(&'static str),
+}
+
+impl ErrorCode {
+    /// All but the domain's own.
+    pub const OWN: [Self; 9] = [
+        Self::Malformed,
+        Self::HelloExpected,
+        Self::TicketInvalid,
+        Self::NotAdmitted,
+        Self::OfferRejected,
+        Self::RestartFailed,
+        Self::Refused,
+        Self::Busy,
+        Self::StoreUnavailable,
+    ];
+
+    /// Whether the same message may work a moment later.
+    #[must_use]
+    pub const fn is_retryable(self) -> bool {
+        matches!(self, Self::Busy | Self::StoreUnavailable)
+    }
+}
+
+impl From<ErrorCode> for &'static str {
+    fn from(code: ErrorCode) -> Self {
+        match code {
+            ErrorCode::Malformed => "malformed",
+            ErrorCode::HelloExpected => "hello_expected",
+            ErrorCode::TicketInvalid => "ticket_invalid",
+            ErrorCode::NotAdmitted => "not_admitted",
+            ErrorCode::OfferRejected => "offer_rejected",
+            ErrorCode::RestartFailed => "restart_failed",
+            ErrorCode::Refused => "refused",
+            ErrorCode::Busy => "busy",
+            ErrorCode::StoreUnavailable => "store_unavailable",
+            ErrorCode::Rejected(code) => code,
+        }
+    }
+}
+
+#[cfg(test)]
+impl ts_rs::TS for ErrorCode {
+    type WithoutGenerics = Self;
+    type OptionInnerType = Self;
+    fn name(_: &ts_rs::Config) -> String {
+        "string".into()
+    }
+    fn inline(_: &ts_rs::Config) -> String {
+        "string".into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_flat_and_tagged_and_numbered() {
+        let message = ServerMessage::Error {
+            code: ErrorCode::OfferRejected,
+            message: "no".into(),
+            retryable: false,
+            reply_to: Some(RequestId(3)),
+        };
+        assert_eq!(
+            serde_json::to_string(&Numbered { seq: 2, message: &message }).unwrap(),
+            r#"{"seq":2,"type":"error","code":"offer_rejected","message":"no","retryable":false,"replyTo":3}"#,
+        );
+        let id = "01981234-5678-7abc-8def-0123456789ab".parse().unwrap();
+        let line = ChatLine {
+            from: id,
+            name: "Alex".into(),
+            client_id: "c1".into(),
+            text: "hello".into(),
+            at: Timestamp::UNIX_EPOCH,
+        };
+        assert_eq!(
+            serde_json::to_value(ServerMessage::Chat { line }).unwrap(),
+            serde_json::json!({"type": "chat", "from": id, "name": "Alex", "clientId": "c1", "text": "hello",
+                "at": "1970-01-01T00:00:00Z"}),
+        );
+    }
+}

@@ -1,0 +1,595 @@
+/**
+ * What goes over the wire (docs/protocol.md). Made from the server's own types by a test of the signaling crate; do not
+ * edit: UPDATE_WIRE=1 cargo test -p vestibule-signaling
+ */
+
+export const SUBPROTOCOL = 'vestibule.v1';
+
+export type ParticipantRole = 'provider' | 'patient' | 'interpreter' | 'observer';
+
+export type ParticipantState = 'invited' | 'waiting' | 'admitted' | 'active' | 'lost' | 'left' | 'removed';
+
+export type SessionStatus = 'scheduled' | 'waiting' | 'active' | 'ended' | 'cancelled' | 'failed';
+
+export type EndReason = 'provider_ended' | 'everyone_left' | 'provider_left' | 'cancelled' | 'no_show_patient' | 'no_show_provider' | 'abandoned' | 'reconnect_expired' | 'backend_lost';
+
+export type DenyReason = 'not_now' | 'wrong_visit' | 'other';
+
+export type ConsentType = 'telehealth' | 'recording';
+
+export type Communication = 'speech' | 'sign';
+
+export type RequestId = number;
+
+export type ClientMessage = { 'type': 'hello', 
+/**
+ * From `POST /v1/join/ticket`.
+ */
+ticket: string, }
+  | { 'type': 'offer', 
+/**
+ * The description.
+ */
+sdp: string, 
+/**
+ * The client's number of this negotiation; the answer repeats it.
+ */
+negotiation: number, }
+  | { 'type': 'restart', 
+/**
+ * The client's `ice-ufrag`.
+ */
+ufrag: string, 
+/**
+ * The client's `ice-pwd`.
+ */
+pwd: string, }
+  | { 'type': 'subscribe', 
+/**
+ * All are granted, or none.
+ */
+slots: Array<SlotWish>, }
+  | { 'type': 'publish', 
+/**
+ * What is sent.
+ */
+kind: PublishKind, 
+/**
+ * Not meant to be.
+ */
+muted: boolean, }
+  | { 'type': 'admit', 
+/**
+ * Who.
+ */
+participantId: string, }
+  | { 'type': 'deny', 
+/**
+ * Who.
+ */
+participantId: string, 
+/**
+ * Why.
+ */
+reason: DenyReason, }
+  | { 'type': 'chat', 
+/**
+ * The client's id of the line; it comes back with it.
+ */
+clientId: string, 
+/**
+ * What is said.
+ */
+text: string, }
+  | { 'type': 'end', }
+  | { 'type': 'leave', }
+  | { 'type': 'stats', }
+  | { 'type': 'ping', };
+
+export type SlotWish = { 
+/**
+ * The server's number of the seat.
+ */
+seat: number, 
+/**
+ * Who is to sit in it; `null` empties it.
+ */
+participant?: string | null, 
+/**
+ * The rid of the encoding to show (RFC 8851).
+ */
+layer?: string, };
+
+export type PublishKind = 'audio' | 'camera' | 'screen';
+
+export type ServerMessage = { 'type': 'welcome', 
+/**
+ * Who is welcome.
+ */
+you: Participant, 
+/**
+ * Where the session stands.
+ */
+session: SessionState, 
+/**
+ * Those `you` may see, in join order, without `you`.
+ */
+participants: Array<Participant>, 
+/**
+ * How many seats to offer.
+ */
+seats: SeatCounts, 
+/**
+ * What was said so far; empty for who waits.
+ */
+chat: Array<ChatLine>, 
+/**
+ * The `hello`.
+ */
+replyTo: RequestId | null, }
+  | { 'type': 'waiting', 
+/**
+ * The patient's place in this provider's queue, from 1.
+ */
+position: number | null, 
+/**
+ * Whether a provider is connected.
+ */
+providerPresent: boolean, }
+  | { 'type': 'knock', 
+/**
+ * Who.
+ */
+participant: Participant, 
+/**
+ * They were in before and use the bare link again.
+ */
+newDevice: boolean, }
+  | { 'type': 'admitted', 
+/**
+ * Those you may see now.
+ */
+participants: Array<Participant>, 
+/**
+ * What was said so far.
+ */
+chat: Array<ChatLine>, }
+  | { 'type': 'denied', 
+/**
+ * Why.
+ */
+reason: DenyReason, }
+  | { 'type': 'answer', 
+/**
+ * The description.
+ */
+sdp: string, 
+/**
+ * The offer's.
+ */
+negotiation: number, 
+/**
+ * All your seats.
+ */
+seats: Array<SeatMids>, 
+/**
+ * The offer.
+ */
+replyTo: RequestId | null, }
+  | { 'type': 'restarted', 
+/**
+ * The server's `ice-ufrag`.
+ */
+ufrag: string, 
+/**
+ * The server's `ice-pwd`.
+ */
+pwd: string, 
+/**
+ * The restart.
+ */
+replyTo: RequestId | null, }
+  | { 'type': 'seats', 
+/**
+ * All your seats.
+ */
+seats: Array<SeatTaken>, 
+/**
+ * Seats for people you should have offered.
+ */
+people: number, }
+  | { 'type': 'participant', 
+/**
+ * Who.
+ */
+participantId: string, 
+/**
+ * What they are now; `null` when they are out of your sight.
+ */
+participant: Participant | null, }
+  | { 'type': 'session', 
+/**
+ * Its status.
+ */
+status: SessionStatus, 
+/**
+ * Its version.
+ */
+version: number, 
+/**
+ * When it became active.
+ */
+startedAt: string | null, }
+  | { 'type': 'chat', 
+/**
+ * Who said it.
+ */
+from: string, 
+/**
+ * Under which name.
+ */
+name: string, 
+/**
+ * The writer's own id of it.
+ */
+clientId: string, 
+/**
+ * What was said.
+ */
+text: string, 
+/**
+ * When the server heard it.
+ */
+at: string, }
+  | { 'type': 'superseded', }
+  | { 'type': 'ended', 
+/**
+ * Why.
+ */
+reason: EndReason, }
+  | { 'type': 'disconnected', 
+/**
+ * In words.
+ */
+reason: string, }
+  | { 'type': 'stats', 
+/**
+ * Fields as in `getStats`.
+ */
+stats: unknown, 
+/**
+ * The request.
+ */
+replyTo: RequestId | null, }
+  | { 'type': 'done', 
+/**
+ * The request.
+ */
+replyTo: RequestId | null, }
+  | { 'type': 'error', 
+/**
+ * For programs.
+ */
+code: string, 
+/**
+ * For people who write programs.
+ */
+message: string, 
+/**
+ * Whether the same may work a moment later.
+ */
+retryable: boolean, 
+/**
+ * The request.
+ */
+replyTo: RequestId | null, };
+
+export type Participant = { 
+/**
+ * Who.
+ */
+id: string, 
+/**
+ * What they are here as.
+ */
+role: ParticipantRole, 
+/**
+ * How they are called.
+ */
+name: string, 
+/**
+ * Where they are.
+ */
+state: ParticipantState, 
+/**
+ * What they send.
+ */
+media: ParticipantMedia, };
+
+export type ParticipantMedia = { 
+/**
+ * The microphone.
+ */
+audio: MediaState, 
+/**
+ * The camera.
+ */
+camera: MediaState, 
+/**
+ * A shared screen.
+ */
+screen: MediaState, };
+
+export type MediaState = 'off' | 'muted' | 'live';
+
+export type SessionState = { 
+/**
+ * Which.
+ */
+id: string, 
+/**
+ * Its status.
+ */
+status: SessionStatus, 
+/**
+ * Its version.
+ */
+version: number, 
+/**
+ * When it became active.
+ */
+startedAt: string | null, };
+
+export type SeatCounts = { 
+/**
+ * For people.
+ */
+people: number, 
+/**
+ * For screens.
+ */
+screens: number, };
+
+export type SeatMids = { 
+/**
+ * The seat.
+ */
+seat: number, 
+/**
+ * `null` for a screen seat.
+ */
+audio: string | null, 
+/**
+ * The mid of its video.
+ */
+video: string | null, };
+
+export type SeatTaken = { 
+/**
+ * The seat.
+ */
+seat: number, 
+/**
+ * Nobody if `null`.
+ */
+participant: string | null, };
+
+export type ChatLine = { 
+/**
+ * Who said it.
+ */
+from: string, 
+/**
+ * Under which name.
+ */
+name: string, 
+/**
+ * The writer's own id of it.
+ */
+clientId: string, 
+/**
+ * What was said.
+ */
+text: string, 
+/**
+ * When the server heard it.
+ */
+at: string, };
+
+export type JoinRequest = { 
+/**
+ * The join token of the link.
+ */
+token: string, };
+
+export type JoinReply = { 
+/**
+ * Whom the link is for.
+ */
+participant: Who, 
+/**
+ * Who invites.
+ */
+clinic: Clinic, 
+/**
+ * To what.
+ */
+session: SessionSummary, 
+/**
+ * Consents still to be asked for.
+ */
+consents: Array<ConsentForm>, 
+/**
+ * As `RTCConfiguration.iceServers` (W3C WebRTC).
+ */
+iceServers: Array<IceServer>, };
+
+export type Who = { 
+/**
+ * The participant.
+ */
+id: string, 
+/**
+ * What they are here as.
+ */
+role: ParticipantRole, 
+/**
+ * How they are called.
+ */
+name: string, };
+
+export type Clinic = { 
+/**
+ * The tenant's name.
+ */
+name: string, 
+/**
+ * HTTPS.
+ */
+logoUrl: string | null, 
+/**
+ * CSS hex.
+ */
+primaryColor: string | null, };
+
+export type SessionSummary = { 
+/**
+ * Which.
+ */
+id: string, 
+/**
+ * Its status.
+ */
+status: SessionStatus, 
+/**
+ * When it is to start.
+ */
+scheduledStart: string | null, 
+/**
+ * When it is to end.
+ */
+scheduledEnd: string | null, 
+/**
+ * When the door opens.
+ */
+opensAt: string, 
+/**
+ * When it closes; never, where links are short-lived instead.
+ */
+closesAt: string | null, 
+/**
+ * Speech or sign.
+ */
+communication: Communication, };
+
+export type ConsentForm = { 
+/**
+ * Which consent.
+ */
+type: ConsentType, 
+/**
+ * The version of its text.
+ */
+version: string, 
+/**
+ * Whether there is no visit without it.
+ */
+required: boolean, 
+/**
+ * Its heading.
+ */
+title: string, 
+/**
+ * Its paragraphs.
+ */
+text: Array<string>, };
+
+export type ConsentsRequest = { 
+/**
+ * The join token of the link.
+ */
+token: string, 
+/**
+ * What the patient says to each.
+ */
+consents: Array<ConsentAnswer>, };
+
+export type ConsentAnswer = { 
+/**
+ * Which consent.
+ */
+type: ConsentType, 
+/**
+ * The version that was shown.
+ */
+version: string, 
+/**
+ * Yes or no.
+ */
+granted: boolean, };
+
+export type ConsentsReply = { 
+/**
+ * Consents still to be asked for.
+ */
+consents: Array<ConsentForm>, };
+
+export type Ticket = { 
+/**
+ * For `hello`, once.
+ */
+ticket: string, 
+/**
+ * When it is of no use any more.
+ */
+expiresAt: string, };
+
+export type IceServer = { 
+/**
+ * `stun:` or `turn:` (RFC 7064, RFC 7065).
+ */
+urls: Array<string>, 
+/**
+ * For TURN.
+ */
+username?: string, 
+/**
+ * For TURN.
+ */
+credential?: string, };
+
+export type Problem = { 
+/**
+ * `urn:vestibule:problem:` and the code.
+ */
+type: string, 
+/**
+ * The kind of error, in words.
+ */
+title: string, 
+/**
+ * The HTTP status.
+ */
+status: number, 
+/**
+ * For programs.
+ */
+code: string, 
+/**
+ * This error, in words.
+ */
+detail: string, 
+/**
+ * With `join_window_not_open`.
+ */
+opensAt?: string, 
+/**
+ * With `session_over`.
+ */
+reason?: EndReason, };
+
+/** A frame of the client: a message, and the number its reply names. */
+export type ClientFrame = ClientMessage & { id?: number };
+
+/** A frame of the server: a message, and its number on this socket, from 1. */
+export type ServerFrame = ServerMessage & { seq: number };
