@@ -1,0 +1,8 @@
+import type { Session } from '../../sdk/src/index.ts';
+
+declare global {
+  interface Window {
+    /** The session of now, for support and for tests. */
+    vestibule?: { session: Session };
+  }
+}

@@ -1,0 +1,23 @@
+/**
+ * Vestibule's client: a page that brings a join token and tracks gets a session with seats to play. It has no
+ * dependency and no user interface.
+ */
+export { Door, DoorError } from './api.ts';
+export { serverNow } from './clock.ts';
+export {
+  canShareScreen,
+  DeviceError,
+  listDevices,
+  openBoth,
+  openCamera,
+  openMicrophone,
+  openScreen,
+  refusedDevices,
+} from './devices.ts';
+export type { Choice, DeviceProblem } from './devices.ts';
+export { meter } from './meter.ts';
+export { Session } from './session.ts';
+export type { Knock, Over, Phase, SessionEvents, SessionOptions } from './session.ts';
+export { Refusal } from './signal.ts';
+export type { Seat } from './transport.ts';
+export type * from './wire.ts';
