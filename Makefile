@@ -10,42 +10,55 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 # Seconds `make fuzz` spends on each target.
 FUZZ_SECONDS ?= 60
-# Arguments for the server of `make run`, as in: make run ARGS='--help'.
+# Arguments for the server of `make run`, as in: make run ARGS='--listen 0.0.0.0:8443'.
 ARGS ?=
 
 TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 # Folders with JavaScript or TypeScript of ours.
-JS_DIRS := $(patsubst %/package.json,%,$(wildcard tests/browser/package.json web-client/*/package.json))
+JS_DIRS := $(patsubst %/package.json,%,$(wildcard tests/browser/package.json web-client/package.json))
 
 .PHONY: help
 help: ## Say what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
+# The built web client, which the binary embeds.
+CLIENT := web-client/app/dist/index.html
+CLIENT_SOURCES := $(shell find web-client -path '*/node_modules' -prune -o -path '*/dist' -prune -o -type f -print)
+
 .PHONY: run
-run: ## Build everything and start the server
+run: client ## Build everything and start the server with a demo clinic
+	cargo run --release --locked --package vestibule -- --demo $(ARGS)
+
+.PHONY: client
+client: ## Build the web client
 	@scripts/setup.sh run
-	cargo run --release --locked --package vestibule -- $(ARGS)
+	@$(MAKE) --no-print-directory $(CLIENT)
+
+$(CLIENT): $(CLIENT_SOURCES)
+	cd web-client && npm run build
+	@touch $@
 
 .PHONY: test
-test: test-rust test-browser ## Run every test; as root, install what they need (browsers)
+test: test-rust test-client test-browser ## Run every test; as root, install what they need (browsers)
 
 .PHONY: test-rust
-test-rust:
+test-rust: client
 	@scripts/setup.sh test
 	cargo test --workspace --locked
 
+.PHONY: test-client
+test-client:
+	@scripts/setup.sh run
+	cd web-client && npm test
+
 .PHONY: test-browser
-test-browser:
+test-browser: client
 	@scripts/setup.sh test
 	cargo build --release --workspace --bins --locked
-	@if [ -f tests/browser/package.json ]; then \
-	    set -x; cd tests/browser && VESTIBULE_BIN_DIR='$(TARGET_DIR)/release' npm test; \
-	else \
-	    echo 'tests/browser: none yet'; \
-	fi
+	cd tests/browser && VESTIBULE_BIN_DIR='$(TARGET_DIR)/release' npm test
 
 .PHONY: check
-check: ## Format, lints, dependency rules, types
+check: client ## Format, lints, dependency rules, types
 	@scripts/setup.sh check
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
@@ -62,7 +75,7 @@ audit: ## Known advisories for our dependencies; tells, never fails
 
 .PHONY: bench
 bench: ## Benchmark of the path of a packet, from rewrite to send
-	@scripts/setup.sh run
+	@scripts/setup.sh rust
 	cargo bench --locked --package vestibule-media-engine --bench forward
 
 .PHONY: fuzz

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Sees to it that this machine has what a make target needs, or says what is missing and stops.
 #
-#   scripts/setup.sh run|test|check|fuzz
+#   scripts/setup.sh rust|run|test|check|fuzz
 #
 # Rust and Node.js are expected to be there (how to get them is the owner's choice) and only checked for their version.
 # As root on Debian or Ubuntu it installs missing packages with apt-get; else it prints the command and fails.
@@ -11,22 +11,28 @@ set -eu
 cd "$(dirname "$0")/.."
 
 RUST_MIN=1.95
-NODE_MIN=20.10
+NODE_MIN=20.19
 # Fixed, so that a check means the same everywhere; these build with RUST_MIN.
 CARGO_DENY_VERSION=0.20.2
 CARGO_FUZZ_VERSION=0.13.2
 
 main() {
     case "${1:-}" in
+    rust)
+        need_packages compiler
+        need_rust
+        ;;
     run)
         need_packages compiler
         need_rust
+        need_node
+        need_node_modules web-client/package-lock.json
         ;;
     test)
         need_packages compiler chromium firefox ip
         need_rust
         need_node
-        need_node_modules
+        need_node_modules tests/browser/package-lock.json web-client/package-lock.json
         ;;
     check)
         need_packages compiler
@@ -35,7 +41,7 @@ main() {
         need_rust_component clippy clippy
         need_cargo_tool cargo-deny deny "$CARGO_DENY_VERSION"
         need_node
-        need_node_modules
+        need_node_modules tests/browser/package-lock.json web-client/package-lock.json
         ;;
     fuzz)
         need_packages compiler
@@ -43,7 +49,7 @@ main() {
         need_cargo_tool cargo-fuzz fuzz "$CARGO_FUZZ_VERSION"
         ;;
     *)
-        fail "usage: scripts/setup.sh run|test|check|fuzz"
+        fail "usage: scripts/setup.sh rust|run|test|check|fuzz"
         ;;
     esac
 }
@@ -143,9 +149,10 @@ need_node() {
     version_at_least "$version" "$NODE_MIN" || fail "Node.js is $version, $NODE_MIN or newer is needed"
 }
 
-# The packages of each folder with JavaScript, as its lock file says; skipped where they are newer than that file.
+# need_node_modules LOCK...: the packages of folders with JavaScript, as their lock files say; skipped where they are
+# newer than that file.
 need_node_modules() {
-    for lock in tests/browser/package-lock.json web-client/*/package-lock.json; do
+    for lock in "$@"; do
         [ -f "$lock" ] || continue
         dir=$(dirname "$lock")
         installed=$dir/node_modules/.package-lock.json

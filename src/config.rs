@@ -1,30 +1,316 @@
-//! The command line and environment, and what they mean to the engine.
+//! The command line and the environment, and what follows from them. Reads no file and opens no socket.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{Parser, value_parser};
+use axum::http::Uri;
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use jiff::Timestamp;
+use vestibule_domain::SessionId;
 
-/// A self-hosted telehealth SFU. This build serves a test page that joins browser tabs to one room.
+/// A telehealth server: waiting room, admission and video visit in one binary.
 #[derive(Clone, Debug, Parser)]
-#[command(version)]
+#[command(name = "vestibule", version, subcommand_negates_reqs = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) config: Config,
+    /// Starts the server when left out.
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+/// What else there is to do but to serve.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Say what others will and will not be able to do with this configuration, and why; changes nothing.
+    Check,
+    /// Make sessions, and links to them.
+    #[command(subcommand)]
+    Session(SessionCommand),
+}
+
+/// What can be done about sessions at the terminal. The server may be running meanwhile.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum SessionCommand {
+    /// Make a session and print a link for each participant.
+    Create(Box<CreateSession>),
+    /// Print fresh links for all participants of a session.
+    Links {
+        /// The id that `session create` printed.
+        session: SessionId,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// A session to be made.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct CreateSession {
+    /// The clinic's name; made if there is none of that name.
+    #[arg(long, default_value = "Clinic")]
+    pub(crate) clinic: String,
+    /// A provider's name; repeatable.
+    #[arg(long, required = true, value_name = "NAME")]
+    pub(crate) provider: Vec<String>,
+    /// The patient's name.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) patient: String,
+    /// The patient's id in the clinic's records; one is made up when left out.
+    #[arg(long, value_name = "ID")]
+    pub(crate) patient_id: Option<String>,
+    /// The desk whose queue the patient waits in.
+    #[arg(long, default_value = "desk", value_name = "REF")]
+    pub(crate) desk: String,
+    /// An interpreter's name; repeatable.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) interpreter: Vec<String>,
+    /// An observer's name (family, trainee); repeatable.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) observer: Vec<String>,
+    /// When it is to start (RFC 3339, or `now`). Left out, the links are good for 15 minutes from now.
+    #[arg(long, value_parser = start_time, value_name = "TIME")]
+    pub(crate) start: Option<StartTime>,
+    /// When it is to end (RFC 3339).
+    #[arg(long, requires = "start", value_name = "TIME")]
+    pub(crate) end: Option<Timestamp>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `--start`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StartTime {
+    Now,
+    At(Timestamp),
+}
+
+fn start_time(text: &str) -> Result<StartTime, jiff::Error> {
+    if text == "now" { Ok(StartTime::Now) } else { text.parse().map(StartTime::At) }
+}
+
+/// How the server is run. Every flag has its environment variable; a flag goes before it.
+#[derive(Args, Clone, Debug)]
 pub(crate) struct Config {
     /// Where the page and its signaling listen; port 0 picks a free one.
-    #[arg(long, env = "VESTIBULE_LISTEN", default_value = "127.0.0.1:8080")]
+    #[arg(
+        long,
+        env = "VESTIBULE_LISTEN",
+        default_value = "127.0.0.1:8080",
+        value_name = "IP:PORT",
+        global = true
+    )]
     pub(crate) listen: SocketAddr,
-    /// The address the media sockets are bound to.
-    #[arg(long, env = "VESTIBULE_MEDIA_BIND", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
-    pub(crate) media_bind: IpAddr,
+    /// The folder for the database, keys and certificate; made if missing.
+    #[arg(long, env = "VESTIBULE_DATA", default_value = "data", value_name = "DIR", global = true)]
+    pub(crate) data: PathBuf,
+    /// The address people open, as in `https://visit.example.org`; links begin with it. Left out: the listening one.
+    #[arg(long, env = "VESTIBULE_PUBLIC_URL", value_name = "URL", global = true)]
+    pub(crate) public_url: Option<PublicUrl>,
+    /// TLS: `auto` takes the certificate files if given, else makes a certificate of its own unless only this machine
+    /// can reach the server; `off` is for a reverse proxy that does TLS.
+    #[arg(long, env = "VESTIBULE_TLS", default_value = "auto", value_name = "MODE", global = true)]
+    pub(crate) tls: TlsMode,
+    /// The certificate chain, PEM, the server's own first.
+    #[arg(long, env = "VESTIBULE_TLS_CERT", requires = "tls_key", value_name = "FILE", global = true)]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The certificate's private key, PEM.
+    #[arg(long, env = "VESTIBULE_TLS_KEY", requires = "tls_cert", value_name = "FILE", global = true)]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// The address the media sockets are bound to. Left out: the listening one's.
+    #[arg(long, env = "VESTIBULE_MEDIA_BIND", value_name = "IP", global = true)]
+    pub(crate) media_bind: Option<IpAddr>,
     /// The UDP port of the first shard, the others follow; 0 picks a free one for each.
-    #[arg(long, env = "VESTIBULE_MEDIA_PORT", default_value_t = 0)]
+    #[arg(long, env = "VESTIBULE_MEDIA_PORT", default_value_t = 0, value_name = "PORT", global = true)]
     pub(crate) media_port: u16,
     /// An address browsers are told to reach instead of the bound one (1:1 NAT), best first; repeatable.
-    #[arg(long, env = "VESTIBULE_ANNOUNCE", value_name = "IP[:PORT]", value_delimiter = ',')]
+    #[arg(long, env = "VESTIBULE_ANNOUNCE", value_name = "IP[:PORT]", value_delimiter = ',', global = true)]
     pub(crate) announce: Vec<Announced>,
     /// Media threads; each has its own UDP port.
-    #[arg(long, env = "VESTIBULE_SHARDS", default_value_t = 1, value_parser = value_parser!(u16).range(1..=256))]
+    #[arg(long, env = "VESTIBULE_SHARDS", default_value_t = 1, value_name = "N", global = true,
+        value_parser = value_parser!(u16).range(1..=256))]
     pub(crate) shards: u16,
+    /// Seed a demo clinic with an open session, and print its links.
+    #[arg(long, env = "VESTIBULE_DEMO")]
+    pub(crate) demo: bool,
 }
+
+/// Whether the server speaks TLS itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TlsMode {
+    Auto,
+    Off,
+    SelfSigned,
+    Files,
+}
+
+/// What `--tls` and the files come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Tls {
+    Off,
+    SelfSigned,
+    Files { cert: PathBuf, key: PathBuf },
+}
+
+/// A wrong setting, by its name and with the way out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{setting}: {problem}\n  {fix}")]
+pub(crate) struct ConfigError {
+    pub(crate) setting: &'static str,
+    pub(crate) problem: String,
+    pub(crate) fix: String,
+}
+
+impl Config {
+    /// What does not go together, before anything is started.
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        self.tls()?;
+        if let Some(url) = &self.public_url
+            && !url.is_https()
+            && self.tls()? != Tls::Off
+        {
+            return Err(ConfigError {
+                setting: "--public-url",
+                problem: format!("links begin with {url}, but the server speaks TLS: no link would work"),
+                fix: format!("write https:{}, or --tls off", url.to_string().trim_start_matches("http:")),
+            });
+        }
+        let last = u32::from(self.media_port) + u32::from(self.shards) - 1;
+        if self.media_port != 0 && last > u32::from(u16::MAX) {
+            return Err(ConfigError {
+                setting: "--media-port",
+                problem: format!("{} shards from port {} end beyond 65535", self.shards, self.media_port),
+                fix: format!("choose at most {}", u32::from(u16::MAX) + 1 - u32::from(self.shards)),
+            });
+        }
+        let bind = self.media_bind();
+        if let Some(wrong) =
+            self.announce.iter().find(|to| to.ip.is_ipv4() != bind.is_ipv4() && !is_any_v6(bind))
+        {
+            return Err(ConfigError {
+                setting: "--announce",
+                problem: format!(
+                    "{} is announced, but media is bound to {bind}, of the other IP version",
+                    wrong.ip
+                ),
+                fix: "give --media-bind an address of the same version, or :: for both".into(),
+            });
+        }
+        if let Some(wrong) = self.announce.iter().find(|to| to.ip.is_unspecified() || to.ip.is_multicast()) {
+            return Err(ConfigError {
+                setting: "--announce",
+                problem: format!("nobody can reach {}", wrong.ip),
+                fix: "give the address that browsers reach this machine by".into(),
+            });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn tls(&self) -> Result<Tls, ConfigError> {
+        let files = self.tls_cert.clone().zip(self.tls_key.clone());
+        match (self.tls, files) {
+            (TlsMode::Auto | TlsMode::Files, Some((cert, key))) => Ok(Tls::Files { cert, key }),
+            (TlsMode::Files, None) => Err(ConfigError {
+                setting: "--tls",
+                problem: "`files` needs the files".into(),
+                fix: "give --tls-cert and --tls-key, or --tls self-signed for a trial".into(),
+            }),
+            (TlsMode::Off | TlsMode::SelfSigned, Some(_)) => Err(ConfigError {
+                setting: "--tls",
+                problem: "there are certificate files, and it says not to use them".into(),
+                fix: "leave out --tls-cert and --tls-key, or --tls".into(),
+            }),
+            (TlsMode::Auto, None) if self.listen.ip().is_loopback() => Ok(Tls::Off),
+            (TlsMode::Auto | TlsMode::SelfSigned, None) => Ok(Tls::SelfSigned),
+            (TlsMode::Off, None) => Ok(Tls::Off),
+        }
+    }
+
+    /// Media goes the way the page comes, unless told otherwise.
+    pub(crate) fn media_bind(&self) -> IpAddr {
+        self.media_bind.unwrap_or_else(|| self.listen.ip())
+    }
+
+    /// What links begin with, once the server is bound.
+    pub(crate) fn origin(&self, bound: SocketAddr) -> PublicUrl {
+        if let Some(url) = &self.public_url {
+            return url.clone();
+        }
+        let mut open = bound;
+        if open.ip().is_unspecified() {
+            let announced = self.announce.first().map(|to| to.ip);
+            open.set_ip(announced.unwrap_or(Ipv4Addr::LOCALHOST.into()));
+        }
+        let scheme = if matches!(self.tls(), Ok(Tls::Off)) { "http" } else { "https" };
+        PublicUrl { origin: format!("{scheme}://{open}") }
+    }
+}
+
+fn is_any_v6(ip: IpAddr) -> bool {
+    ip.is_ipv6() && ip.is_unspecified()
+}
+
+/// Scheme, host and port, as in the `Origin` of a browser (RFC 6454).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PublicUrl {
+    origin: String,
+}
+
+impl PublicUrl {
+    pub(crate) fn is_https(&self) -> bool {
+        self.origin.starts_with("https://")
+    }
+
+    /// Host without port; an IPv6 address without its brackets.
+    pub(crate) fn host(&self) -> &str {
+        let authority = self.origin.split_once("://").map_or(&*self.origin, |(_, authority)| authority);
+        match authority.strip_prefix('[') {
+            Some(v6) => v6.split(']').next().unwrap_or(v6),
+            None => authority.split(':').next().unwrap_or(authority),
+        }
+    }
+
+    /// A participant's link. The token is in the fragment: no server, proxy or log sees it.
+    pub(crate) fn join_link(&self, token: &str) -> String {
+        format!("{}/j#{token}", self.origin)
+    }
+}
+
+impl fmt::Display for PublicUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.origin)
+    }
+}
+
+impl FromStr for PublicUrl {
+    type Err = PublicUrlError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let uri: Uri = text.parse().map_err(|_| PublicUrlError)?;
+        let (Some(scheme @ ("http" | "https")), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+            return Err(PublicUrlError);
+        };
+        if uri.path() != "/" || uri.query().is_some() || authority.as_str().contains('@') {
+            return Err(PublicUrlError);
+        }
+        // Browsers leave the usual port out.
+        let usual = if scheme == "https" { 443 } else { 80 };
+        let host = authority.host().to_ascii_lowercase();
+        let origin = match authority.port_u16() {
+            Some(port) if port != usual => format!("{scheme}://{host}:{port}"),
+            _ => format!("{scheme}://{host}"),
+        };
+        Ok(Self { origin })
+    }
+}
+
+/// Why `--public-url` was not understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected http(s)://host or http(s)://host:port, without a path")]
+pub(crate) struct PublicUrlError;
 
 /// An announced address: `203.0.113.7`, `203.0.113.7:3478`, `2001:db8::7` or `[2001:db8::7]:3478`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +348,14 @@ pub(crate) enum AnnouncedError {
 mod tests {
     use super::*;
 
+    fn config(args: &[&str]) -> Config {
+        Cli::try_parse_from([&["vestibule"], args].concat()).unwrap().config
+    }
+
+    fn wrong(args: &[&str]) -> String {
+        config(args).validate().unwrap_err().to_string()
+    }
+
     #[test]
     fn an_announced_address_may_carry_a_port() {
         let cases = [
@@ -80,6 +374,57 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         use clap::CommandFactory as _;
-        Config::command().debug_assert();
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn tls_is_on_as_soon_as_others_can_reach_the_server() {
+        assert_eq!(config(&[]).tls(), Ok(Tls::Off));
+        assert_eq!(config(&["--listen", "0.0.0.0:8080"]).tls(), Ok(Tls::SelfSigned));
+        assert_eq!(config(&["--listen", "192.0.2.1:443", "--tls", "off"]).tls(), Ok(Tls::Off));
+        let files = Tls::Files { cert: "c.pem".into(), key: "k.pem".into() };
+        assert_eq!(config(&["--tls-cert", "c.pem", "--tls-key", "k.pem"]).tls(), Ok(files));
+    }
+
+    #[test]
+    fn a_wrong_configuration_names_the_setting_and_the_fix() {
+        assert!(wrong(&["--tls", "files"]).starts_with("--tls: `files` needs the files\n  give --tls-cert"));
+        assert!(wrong(&["--tls", "off", "--tls-cert", "c", "--tls-key", "k"]).starts_with("--tls: "));
+        assert!(wrong(&["--media-port", "65535", "--shards", "2"]).contains("choose at most 65534"));
+        assert!(wrong(&["--announce", "2001:db8::1"]).contains("--media-bind"));
+        assert!(
+            wrong(&["--listen", "192.0.2.1:1", "--public-url", "http://a.example"])
+                .contains("write https://a.example")
+        );
+        assert!(wrong(&["--announce", "0.0.0.0"]).starts_with("--announce: nobody can reach"));
+        let parse =
+            |args: &[&str]| Cli::try_parse_from([&["vestibule"], args].concat()).unwrap_err().to_string();
+        assert!(parse(&["--listen", "localhost"]).contains("--listen"));
+        assert!(parse(&["--tls-cert", "c.pem"]).contains("--tls-key"));
+        assert!(parse(&["--public-url", "visit.example.org"]).contains("--public-url"));
+        assert!(parse(&["--shards", "0"]).contains("--shards"));
+    }
+
+    #[test]
+    fn links_begin_with_the_public_address() {
+        let bound = "192.0.2.1:8443".parse().unwrap();
+        assert_eq!(
+            config(&[]).origin("127.0.0.1:8080".parse().unwrap()).to_string(),
+            "http://127.0.0.1:8080"
+        );
+        assert_eq!(
+            config(&["--listen", "192.0.2.1:8443"]).origin(bound).to_string(),
+            "https://192.0.2.1:8443"
+        );
+        let any = config(&["--listen", "0.0.0.0:8443", "--announce", "203.0.113.7"]);
+        assert_eq!(any.origin("0.0.0.0:8443".parse().unwrap()).to_string(), "https://203.0.113.7:8443");
+        let named = config(&["--public-url", "https://Visit.example.org:443/"]).origin(bound);
+        assert_eq!(named.join_link("x"), "https://visit.example.org/j#x");
+        assert_eq!(named.host(), "visit.example.org");
+        let v6: PublicUrl = "http://[2001:db8::7]:8080".parse().unwrap();
+        assert_eq!(v6.host(), "2001:db8::7");
+        for wrong in ["https://a/b", "ftp://a", "https://u@a", "a", "https://a?x=1"] {
+            assert_eq!(wrong.parse::<PublicUrl>(), Err(PublicUrlError), "{wrong}");
+        }
     }
 }

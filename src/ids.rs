@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use vestibule_domain::EventId;
+use vestibule_domain::{EventId, ParticipantId, SessionId, TenantId};
+
+use crate::data_dir::fill_random;
 
 /// Ten bytes nobody foresees, each time anew.
 type Random = dyn Fn() -> [u8; 10] + Send + Sync;
@@ -23,7 +25,7 @@ impl Ids {
     pub(crate) fn system() -> Self {
         Self::from_fn(|| {
             let mut bytes = [0; 10];
-            aws_lc_rs::rand::fill(&mut bytes).expect("the operating system has randomness");
+            fill_random(&mut bytes);
             bytes
         })
     }
@@ -34,8 +36,23 @@ impl Ids {
     }
 
     /// Random bytes for an identifier of the domain.
-    pub(crate) fn bytes(&self) -> [u8; 10] {
+    fn bytes(&self) -> [u8; 10] {
         (self.random)()
+    }
+
+    /// For a tenant made at `at`.
+    pub(crate) fn tenant(&self, at: Timestamp) -> TenantId {
+        TenantId::new(at, self.bytes())
+    }
+
+    /// For a session made at `at`.
+    pub(crate) fn session(&self, at: Timestamp) -> SessionId {
+        SessionId::new(at, self.bytes())
+    }
+
+    /// For a participant invited at `at`.
+    pub(crate) fn participant(&self, at: Timestamp) -> ParticipantId {
+        ParticipantId::new(at, self.bytes())
     }
 
     /// For an event that happened at `at`.

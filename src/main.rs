@@ -1,36 +1,49 @@
-//! Vestibule: a self-hosted telehealth SFU. This build serves a bare test page that joins browser tabs to one room.
+//! Vestibule: a self-hosted telehealth server. Waiting room, admission and video visit in one binary.
 //!
-//! The only place that knows the command line, the HTTP server and the media engine at once; it wires them.
+//! The only place that knows the command line, the HTTP server, the store and the media engine at once; it wires them.
 
+mod app;
+mod check;
+mod clock;
 mod config;
+mod consents;
+mod data_dir;
+mod demo;
 mod http;
-mod hub;
-// Used by nothing but its tests yet.
-#[cfg(test)]
 mod ids;
-mod protocol;
-mod rooms;
-mod seating;
-mod signal;
+mod live;
+mod sessions;
 mod stats;
-#[cfg(test)]
 mod store;
+mod sweep;
+#[cfg(test)]
+mod testing;
+mod tickets;
+mod tls;
 
 use std::io::IsTerminal as _;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
+use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
+use axum::Router;
+use axum_server::Handle;
+use axum_server::tls_rustls::RustlsConfig;
 use clap::Parser as _;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
 use tokio::time::Duration;
 use tracing_subscriber::EnvFilter;
-use vestibule_media_engine::{Announce, Engine, EngineConfig, EventSink, ShardAddresses};
+use vestibule_media_engine::{Announce, Engine, EngineConfig, ShardAddresses};
 
-use crate::config::Config;
-use crate::hub::{Events, Hub};
+use crate::app::{App, Parts};
+use crate::config::{Cli, Command, Config, PublicUrl, SessionCommand, Tls};
+use crate::data_dir::DataDir;
+use crate::ids::Ids;
+use crate::live::{EngineEvents, Registry};
+use crate::store::Store;
+use crate::tickets::Tickets;
+use crate::tls::Identity;
 
 /// What is logged unless `RUST_LOG` says otherwise. rtc-dtls warns of every extension a browser offers and it lacks.
 const LOG_FILTER: &str = "info,rtc_dtls=error";
@@ -39,66 +52,184 @@ const GOODBYE: Duration = Duration::from_secs(4);
 /// How often the media threads are looked after.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
-impl EventSink for Events {
-    fn event(&self, event: vestibule_media_core::Event) {
-        self.push(event);
-    }
-}
-
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<()> {
-    let config = Config::parse();
+async fn main() -> anyhow::Result<ExitCode> {
+    let Cli { config, command } = Cli::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG_FILTER));
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
-
-    let (sink, events) = Events::channel();
-    let engine =
-        Engine::start(&engine_config(&config), Arc::new(sink)).context("the media engine did not start")?;
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .with_context(|| format!("cannot listen on {} (--listen)", config.listen))?;
-    announce(listener.local_addr()?, engine.addresses());
-
-    let (handle, hub) = Hub::new(|room, command| engine.send(room, command)).start(events, stop(&engine));
-    let (stop_server, server_stops) = oneshot::channel::<()>();
-    let server = axum::serve(listener, http::router(handle))
-        .with_graceful_shutdown(async { drop(server_stops.await) });
-    let mut server = tokio::spawn(server.into_future());
-
-    // The hub is not spawned: a bug in it ends the process instead of leaving a server nobody can join.
-    let reason = hub.await;
-    tracing::info!("stopping");
-    drop(stop_server);
-    // A client that says half a request and no more would keep the server for ever.
-    match tokio::time::timeout(GOODBYE, &mut server).await {
-        Ok(ended) => ended??,
-        Err(_) => server.abort(),
+    match command {
+        None => serve(&config).await?,
+        Some(Command::Check) => {
+            let fine = check::run(&config);
+            return Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Some(Command::Session(command)) => manage(&config, command).await?,
     }
-    engine.shutdown()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Makes sessions and links, beside a server that may be running.
+async fn manage(config: &Config, command: SessionCommand) -> anyhow::Result<()> {
+    config.validate()?;
+    let data = match command {
+        SessionCommand::Create(_) => DataDir::open(&config.data)?,
+        SessionCommand::Links { .. } => DataDir::existing(&config.data)?,
+    };
+    let origin = config.public_url.clone().or_else(|| data.noted_origin());
+    let origin = match origin {
+        Some(origin) => origin,
+        None if config.listen.port() == 0 => bail!("--listen: links need a port\n  give --public-url"),
+        None => config.origin(config.listen),
+    };
+    let keys = data.join_keys()?;
+    let store = Store::open(&data.database(), Ids::system()).await?;
+    let now = clock::now();
+    let (stored, json) = match command {
+        SessionCommand::Create(asked) => {
+            let json = asked.json;
+            (sessions::create_as_asked(&store, &Ids::system(), *asked, now).await?, json)
+        }
+        SessionCommand::Links { session, json } => {
+            let stored = store.load_session(session).await?;
+            (
+                stored
+                    .with_context(|| format!("there is no session {session} in {}", config.data.display()))?,
+                json,
+            )
+        }
+    };
+    let links = sessions::links(&stored, &keys, &origin, now)?;
+    store.close().await;
+    sessions::print(stored.session.id(), &links, json)
+}
+
+async fn serve(config: &Config) -> anyhow::Result<()> {
+    config.validate()?;
+    let data = DataDir::open(&config.data)?;
+    let lock = data.lock()?;
+    let keys = data.join_keys()?;
+    let store = Store::open(&data.database(), Ids::system()).await?;
+
+    let events = EngineEvents::default();
+    let engine = Engine::start(&engine_config(config), Arc::new(events.clone()));
+    let engine = Arc::new(engine.context("the media engine did not start (--media-bind, --media-port)")?);
+
+    let listener = std::net::TcpListener::bind(config.listen)
+        .with_context(|| format!("cannot listen on {} (--listen)", config.listen))?;
+    listener.set_nonblocking(true)?;
+    let origin = config.origin(listener.local_addr()?);
+    data.note_origin(&origin)?;
+    let tls = config.tls()?;
+    let identity = tls::identity(&tls, &data, &hosts(config, &origin))?;
+
+    let registry = Registry::new(store.clone(), Arc::clone(&engine), &events);
+    let sweep = tokio::spawn(sweep::run(store.clone(), registry.clone()));
+    if config.demo {
+        let now = clock::now();
+        let stored = demo::open_session(&store, &Ids::system(), now).await?;
+        let links = sessions::links(&stored, &keys, &origin, now)?;
+        invite(&links);
+    }
+    announce(&origin, &tls, identity.as_ref(), engine.addresses());
+    let app = App::new(Parts {
+        store: store.clone(),
+        keys,
+        tickets: Tickets::default(),
+        registry: registry.clone(),
+        origin,
+        tls: identity.is_some(),
+    });
+
+    let handle = Handle::new();
+    let mut server = tokio::spawn(listen(listener, identity, http::router(app), handle.clone()));
+    let reason = tokio::select! {
+        reason = stop(&engine) => reason,
+        ended = &mut server => Err(anyhow!("the HTTP server has ended: {ended:?}")),
+    };
+    tracing::info!("stopping");
+    sweep.abort();
+    registry.stop();
+    handle.graceful_shutdown(Some(GOODBYE));
+    let ended = tokio::time::timeout(GOODBYE + Duration::from_secs(1), &mut server).await;
+    if ended.is_err() {
+        server.abort();
+    }
+    store.close().await;
+    drop(lock);
+    drop(registry);
+    // A session's task that still holds it lets go of it at the latest when the runtime ends, and that stops it, too.
+    if let Some(engine) = Arc::into_inner(engine) {
+        engine.shutdown()?;
+    }
     reason
+}
+
+async fn listen(
+    listener: std::net::TcpListener,
+    identity: Option<Identity>,
+    router: Router,
+    handle: Handle<SocketAddr>,
+) -> std::io::Result<()> {
+    let service = router.into_make_service();
+    match identity {
+        None => {
+            let mut server = axum_server::from_tcp(listener)?.handle(handle);
+            http::configure(&mut server);
+            server.serve(service).await
+        }
+        Some(identity) => {
+            let mut server =
+                axum_server::from_tcp_rustls(listener, RustlsConfig::from_config(identity.config))?;
+            http::configure(&mut server);
+            server.handle(handle).serve(service).await
+        }
+    }
+}
+
+/// The names and addresses people may open the page by: what a certificate of our own must cover.
+fn hosts(config: &Config, origin: &PublicUrl) -> Vec<String> {
+    let mut hosts = vec![origin.host().to_owned()];
+    if !config.listen.ip().is_unspecified() {
+        hosts.push(config.listen.ip().to_string());
+    }
+    hosts.extend(config.announce.iter().map(|to| to.ip.to_string()));
+    hosts.extend(["localhost".to_owned(), "127.0.0.1".to_owned()]);
+    let mut seen = std::collections::BTreeSet::new();
+    hosts.retain(|host| seen.insert(host.clone()));
+    hosts
 }
 
 fn engine_config(config: &Config) -> EngineConfig {
     EngineConfig {
         shards: config.shards.into(),
-        bind: config.media_bind,
+        bind: config.media_bind(),
         port: config.media_port,
         announce: config.announce.iter().map(|&to| Announce { ip: to.ip, port: to.port }).collect(),
         ..EngineConfig::default()
     }
 }
 
+/// Prints the demo's links.
+#[expect(clippy::print_stdout, reason = "this is what the program says on the terminal")]
+fn invite(links: &[sessions::Link]) {
+    println!("A demo visit is open. Open each link in a tab of its own:\n");
+    sessions::print_lines(links);
+    println!();
+}
+
 /// Tells the person at the terminal where to go. Programs that start the server read these lines too.
 #[expect(clippy::print_stdout, reason = "this is what the program says on the terminal")]
-fn announce<'a>(page: SocketAddr, media: impl Iterator<Item = &'a ShardAddresses>) {
-    let mut open = page;
-    match page {
-        SocketAddr::V4(page) if page.ip().is_unspecified() => open.set_ip(Ipv4Addr::LOCALHOST.into()),
-        SocketAddr::V6(page) if page.ip().is_unspecified() => open.set_ip(Ipv6Addr::LOCALHOST.into()),
-        _ => {}
+fn announce<'a>(
+    origin: &PublicUrl,
+    tls: &Tls,
+    identity: Option<&Identity>,
+    media: impl Iterator<Item = &'a ShardAddresses>,
+) {
+    println!("Serving {origin}; Ctrl-C stops the server.");
+    if *tls == Tls::SelfSigned && identity.is_some() {
+        println!("The certificate is this server's own: browsers warn of it. `vestibule check` says more.");
     }
-    println!("Open http://{open}/?room=test in two browser tabs; Ctrl-C stops the server.");
     for shard in media {
         let announced: Vec<String> = shard.announced.iter().map(ToString::to_string).collect();
         println!("Media on udp {}, announced as {}.", shard.bound, announced.join(", "));

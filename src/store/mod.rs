@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use vestibule_domain::{Actor, Event, ParticipantId, SessionId, SessionPolicy, TenantId, VirtualSession};
 
-pub(crate) use profile::{PersonText, PersonTextError, Profile};
+pub(crate) use profile::{PersonText, Profile};
 
 use crate::ids::Ids;
 use sqlite::Sqlite;
@@ -107,6 +107,11 @@ impl Store {
         self.database.insert_tenant(tenant).await
     }
 
+    /// The tenant of that identifier.
+    pub(crate) async fn tenant(&self, id: TenantId) -> Result<Option<Tenant>, StoreError> {
+        self.database.tenant(id).await
+    }
+
     /// The tenant of that name.
     pub(crate) async fn tenant_by_name(&self, name: &str) -> Result<Option<Tenant>, StoreError> {
         self.database.tenant_by_name(name).await
@@ -161,17 +166,6 @@ impl Store {
     /// The session of `tenant` that was made last.
     pub(crate) async fn latest_session(&self, tenant: TenantId) -> Result<Option<SessionId>, StoreError> {
         self.database.latest_session(tenant).await
-    }
-
-    /// Notes when time alone changes a session, after a change of who is connected. It leaves the version.
-    ///
-    /// For a session at another version it does nothing: what was committed since came with its own deadline.
-    pub(crate) async fn set_deadline(
-        &self,
-        session: &VirtualSession,
-        next_deadline: Option<Timestamp>,
-    ) -> Result<(), StoreError> {
-        self.database.set_deadline(session, next_deadline).await
     }
 
     /// Closes the database, once what is under way is done. Every later call is refused as unavailable.

@@ -56,6 +56,15 @@ impl Sqlite {
         row.map(|row| read_tenant(&row)).transpose()
     }
 
+    pub(super) async fn tenant(&self, id: TenantId) -> Result<Option<Tenant>, StoreError> {
+        let row = sqlx::query("SELECT id, name, created_at, policy FROM tenant WHERE id = ?1")
+            .bind(id.to_string())
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(unavailable)?;
+        row.map(|row| read_tenant(&row)).transpose()
+    }
+
     pub(super) async fn load_session(&self, id: SessionId) -> Result<Option<Loaded>, StoreError> {
         // One transaction, for one snapshot of all its tables.
         let mut transaction = self.readers.begin().await.map_err(unavailable)?;
@@ -158,21 +167,6 @@ impl Sqlite {
         let change = Change { session, events, profiles, actor, now };
         self.write_change(&mut transaction, &change).await?;
         transaction.commit().await.map_err(unavailable)
-    }
-
-    pub(super) async fn set_deadline(
-        &self,
-        session: &VirtualSession,
-        next_deadline: Option<Timestamp>,
-    ) -> Result<(), StoreError> {
-        sqlx::query("UPDATE virtual_session SET next_deadline = ?3 WHERE id = ?1 AND version = ?2")
-            .bind(session.id().to_string())
-            .bind(integer(session.version())?)
-            .bind(next_deadline.map(milliseconds_up))
-            .execute(&self.writer)
-            .await
-            .map_err(unavailable)
-            .map(drop)
     }
 
     /// All that goes with a session's row.

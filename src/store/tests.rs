@@ -14,32 +14,24 @@ use vestibule_domain::{
     SessionId, SessionPolicy, SessionStatus, StaffId, TenantId, VideoBackend, VirtualSession,
 };
 
-use super::{Commit, PersonText, PersonTextError, Profile, Store, StoreError, Tenant};
+use super::profile::PersonTextError;
+use super::{Commit, PersonText, Profile, Store, StoreError, Tenant};
 use crate::ids::Ids;
+use crate::testing::TempDir;
 
 const NAME: &str = "Zebulon Quixworthy";
 const RELATIONSHIP: &str = "grandmother-in-law";
 
-/// A folder of its own for each test, gone when the test is.
-struct Folder(PathBuf);
+/// A folder of its own for each test, with a database in it.
+struct Folder(TempDir);
 
 impl Folder {
     fn new() -> Self {
-        let unique = Ids::system().bytes().map(|byte| format!("{byte:02x}")).concat();
-        let path = std::env::temp_dir().join(format!("vestibule-store-{unique}"));
-        std::fs::create_dir(&path).unwrap();
-        Self(path)
+        Self(TempDir::new())
     }
 
     fn file(&self) -> PathBuf {
-        self.0.join("vestibule.db")
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // Left over, it is only a few kilobytes among other temporary files.
-        drop(std::fs::remove_dir_all(&self.0));
+        self.0.path().join("vestibule.db")
     }
 }
 
@@ -532,22 +524,6 @@ async fn sessions_are_found_by_what_is_due_alive_or_last() {
     second.now = due_at;
     second.does(&Actor::Timer, Command::Tick).await;
     assert_eq!(store.due_sessions(due_at, 10).await.unwrap(), [first.session.id()]);
-
-    store.set_deadline(&first.session, None).await.unwrap();
-    assert_eq!(store.due_sessions(due_at, 10).await.unwrap(), []);
-    // Rounded up, so that a session is never due here before it is in the domain.
-    store.set_deadline(&first.session, Some(due_at + SignedDuration::from_nanos(1))).await.unwrap();
-    assert_eq!(store.due_sessions(due_at, 10).await.unwrap(), []);
-    let next = due_at + SignedDuration::from_millis(1);
-    assert_eq!(store.due_sessions(next, 10).await.unwrap(), [first.session.id()]);
-
-    // Who knows an older version has nothing to say of the deadline.
-    let stale = first.session.clone();
-    first.comes(provider()).await;
-    let deadline = first.session.next_deadline(&first.presence);
-    store.set_deadline(&first.session, deadline).await.unwrap();
-    store.set_deadline(&stale, Some(at(0))).await.unwrap();
-    assert_eq!(store.due_sessions(at(1), 10).await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -589,18 +565,18 @@ async fn refused_to_open(path: &Path) -> String {
 #[tokio::test]
 async fn a_database_that_cannot_be_used_says_which_and_what_to_do() {
     let folder = Folder::new();
-    let text = refused_to_open(&folder.0.join("missing/vestibule.db")).await;
+    let text = refused_to_open(&folder.0.path().join("missing/vestibule.db")).await;
     assert!(text.contains("make the folder"), "{text}");
-    let text = refused_to_open(&folder.0).await;
+    let text = refused_to_open(folder.0.path()).await;
     assert!(text.contains("name a file in that folder"), "{text}");
 
-    let no_database = folder.0.join("letter.txt");
+    let no_database = folder.0.path().join("letter.txt");
     std::fs::write(&no_database, "Dear Sir or Madam, ".repeat(200)).unwrap();
     let text = refused_to_open(&no_database).await;
     assert!(text.contains("no SQLite database"), "{text}");
     assert!(std::fs::read_to_string(&no_database).unwrap().starts_with("Dear Sir"), "and is left as it was");
 
-    let other = folder.0.join("other.db");
+    let other = folder.0.path().join("other.db");
     let mut connection =
         SqliteConnectOptions::new().filename(&other).create_if_missing(true).connect().await.unwrap();
     sqlx::query("CREATE TABLE bookmark (url TEXT)").execute(&mut connection).await.unwrap();
@@ -612,15 +588,15 @@ async fn a_database_that_cannot_be_used_says_which_and_what_to_do() {
 #[tokio::test]
 async fn a_folder_nothing_can_be_written_to_is_named() {
     let folder = Folder::new();
-    std::fs::set_permissions(&folder.0, std::fs::Permissions::from_mode(0o500)).unwrap();
-    if std::fs::write(folder.0.join("probe"), "").is_err() {
+    std::fs::set_permissions(folder.0.path(), std::fs::Permissions::from_mode(0o500)).unwrap();
+    if std::fs::write(folder.0.path().join("probe"), "").is_err() {
         let text = refused_to_open(&folder.file()).await;
         assert!(text.contains("let the user the server runs as write"), "{text}");
     } else {
         // Root may write anywhere but into procfs, which takes a file from nobody.
         refused_to_open(Path::new("/proc/vestibule.db")).await;
     }
-    std::fs::set_permissions(&folder.0, std::fs::Permissions::from_mode(0o700)).unwrap();
+    std::fs::set_permissions(folder.0.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
 }
 
 #[tokio::test]
@@ -656,7 +632,7 @@ async fn the_file_and_its_side_files_are_private_and_durable() {
     let folder = Folder::new();
     let visit = Visit::new(&folder).await;
     for suffix in ["", "-wal", "-shm"] {
-        let file = folder.0.join(format!("vestibule.db{suffix}"));
+        let file = folder.0.path().join(format!("vestibule.db{suffix}"));
         let mode = std::fs::metadata(&file).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{}", file.display());
     }
@@ -681,5 +657,5 @@ fn identifiers_follow_the_bytes_they_are_given() {
     let ids = Ids::from_fn(move || [count.fetch_add(1, Ordering::Relaxed); 10]);
     let (first, second) = (ids.event(at(0)), ids.event(at(0)));
     assert!(first < second);
-    assert_ne!(Ids::system().bytes(), Ids::system().bytes());
+    assert_ne!(Ids::system().event(at(0)), Ids::system().event(at(0)));
 }

@@ -7,11 +7,11 @@ import { withoutFreeze } from './harness/attempts.mjs';
 import { startChromium } from './harness/browsers.mjs';
 import { result } from './harness/result.mjs';
 import { Server } from './harness/server.mjs';
-import { joinAll } from './harness/tab.mjs';
+import { Tab, joinAll } from './harness/tab.mjs';
 import { until, watch } from './harness/wait.mjs';
 
 const OBSERVED_MS = 10_000;
-/** The test page's camera, and its width in each encoding. */
+/** The camera's width in each encoding. */
 const WIDTHS = { q: 240, h: 480, f: 960 };
 
 let server;
@@ -28,7 +28,7 @@ after(async () => {
 });
 
 test('two tabs see and hear each other for ten seconds without a freeze', async (t) => {
-  const tabs = await join(t, 'pair', ['a', 'b']);
+  const tabs = await join(t, ['a', 'b']);
   await Promise.all(tabs.map((tab) => tab.plays()));
   await Promise.all(tabs.map((tab) => tab.showsWidth(WIDTHS.f)));
   await withoutFreeze('chromium to chromium', async () => {
@@ -48,7 +48,7 @@ test('two tabs see and hear each other for ten seconds without a freeze', async 
 });
 
 test('four switches of the encoding: no freeze, no new SDP', async (t) => {
-  const [a, b] = await join(t, 'layers', ['a', 'b']);
+  const [a, b] = await join(t, ['a', 'b']);
   await Promise.all([a, b].map((tab) => tab.plays()));
   await a.showsWidth(WIDTHS.f);
   await withoutFreeze('four rid switches', async () => {
@@ -69,9 +69,16 @@ test('four switches of the encoding: no freeze, no new SDP', async (t) => {
 test('another participant in a seat: no freeze, no new SDP', async (t) => {
   // The false cameras show the same picture: they are told apart by its shape. They are one device, and who opens it
   // first decides how large it can be.
-  const [a] = await join(t, 'seat', ['a'], '&video=640x480');
-  const [b] = await join(t, 'seat', ['b'], '&video=640x360');
-  const [c] = await join(t, 'seat', ['c'], '&video=640x480');
+  const { links } = await server.session({ provider: ['a', 'b', 'c'] });
+  const enter = async (index, width, height) => {
+    const { link, name } = links[index];
+    const tab = await Tab.join(chromium, link, name, { width, height });
+    t.after(() => tab.page.close());
+    return tab;
+  };
+  const a = await enter(0, 640, 480);
+  const b = await enter(1, 640, 360);
+  const c = await enter(2, 640, 480);
   const ids = { b: await b.id(), c: await c.id() };
   const people = async () => (await a.seats()).slice(0, 2).map(({ participant }) => participant);
   await until('both others are seated', async () => (await people()).includes(ids.c));
@@ -101,7 +108,7 @@ test('another participant in a seat: no freeze, no new SDP', async (t) => {
 });
 
 test('a shared screen is shown while it is shared', async (t) => {
-  const [a, b] = await join(t, 'screen', ['a', 'b'], '&video=320x180');
+  const [a, b] = await join(t, ['a', 'b'], { width: 320, height: 180 });
   const screenSeat = (await b.seats()).find(({ screen }) => screen);
   const sharing = async () => (await b.seats()).find(({ screen }) => screen).participant;
   // A canvas stands in for a screen: asking for a real one takes a person.
@@ -114,31 +121,31 @@ test('a shared screen is shown while it is shared', async (t) => {
       requestAnimationFrame(paint);
     };
     paint();
-    return window.vestibule.call.setScreen(canvas.captureStream(15).getVideoTracks()[0]);
+    return window.vestibule.session.setScreen(canvas.captureStream(15).getVideoTracks()[0]);
   });
   const id = await a.id();
   const begun = performance.now();
   await until('the sharer to sit in the screen seat', async () => (await sharing()) === id);
   await until('the screen to be decoded', async () => (await b.received(screenSeat.id)).video?.framesDecoded > 10);
   const shownMs = performance.now() - begun;
-  await a.page.evaluate(() => window.vestibule.call.setScreen(null));
+  await a.page.evaluate(() => window.vestibule.session.setScreen(null));
   await until('the screen seat to be empty', async () => (await sharing()) === null);
   result('a shared screen', { 'shown after ms': Math.round(shownMs) });
   assert.equal((await b.descriptions()).negotiations, 1);
 });
 
 test('who leaves frees the seats, and nobody else moves', async (t) => {
-  const [a, b, c] = await join(t, 'leave', ['a', 'b', 'c'], '&video=320x180');
+  const [a, b, c] = await join(t, ['a', 'b', 'c'], { width: 320, height: 180 });
   const [idB, idC] = [await b.id(), await c.id()];
   const people = async () => (await a.seats()).filter(({ screen }) => !screen).map(({ participant }) => participant);
   await until('both are seated', async () => (await people()).includes(idC));
   assert.deepEqual(await people(), [idB, idC, null]);
-  await b.page.getByRole('button', { name: 'Leave' }).click();
+  await b.page.evaluate(() => window.vestibule.session.leave());
   await until('the seat is free', async () => !(await people()).includes(idB));
   assert.deepEqual(await people(), [null, idC, null]);
 });
 
-const join = (t, room, names, query) => joinAll(t, chromium, server, room, names, query);
+const join = (t, names, camera) => joinAll(t, chromium, server, names, camera);
 
 /** Does something while a seat plays, which must be one stream to the decoders and take no SDP. */
 async function unchanged(tab, change) {

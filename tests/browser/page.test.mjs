@@ -1,20 +1,23 @@
-/** The page itself: its offer is small, its controls have names, and it fits dark, light and a phone. */
+/** The page where things do not go as planned: every refusal in plain words, with a way on. And it fits, and has names. */
 import assert from 'node:assert/strict';
-import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 
 import { startChromium } from './harness/browsers.mjs';
-import { ARTEFACTS } from './harness/find.mjs';
+import { post } from './harness/door.mjs';
+import { Guest } from './harness/guest.mjs';
 import { result } from './harness/result.mjs';
+import { look } from './harness/screens.mjs';
 import { Server } from './harness/server.mjs';
-import { joinAll } from './harness/tab.mjs';
 import { until } from './harness/wait.mjs';
 
 /** An offer must cross a line of 64 kbit/s in a moment. */
 const OFFER_BYTES_MAX = 12_000;
-const PHONE = { width: 390, height: 844 };
-const DESKTOP = { width: 1280, height: 900 };
+const HOUR_MS = 3_600_000;
+const SMALL = [
+  { width: 360, height: 640 },
+  { width: 844, height: 390 },
+  { width: 320, height: 568 },
+];
 
 let server;
 let chromium;
@@ -22,7 +25,6 @@ let chromium;
 before(async () => {
   server = await Server.start();
   chromium = await startChromium();
-  await mkdir(ARTEFACTS, { recursive: true });
 });
 
 after(async () => {
@@ -30,110 +32,226 @@ after(async () => {
   assert.equal(await server?.end(), 0, 'the server ends cleanly');
 });
 
-test('an offer with four seats stays within its bytes', async () => {
-  const page = await joined('offer');
-  const { offerBytes, local, remote } = await page.evaluate(() => ({
-    offerBytes: window.vestibule.call.offerBytes,
-    local: window.vestibule.pc.localDescription.sdp,
-    remote: window.vestibule.pc.remoteDescription.sdp,
-  }));
-  result('page', { 'offer bytes': offerBytes, 'answer bytes': remote.length });
-  assert.ok(offerBytes > 0 && offerBytes <= OFFER_BYTES_MAX, `${offerBytes} bytes`);
+test('without a link, or with a broken one, the page says what to do', async (t) => {
+  const guest = await open(t, `${server.origin}/`);
+  await guest.heading('You need a link').waitFor();
+  await look(guest.page, 'no-link');
+  const broken = await open(t, `${server.origin}/j#AQEBnonsense`);
+  await broken.heading('This link is not complete').waitFor();
+  await look(broken.page, 'broken-link');
+});
+
+test('who is early sees the time run down, can try their devices, and goes on by themselves', async (t) => {
+  const links = await invite({ start: new Date(Date.now() + HOUR_MS).toISOString() });
+  const guest = await open(t, links.patient);
+  await guest.heading('You are early').waitFor();
+  const left = await guest.page.getByRole('timer').textContent();
+  assert.match(left, /^(44|45):\d\d$/);
+  await guest.press('Try camera and sound meanwhile');
+  await guest.page.getByLabel('Microphone', { exact: true }).waitFor();
+  await look(guest.page, 'early');
+});
+
+test('who is early gets in when the door opens', async (t) => {
+  // The door opens a quarter of an hour before the start, and half a minute earlier for clocks that are wrong.
+  const links = await invite({ start: new Date(Date.now() + HOUR_MS / 4 + 45_000).toISOString() });
+  const guest = await open(t, links.provider, undefined, (page) => page.clock.install());
+  await guest.heading('You are early').waitFor();
+  const token = new URL(links.provider).hash.slice(1);
+  await until('the server to open', async () => (await post(server.origin, 'join', { token })).status === 200);
+  await guest.page.clock.fastForward(46_000);
+  await guest.heading('Check your camera and sound').waitFor();
+});
+
+test('who does not agree is told what happens then, and can read it again', async (t) => {
+  const links = await invite();
+  const guest = await open(t, links.patient);
+  await guest.press('I do not agree');
+  await guest.heading('You did not agree').waitFor();
+  await look(guest.page, 'declined');
+  await guest.press('Read it again');
+  assert.equal(await guest.button('I agree and continue').isDisabled(), true, 'the box comes first');
+});
+
+test('who may not use camera and microphone joins all the same, and can write', async (t) => {
+  const links = await invite();
+  const refuse = () => {
+    const no = () => Promise.reject(new DOMException('denied', 'NotAllowedError'));
+    Object.defineProperty(navigator.mediaDevices, 'getUserMedia', { value: no });
+  };
+  const guest = await open(t, links.provider, refuse);
+  await guest.page.getByText('does not let this page use your camera and microphone').waitFor();
+  await guest.page.getByText('You can join like this').waitFor();
+  await look(guest.page, 'devices-denied');
+  await guest.join();
+  await guest.press('Chat');
+  await guest.page.getByLabel('Your message').fill('I can write');
+  await guest.press('Send');
+  await guest.page.getByRole('log').getByText('I can write').waitFor();
+});
+
+test('who is not let in hears so and knocks again', async (t) => {
+  const { patient, provider } = await bothIn(t);
+  await provider.button('Not now').click();
+  await patient.heading('Not yet').waitFor();
+  await look(patient.page, 'denied');
+  await patient.press('Knock again');
+  await patient.join();
+  await patient.heading('You are in the waiting room').waitFor();
+  await provider.button('Admit').waitFor();
+});
+
+test('a link used a second time lets the first one go', async (t) => {
+  const links = await invite();
+  const first = await open(t, links.provider);
+  await first.join();
+  const second = await open(t, links.provider);
+  await second.join();
+  await first.heading('You joined on another device').waitFor();
+  await look(first.page, 'superseded');
+});
+
+test('a reload in the waiting room and in the visit comes back without the link', async (t) => {
+  const { patient, provider } = await bothIn(t);
+  await patient.page.reload();
+  await patient.join();
+  await patient.heading('You are in the waiting room').waitFor();
+  await provider.button('Admit').click();
+  await patient.plays(await provider.id());
+  await provider.page.reload();
+  await provider.join();
+  await Promise.all([provider.plays(await patient.id()), patient.plays(await provider.id())]);
+});
+
+test('who leaves can come back, and the others see an empty place, not a frozen face', async (t) => {
+  const { patient, provider } = await bothIn(t);
+  await provider.button('Admit').click();
+  await provider.plays(await patient.id());
+  await patient.press('Leave');
+  await patient.heading('You left the visit').waitFor();
+  await look(patient.page, 'left');
+  await provider.page.getByText('Nobody else is here right now').waitFor();
+  await patient.press('Join again');
+  await patient.join();
+  await provider.button('Admit').click();
+  await provider.plays(await patient.id());
+});
+
+test('people come back by themselves after the server was started anew', async (t) => {
+  let own = await Server.start();
+  const { host } = new URL(own.origin);
+  const { links } = await own.session();
+  const provider = await open(t, links.find(({ role }) => role === 'provider').link);
+  await provider.join();
+  const before = await provider.page.evaluate(() => window.vestibule.session.peerConnection === null);
+  assert.equal(before, false);
+  await own.end(true);
+  await provider.page.getByText('The connection was lost').waitFor();
+  await look(provider.page, 'reconnecting');
+  own = await Server.start([], { listen: host, data: own.data });
+  t.after(() => own.end());
+  await until('the provider to be back', () => provider.page.evaluate(() => window.vestibule.session.phase.name === 'admitted'));
+  await provider.connected();
+});
+
+test('keys mute, and nothing is wider than a small screen', async (t) => {
+  const { patient, provider } = await bothIn(t);
+  await provider.button('Admit').click();
+  await provider.plays(await patient.id());
+  await provider.page.keyboard.press('m');
+  await provider.button('Unmute').waitFor();
+  await provider.page.keyboard.press('v');
+  await provider.button('Turn camera on').waitFor();
+  await provider.press('Chat');
+  await provider.page.keyboard.type('vim');
+  assert.equal(await provider.page.getByLabel('Your message').inputValue(), 'vim', 'no shortcut while writing');
+  await provider.press('Close chat');
+  await provider.press('Devices');
+  await provider.page.getByRole('dialog').getByLabel('Camera', { exact: true }).waitFor();
+  await look(provider.page, 'devices');
+  await provider.page.keyboard.press('Escape');
+  for (const viewport of SMALL) {
+    await provider.page.setViewportSize(viewport);
+    const tooWide = await provider.page.evaluate(() => {
+      const { clientWidth, clientHeight } = document.documentElement;
+      const outside = [...document.querySelectorAll('button, video, h1')].filter((element) => {
+        if (!element.checkVisibility()) return false;
+        const { left, right, bottom } = element.getBoundingClientRect();
+        return left < 0 || right > clientWidth + 0.5 || bottom > clientHeight + 0.5;
+      });
+      return outside.map((element) => element.outerHTML.slice(0, 80));
+    });
+    assert.deepEqual(tooWide, [], `${viewport.width}x${viewport.height}`);
+    const small = await provider.page.evaluate(() =>
+      [...document.querySelectorAll('button')]
+        .filter((button) => button.checkVisibility())
+        .map((button) => [button.getBoundingClientRect().width, button.getBoundingClientRect().height])
+        .filter(([width, height]) => width < 44 || height < 44),
+    );
+    assert.deepEqual(small, [], `${viewport.width}x${viewport.height}: too small to touch`);
+  }
+});
+
+test('an offer with four seats stays within its bytes', async (t) => {
+  const { links } = await server.session({ provider: ['a', 'b', 'c'] });
+  const guest = await open(t, links[0].link);
+  await guest.join();
+  const { bytes, local, remote } = await guest.page.evaluate(() => {
+    const { offerBytes, peerConnection } = window.vestibule.session;
+    return {
+      bytes: offerBytes,
+      local: peerConnection.localDescription.sdp,
+      remote: peerConnection.remoteDescription.sdp,
+    };
+  });
+  result('an offer', { 'offer bytes': bytes, 'answer bytes': remote.length });
+  assert.ok(bytes > 0 && bytes <= OFFER_BYTES_MAX, `${bytes} bytes`);
   assert.match(local, /a=simulcast:send q;h;f\r\n/);
-  await page.close();
 });
 
-test('every control has a name, and nothing is wider than the page', async () => {
-  const page = await joined('controls');
-  for (const viewport of [DESKTOP, PHONE]) {
-    await page.setViewportSize(viewport);
-    const { nameless, overflow } = await page.evaluate(() => {
-      const controls = /** @type {NodeListOf<HTMLInputElement>} */ (document.querySelectorAll('button, select, input'));
-      const visible = [...controls].filter((control) => control.offsetParent);
-      const name = (control) =>
-        control.getAttribute('aria-label') ?? control.labels?.[0]?.textContent ?? control.textContent;
-      return {
-        nameless: visible.filter((control) => !name(control)?.trim()).map((control) => control.outerHTML),
-        overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
-      };
-    });
-    assert.deepEqual(nameless, []);
-    assert.equal(overflow, 0, `wider than ${viewport.width} pixels`);
-  }
-  await page.close();
-});
-
-test('mute and camera off reach the tracks, and leave ends the call', async () => {
-  const page = await joined('buttons');
-  const senders = () =>
-    page.evaluate(() => {
-      const [audio, camera] = window.vestibule.pc.getSenders().map(({ track }) => track);
-      return { audible: audio.enabled, seen: Boolean(camera) };
-    });
-  const press = (name) => page.getByRole('button', { name, exact: true }).click();
-  assert.deepEqual(await senders(), { audible: true, seen: true });
-  await press('Mute');
-  await press('Camera off');
-  await until('both are off', async () => {
-    const { audible, seen } = await senders();
-    return !audible && !seen;
-  });
-  await press('Mute');
-  await press('Camera off');
-  await until('both are on', async () => {
-    const { audible, seen } = await senders();
-    return audible && seen;
-  });
-  await press('Leave');
-  await until('the call is over', () => page.evaluate(() => window.vestibule.pc.connectionState === 'closed'));
-  await page.close();
-});
-
-test('a camera that is off leaves no frozen picture with the others', async (t) => {
-  const [a, b] = await joinAll(t, chromium, server, 'frozen', ['a', 'b']);
-  await b.plays();
-  const tile = () => b.page.locator('.tile:not(.own)').first();
-  await until('the picture to be there', () => tile().locator('video').isVisible());
-  await a.page.getByRole('button', { name: 'Camera off', exact: true }).click();
-  await until('the picture to be gone', () => tile().getByText('No picture').isVisible());
-  assert.equal(await tile().locator('video').isVisible(), false);
-  await b.page.screenshot({ path: join(ARTEFACTS, 'test-page-camera-off.png') });
-  await a.page.getByRole('button', { name: 'Camera off', exact: true }).click();
-  await until('the picture to be back', () => tile().locator('video').isVisible());
-});
-
-test('who may not use camera and microphone is told so and can join again', async () => {
+test('a session that outgrows its seats gets more by itself', async (t) => {
+  const names = ['a', 'b', 'c', 'd', 'e'];
+  const { links } = await server.session({ provider: names });
   const page = await chromium.open(`${server.origin}/`);
-  await page.addInitScript(() => {
-    const refuse = () => Promise.reject(new DOMException('denied', 'NotAllowedError'));
-    Object.defineProperty(navigator.mediaDevices, 'getUserMedia', { value: refuse });
-  });
-  await page.goto(server.page('denied'));
-  await page.getByText('Allow them in the address bar').waitFor();
-  assert.equal(await page.getByLabel('Room').inputValue(), 'denied');
-  assert.ok(await page.getByRole('button', { name: 'Join the room' }).isVisible());
-  await page.screenshot({ path: join(ARTEFACTS, 'test-page-denied.png') });
-  await page.close();
-});
-
-test('screenshots: light, dark, phone', async (t) => {
-  const [{ page }] = await joinAll(t, chromium, server, 'looks', ['a', 'b']);
-  await until('the numbers of what is sent and received', () =>
-    page.evaluate(() => [...document.querySelectorAll('.numbers')].filter(({ textContent }) => textContent).length === 2),
+  t.after(() => page.close());
+  const tokens = names.map((name) => new URL(links.find((link) => link.name === name).link).hash.slice(1));
+  await page.evaluate(async (tokens) => {
+    // @ts-expect-error the server's own module
+    const { Session } = await import('/sdk.js');
+    window.calls = tokens.map((token) => new Session({ token }));
+    for (const session of window.calls) await session.join();
+  }, tokens);
+  await until('everybody to have a seat for everybody else', () =>
+    page.evaluate(() =>
+      window.calls.every(({ seats }) => seats.filter(({ screen, participant }) => !screen && participant).length === 4),
+    ),
   );
-  for (const [name, colorScheme, viewport] of [
-    ['light', 'light', DESKTOP],
-    ['dark', 'dark', DESKTOP],
-    ['phone', 'light', PHONE],
-  ]) {
-    await page.emulateMedia({ colorScheme });
-    await page.setViewportSize(viewport);
-    await page.screenshot({ path: join(ARTEFACTS, `test-page-${name}.png`) });
-  }
 });
 
-async function joined(room) {
-  const page = await chromium.open(server.page(room));
-  await until('the answer is set', () => page.evaluate(() => Boolean(window.vestibule?.pc.remoteDescription)));
-  return page;
+/** Links by role. */
+async function invite(people = {}) {
+  const { links } = await server.session(people);
+  return Object.fromEntries(links.map(({ role, link }) => [role, link]));
+}
+
+async function open(t, link, script = undefined, prepare = undefined) {
+  const page = await chromium.blank();
+  await prepare?.(page);
+  if (script) await page.addInitScript(script);
+  const guest = new Guest(page, link.slice(0, 30));
+  t.after(() => page.close());
+  await page.goto(link);
+  return guest;
+}
+
+/** A provider in, and a patient in the waiting room. */
+async function bothIn(t) {
+  const links = await invite();
+  const provider = await open(t, links.provider);
+  await provider.join();
+  const patient = await open(t, links.patient);
+  await patient.agree();
+  await patient.join();
+  await provider.button('Admit').waitFor();
+  return { patient, provider };
 }

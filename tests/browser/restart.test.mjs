@@ -34,7 +34,7 @@ test('ICE restarts after the network gave both browsers other addresses', async 
 });
 
 async function restartInMidCall(t, server, name, restart) {
-  const [a, b] = await joinAll(t, chromium, server, 'restart', ['a', 'b']);
+  const [a, b] = await joinAll(t, chromium, server, ['a', 'b']);
   const tabs = [a, b];
   await Promise.all(tabs.map((tab) => tab.plays()));
   await Promise.all(tabs.map((tab) => tab.playsOn(60)));

@@ -39,10 +39,15 @@ export async function startChromium() {
     name: 'Chromium',
     version: browser.version(),
     async open(url) {
-      // Each page in a window of its own: behind another tab it would hardly be painted.
-      const page = await browser.newPage({ viewport: { width: 1280, height: 900 } });
-      report(page);
+      const page = await this.blank();
       await page.goto(url);
+      return page;
+    },
+    /** A page of a browser that nobody used before, to be listened to before it goes anywhere. */
+    async blank(options = {}) {
+      // Each page in a window of its own: behind another tab it would hardly be painted.
+      const page = await browser.newPage({ viewport: { width: 1280, height: 800 }, ...options });
+      report(page);
       return page;
     },
     end: () => browser.close(),

@@ -44,13 +44,20 @@ export class Process {
   /** The first line that matches, as its match. */
   async line(pattern) {
     return until(`a line like ${pattern} from ${this.#child.spawnfile}; it said ${this.#stderr}`, () => {
-      if (this.#child.exitCode !== null) throw new Error(`${this.#child.spawnfile} ended: ${this.#stderr}`);
-      return this.lines.map((line) => pattern.exec(line)).find(Boolean);
+      const found = this.lines.map((line) => pattern.exec(line)).find(Boolean);
+      if (!found && this.#child.exitCode !== null) throw new Error(`${this.#child.spawnfile} ended: ${this.#stderr}`);
+      return found;
     });
   }
 
   write(line) {
     this.#child.stdin.write(`${line}\n`);
+  }
+
+  /** Waits until it has ended by itself; its exit code. */
+  async ended() {
+    await this.#exited;
+    return this.#child.exitCode;
   }
 
   /** Ends it as a person would; returns its exit code, `null` if it had to be killed. */

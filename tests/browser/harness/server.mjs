@@ -1,6 +1,9 @@
 /** The server under test, alone or behind a bad line. */
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 
 import { builtProgram } from './find.mjs';
 import { Process } from './process.mjs';
@@ -10,19 +13,20 @@ export class Server {
   /** @type {Relay | undefined} */
   relay;
 
-  /** @param {Process} process @param {string} origin @param {string} media */
-  constructor(process, origin, media) {
+  /** @param {Process} process @param {string} origin @param {string} data */
+  constructor(process, origin, data) {
     this.process = process;
     this.origin = origin;
-    this.media = media;
+    this.data = data;
   }
 
-  /** Starts on free ports. */
-  static async start(args = []) {
-    const process = new Process(builtProgram('vestibule'), ['--listen', '127.0.0.1:0', ...args]);
-    const [, origin] = await process.line(/(http:\/\/[^/\s]+)/);
-    const [, media] = await process.line(/udp ([^\s,]+)/);
-    return new Server(process, origin, media);
+  /** Starts on free ports, with a data folder of its own; `data` starts on one that is there already. */
+  static async start(args = [], { listen = '127.0.0.1:0', data = undefined } = {}) {
+    const folder = data ?? (await mkdtemp(join(tmpdir(), 'vestibule-')));
+    const process = new Process(builtProgram('vestibule'), ['--listen', listen, '--data', folder, ...args]);
+    const [, origin] = await process.line(/^Serving (https?:\/\/[^/\s;]+)/);
+    await process.line(/udp ([^\s,]+)/);
+    return new Server(process, origin, folder);
   }
 
   /** Starts behind a relay that treats datagrams each way as `line` says, e.g. `loss=0.03`. */
@@ -34,13 +38,31 @@ export class Server {
     return server;
   }
 
-  page(room, query = '') {
-    return `${this.origin}/?room=${room}${query}`;
+  /**
+   * Makes a session, beside the running server, and returns its links in the order in which the participants were named.
+   * @param {{provider?: string[], patient?: string, interpreter?: string[], observer?: string[], start?: string | null}} people
+   * @returns {Promise<{session: string, links: {participant: string, role: string, name: string, link: string}[]}>}
+   */
+  async session({ provider = ['Provider'], patient = 'Patient', interpreter = [], observer = [], start = 'now' } = {}) {
+    const many = (flag, names) => names.flatMap((name) => [flag, name]);
+    const args = [
+      ...['--data', this.data, '--public-url', this.origin, 'session', 'create', '--json', '--patient', patient],
+      ...many('--provider', provider),
+      ...many('--interpreter', interpreter),
+      ...many('--observer', observer),
+      ...(start ? ['--start', start] : []),
+    ];
+    const made = new Process(builtProgram('vestibule'), args);
+    const [json] = await made.line(/^\{.*\}$/);
+    await made.ended();
+    return JSON.parse(json);
   }
 
-  async end() {
+  /** Ends it; true keeps the data folder. */
+  async end(keep = false) {
     const code = await this.process.end();
     await this.relay?.end();
+    if (!keep) await rm(this.data, { recursive: true, force: true });
     return code;
   }
 }

@@ -1,4 +1,4 @@
-/** One participant's tab: the test page's `window.vestibule`, and what `getStats` says. */
+/** One participant's tab: a bare page around the SDK's `Session`, and what `getStats` says. */
 import { until } from './wait.mjs';
 
 export class Tab {
@@ -8,9 +8,18 @@ export class Tab {
     this.name = name;
   }
 
-  /** Opens the test page in a room and waits until ICE and DTLS are done. */
-  static async join(browser, url, name) {
-    const tab = new Tab(await browser.open(url), name);
+  /**
+   * Enters a session by a link, with the SDK alone and no user interface, and waits until ICE and DTLS are done.
+   * @param {any} browser
+   * @param {string} link
+   * @param {string} name
+   * @param {{width?: number, height?: number}} [camera] below 960x540 Chromium sends fewer than three encodings, and it
+   *   is the highest rid that it leaves out
+   */
+  static async join(browser, link, name, camera = {}) {
+    const { origin, hash } = new URL(link);
+    const tab = new Tab(await browser.open(`${origin}/`), name);
+    await tab.page.evaluate(enter, [hash.slice(1), camera.width ?? 960, camera.height ?? 540]);
     await tab.connected();
     return tab;
   }
@@ -25,10 +34,10 @@ export class Tab {
   }
 
   id() {
-    return this.page.evaluate(() => window.vestibule.call.you);
+    return this.page.evaluate(() => window.vestibule.session.you.id);
   }
 
-  /** @returns {Promise<{id: number, screen: boolean, participant: number|null, layer: string, audio: string|null, video: string}[]>} */
+  /** @returns {Promise<{id: number, screen: boolean, participant: string|null, audio: string|null, video: string}[]>} */
   seats() {
     return this.page.evaluate(() => window.vestibule.seats);
   }
@@ -160,15 +169,65 @@ export class Tab {
 }
 
 /**
- * Opens a tab for each name in one room, and closes them when the test is over.
+ * Opens a tab for each name in one session, all of them let in at once, and closes them when the test is over.
  * @returns {Promise<Tab[]>}
  */
-export async function joinAll(t, browser, server, room, names, query = '') {
+export async function joinAll(t, browser, server, names, camera = {}) {
+  const { links } = await server.session({ provider: names });
   const tabs = [];
   for (const name of names) {
-    const tab = await Tab.join(browser, server.page(room, query), name);
+    const { link } = links.find((candidate) => candidate.name === name);
+    const tab = await Tab.join(browser, link, name, camera);
     t.after(() => tab.page.close());
     tabs.push(tab);
   }
   return tabs;
+}
+
+/** Runs in the page. */
+async function enter([token, width, height]) {
+  // @ts-expect-error the server's own module
+  const { Session } = await import('/sdk.js');
+  const video = { width: { ideal: width }, height: { ideal: height }, frameRate: { ideal: 30, max: 30 } };
+  const media = await navigator.mediaDevices.getUserMedia({ audio: true, video });
+  const session = new Session({
+    token,
+    microphone: media.getAudioTracks()[0],
+    camera: media.getVideoTracks()[0],
+    people: 3,
+    screens: 1,
+  });
+  const videos = new Map();
+  window.vestibule = {
+    session,
+    get pc() {
+      return session.peerConnection;
+    },
+    get negotiations() {
+      return session.negotiations;
+    },
+    get seats() {
+      return session.seats.map(({ id, screen, participant, audio, video }) => ({
+        id,
+        screen,
+        participant,
+        audio: audio?.mid ?? null,
+        video: video.mid,
+      }));
+    },
+    selectLayer: (seat, rid) => session.selectLayer(seat, rid),
+    setSeat: (seat, participant) => session.setSeat(seat, participant),
+    restartIce: () => session.restartIce(),
+    video: (seat) => videos.get(seat),
+    stats: async () => [...(await session.peerConnection.getStats()).values()],
+    serverStats: () => session.serverStats(),
+  };
+  await session.join();
+  document.body.replaceChildren();
+  for (const seat of session.seats) {
+    const element = Object.assign(document.createElement('video'), { autoplay: true, playsInline: true, width: 320 });
+    element.srcObject = seat.stream;
+    videos.set(seat.id, element);
+    document.body.append(element);
+  }
 }

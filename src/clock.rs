@@ -1,0 +1,15 @@
+//! The wall clock. Everything that decides takes the time as an argument; it comes from here.
+
+use std::time::SystemTime;
+
+use jiff::Timestamp;
+
+/// Now.
+///
+/// # Panics
+///
+/// If the machine's clock is beyond the year 9999.
+#[expect(clippy::disallowed_methods, reason = "the binary reads the clock for all it calls, here alone")]
+pub(crate) fn now() -> Timestamp {
+    Timestamp::try_from(SystemTime::now()).expect("the clock is within the years 0 to 9999")
+}

@@ -1,0 +1,197 @@
+//! The sessions that are live: one task owns each, and this is how sockets, the API and the engine reach it.
+
+mod media;
+mod queue;
+mod task;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use dashmap::DashMap;
+use tokio::sync::{mpsc, oneshot, watch};
+use vestibule_domain::{Actor, Command, ParticipantId, SessionId};
+use vestibule_media_core::Event;
+use vestibule_media_engine::Engine;
+use vestibule_signaling::wire::{Frame, FrameError, RequestId, ServerMessage};
+use vestibule_signaling::{CallError, CloseReason, ConnectionId};
+
+use crate::store::Store;
+pub(crate) use media::EngineEvents;
+use queue::Queues;
+use task::{Task, TaskInput};
+
+/// Inputs of sockets and calls waiting for a session's task; more, and they wait.
+const INPUTS_MAX: usize = 256;
+/// Events of the engine waiting for a session's task; more are lost, and logged.
+const EVENTS_MAX: usize = 1_024;
+/// Messages waiting for one socket; more, and it is closed.
+const OUTBOX_MAX: usize = 128;
+
+/// The live sessions.
+#[derive(Clone)]
+pub(crate) struct Registry(Arc<Shared>);
+
+struct Shared {
+    store: Store,
+    engine: Arc<Engine>,
+    sessions: DashMap<SessionId, Handle>,
+    /// By the number a session gives its room and peers.
+    rooms: Arc<Rooms>,
+    queues: Queues,
+    last_room: AtomicU32,
+    last_connection: AtomicU64,
+    stopping: watch::Sender<bool>,
+}
+
+/// Where events of the engine go: a session's room number is the upper half of its peers' ids.
+type Rooms = DashMap<u32, mpsc::Sender<vestibule_signaling::MediaEvent>>;
+
+/// The way to one session's task.
+#[derive(Clone)]
+struct Handle {
+    inputs: mpsc::Sender<TaskInput>,
+}
+
+/// A socket that has been let in to a session's task.
+pub(crate) struct Seated {
+    pub(crate) voice: Voice,
+    pub(crate) outbox: mpsc::Receiver<ServerMessage>,
+    /// Fires when the session is done with the socket, though the outbox may still hold messages.
+    pub(crate) closing: oneshot::Receiver<Closing>,
+}
+
+/// A socket's way to its session's task.
+pub(crate) struct Voice {
+    connection: ConnectionId,
+    handle: Handle,
+}
+
+/// Why a session is done with a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Closing {
+    /// It was told all.
+    Told(CloseReason),
+    /// It does not read.
+    SlowReader,
+}
+
+/// The session's task cannot be had: the store does not answer, there is no such session, or the server stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the session cannot be reached")]
+pub(crate) struct Unreachable;
+
+impl Registry {
+    /// Nothing is live yet. `events` is where the engine's events go.
+    pub(crate) fn new(store: Store, engine: Arc<Engine>, events: &EngineEvents) -> Self {
+        Self(Arc::new(Shared {
+            store,
+            engine,
+            sessions: DashMap::new(),
+            rooms: events.rooms(),
+            queues: Queues::default(),
+            last_room: AtomicU32::new(0),
+            last_connection: AtomicU64::new(0),
+            stopping: watch::Sender::new(false),
+        }))
+    }
+
+    /// Lets all sockets go: the server stops.
+    pub(crate) fn stop(&self) {
+        self.0.stopping.send_replace(true);
+    }
+
+    /// Brings somebody with a good ticket to their session.
+    pub(crate) async fn hello(
+        &self,
+        session: SessionId,
+        participant: ParticipantId,
+        epoch: u32,
+        request: Option<RequestId>,
+    ) -> Result<Seated, Unreachable> {
+        let connection = ConnectionId(self.0.last_connection.fetch_add(1, Ordering::Relaxed) + 1);
+        let (outbox, messages) = mpsc::channel(OUTBOX_MAX);
+        let (close, closing) = oneshot::channel();
+        let socket = Socket { outbox, close };
+        let input = TaskInput::Hello { connection, participant, epoch, request, socket };
+        let handle = self.send(session, input).await?;
+        Ok(Seated { voice: Voice { connection, handle }, outbox: messages, closing })
+    }
+
+    /// Has a command decided and written, by the session's own task.
+    pub(crate) async fn command(
+        &self,
+        session: SessionId,
+        command: Command,
+        actor: Actor,
+    ) -> Result<Result<(), CallError>, Unreachable> {
+        let (reply, answer) = oneshot::channel();
+        self.send(session, TaskInput::Command { command, actor, reply }).await?;
+        answer.await.map_err(|_| Unreachable)
+    }
+
+    /// Sees to it that a session has a task, for its timers.
+    pub(crate) fn wake(&self, session: SessionId) {
+        drop(self.handle(session));
+    }
+
+    async fn send(&self, session: SessionId, mut input: TaskInput) -> Result<Handle, Unreachable> {
+        // A task that has just ended is found dead once; a second time the server is stopping.
+        for _ in 0..2 {
+            let handle = self.handle(session);
+            match handle.inputs.send(input).await {
+                Ok(()) => return Ok(handle),
+                Err(mpsc::error::SendError(back)) => input = back,
+            }
+            self.0.sessions.remove_if(&session, |_, found| found.inputs.is_closed());
+        }
+        Err(Unreachable)
+    }
+
+    fn handle(&self, session: SessionId) -> Handle {
+        self.0.sessions.entry(session).or_insert_with(|| self.spawn(session)).clone()
+    }
+
+    fn spawn(&self, session: SessionId) -> Handle {
+        let room = self.0.last_room.fetch_add(1, Ordering::Relaxed) + 1;
+        let (inputs, queue) = mpsc::channel(INPUTS_MAX);
+        let (events, engine_events) = mpsc::channel(EVENTS_MAX);
+        self.0.rooms.insert(room, events);
+        let task = Task::new(self.clone(), session, room, queue, engine_events);
+        tokio::spawn(task.run());
+        Handle { inputs }
+    }
+
+    /// Takes a session out, unless somebody is on the way to it.
+    fn retire(&self, session: SessionId, queue: &mpsc::Receiver<TaskInput>) -> bool {
+        self.0.sessions.remove_if(&session, |_, _| queue.is_empty()).is_some()
+    }
+}
+
+impl Voice {
+    /// Hands on what the socket said; false when the session is done with it.
+    pub(crate) async fn say(&self, frame: Result<Frame, FrameError>) -> bool {
+        let input = TaskInput::Frame { connection: self.connection, frame };
+        self.handle.inputs.send(input).await.is_ok()
+    }
+
+    /// Says that the socket is gone.
+    pub(crate) async fn gone(&self) {
+        // A session that has ended does not need to know.
+        let _ = self.handle.inputs.send(TaskInput::Closed { connection: self.connection }).await;
+    }
+}
+
+/// A session's way to one socket.
+pub(crate) struct Socket {
+    outbox: mpsc::Sender<ServerMessage>,
+    close: oneshot::Sender<Closing>,
+}
+
+/// Where the engine's events are handed over. Called on media threads: it never waits.
+pub(crate) fn hand_over(rooms: &Rooms, event: Event) {
+    let Some((room, event)) = media::translate(event) else { return };
+    let Some(task) = rooms.get(&room) else { return };
+    if let Err(mpsc::error::TrySendError::Full(_)) = task.try_send(event) {
+        tracing::error!(room, "an event of the media engine was lost: the session does not keep up");
+    }
+}

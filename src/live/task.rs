@@ -1,0 +1,361 @@
+//! The task that owns one live session: feeds the state machine and does what it says, in order.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until};
+use vestibule_domain::{Actor, Command, ParticipantId, SessionId, SessionStatus};
+use vestibule_media_engine::EngineError;
+use vestibule_signaling::wire::{ErrorCode, Frame, FrameError, RequestId, ServerMessage};
+use vestibule_signaling::{
+    CallError, CallId, CloseReason, Commit, CommitError, ConnectionId, Input, LiveSession, Loaded,
+    MediaCommand, MediaEvent, Output, Profile,
+};
+
+use super::queue::Desk;
+use super::{Closing, Registry, Socket, media};
+use crate::clock;
+use crate::store::{self, StoreError};
+
+/// How long a session with nobody in it keeps its task. Timers of sessions without one are seen to by a sweep.
+const IDLE: Duration = Duration::from_secs(60);
+/// How soon a command the engine must take is tried again when its queue is full.
+const ENGINE_RETRY: Duration = Duration::from_millis(2);
+
+/// What reaches the task.
+pub(super) enum TaskInput {
+    Hello {
+        connection: ConnectionId,
+        participant: ParticipantId,
+        epoch: u32,
+        request: Option<RequestId>,
+        socket: Socket,
+    },
+    Frame {
+        connection: ConnectionId,
+        frame: Result<Frame, FrameError>,
+    },
+    Closed {
+        connection: ConnectionId,
+    },
+    Command {
+        command: Command,
+        actor: Actor,
+        reply: oneshot::Sender<Result<(), CallError>>,
+    },
+}
+
+pub(super) struct Task {
+    registry: Registry,
+    session: SessionId,
+    room: u32,
+    inputs: mpsc::Receiver<TaskInput>,
+    events: mpsc::Receiver<MediaEvent>,
+    sockets: HashMap<ConnectionId, Socket>,
+    calls: HashMap<CallId, oneshot::Sender<Result<(), CallError>>>,
+    last_call: u64,
+    /// What came of doing what the session wanted, for it to hear once all of that is done.
+    later: VecDeque<Input>,
+    /// Since when the patient waits at which desk, and their position.
+    queued: Option<(Desk, Timestamp, watch::Receiver<u32>)>,
+}
+
+impl Task {
+    pub(super) fn new(
+        registry: Registry,
+        session: SessionId,
+        room: u32,
+        inputs: mpsc::Receiver<TaskInput>,
+        events: mpsc::Receiver<MediaEvent>,
+    ) -> Self {
+        Self {
+            registry,
+            session,
+            room,
+            inputs,
+            events,
+            sockets: HashMap::new(),
+            calls: HashMap::new(),
+            last_call: 0,
+            later: VecDeque::new(),
+            queued: None,
+        }
+    }
+
+    /// Lives as long as the session is live.
+    pub(super) async fn run(mut self) {
+        if let Some(mut live) = self.load().await {
+            self.serve(&mut live).await;
+            live.close_room();
+            self.work(&mut live).await;
+        }
+        self.inputs.close();
+        while let Some(input) = self.inputs.recv().await {
+            Self::turn_away(input);
+        }
+    }
+
+    /// Tells who came too late, or to a session that cannot be had, to come again.
+    fn turn_away(input: TaskInput) {
+        match input {
+            TaskInput::Hello { request, socket, .. } => {
+                let code = ErrorCode::StoreUnavailable;
+                let message = "the session cannot be had just now".into();
+                let error =
+                    ServerMessage::Error { code, message, retryable: code.is_retryable(), reply_to: request };
+                // If they are gone already, nobody needs to know.
+                let _ = socket.outbox.try_send(error);
+                let _ = socket.close.send(Closing::Told(CloseReason::TryAgain));
+            }
+            TaskInput::Command { reply, .. } => {
+                let _ = reply.send(Err(CallError::Unavailable));
+            }
+            TaskInput::Frame { .. } | TaskInput::Closed { .. } => {}
+        }
+    }
+
+    async fn load(&self) -> Option<LiveSession> {
+        match self.registry.0.store.load_session(self.session).await {
+            Ok(Some(stored)) => Some(LiveSession::new(clock::now(), to_live(stored), self.room)),
+            Ok(None) => None,
+            Err(error) => {
+                tracing::error!(session = %self.session, %error, "a session could not be loaded");
+                None
+            }
+        }
+    }
+
+    async fn serve(&mut self, live: &mut LiveSession) {
+        let mut idle_since = Instant::now();
+        let mut stopping = self.registry.0.stopping.subscribe();
+        loop {
+            if live.has_members() || live.session().status() != SessionStatus::Scheduled {
+                idle_since = Instant::now();
+            }
+            let idle = idle_since + IDLE;
+            let due = live.poll_timeout().map_or(idle, |due| instant_of(due).min(idle));
+            tokio::select! {
+                biased;
+                () = told_to_stop(&mut stopping) => return,
+                Some(event) = self.events.recv() => live.handle(clock::now(), Input::Media(event)),
+                input = self.inputs.recv() => match input {
+                    Some(input) => self.take(live, input).await,
+                    None => return,
+                },
+                position = position(&mut self.queued) => live.handle(clock::now(), Input::Position(position)),
+                () = sleep_until(due) => live.handle(clock::now(), Input::Timeout),
+            }
+            self.work(live).await;
+            let done = live.is_over() || Instant::now() >= idle;
+            if done && !live.has_members() && self.registry.retire(self.session, &self.inputs) {
+                return;
+            }
+        }
+    }
+
+    async fn take(&mut self, live: &mut LiveSession, input: TaskInput) {
+        let input = match input {
+            TaskInput::Hello { connection, participant, epoch, request, socket } => {
+                self.sockets.insert(connection, socket);
+                if !live.knows(participant) {
+                    self.reload(live).await;
+                }
+                Input::Hello { connection, participant, epoch, request }
+            }
+            TaskInput::Frame { connection, frame } => Input::Frame { connection, frame },
+            TaskInput::Closed { connection } => {
+                self.sockets.remove(&connection);
+                Input::Closed { connection }
+            }
+            TaskInput::Command { command, actor, reply } => {
+                self.last_call += 1;
+                let call = CallId(self.last_call);
+                self.calls.insert(call, reply);
+                Input::Command { call, command, actor }
+            }
+        };
+        live.handle(clock::now(), input);
+    }
+
+    /// Somebody was invited by another process.
+    async fn reload(&self, live: &mut LiveSession) {
+        match self.registry.0.store.load_session(self.session).await {
+            Ok(Some(stored)) => live.reload(clock::now(), to_live(stored)),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(session = %self.session, %error, "a session could not be loaded anew")
+            }
+        }
+    }
+
+    /// Does everything the session wants done, and tells it what came of that.
+    async fn work(&mut self, live: &mut LiveSession) {
+        loop {
+            while let Some(output) = live.poll_output() {
+                self.carry_out(live, output).await;
+            }
+            let Some(input) = self.later.pop_front() else { return };
+            live.handle(clock::now(), input);
+        }
+    }
+
+    async fn carry_out(&mut self, live: &mut LiveSession, output: Output) {
+        match output {
+            Output::Send { connection, message } => self.send(connection, *message),
+            Output::Close { connection, reason } => self.close(connection, Closing::Told(reason)),
+            Output::Media(command) => self.media(command).await,
+            Output::Commit(commit) => {
+                let result = self.registry.0.store.commit(to_store(&commit)).await;
+                let result = self.explain(result).await;
+                live.committed(clock::now(), result);
+            }
+            Output::Answered { call, result } => {
+                if let Some(reply) = self.calls.remove(&call) {
+                    // Nobody waits any more: then nobody needs to know.
+                    let _ = reply.send(result);
+                }
+            }
+            Output::Queue(since) => self.queue(live, since),
+        }
+    }
+
+    async fn explain(&self, result: Result<(), StoreError>) -> Result<(), CommitError> {
+        match result {
+            Ok(()) => Ok(()),
+            Err(StoreError::Conflict { .. }) => {
+                match self.registry.0.store.load_session(self.session).await {
+                    Ok(Some(stored)) => Err(CommitError::Conflict(Box::new(to_live(stored)))),
+                    _ => Err(CommitError::Unavailable),
+                }
+            }
+            Err(error) => {
+                tracing::error!(session = %self.session, %error, "a change was not written");
+                Err(CommitError::Unavailable)
+            }
+        }
+    }
+
+    fn send(&mut self, connection: ConnectionId, message: ServerMessage) {
+        let Some(socket) = self.sockets.get(&connection) else { return };
+        match socket.outbox.try_send(message) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                tracing::info!(connection = connection.0, "a socket does not read and is closed");
+                self.close(connection, Closing::SlowReader);
+                self.later.push_back(Input::Closed { connection });
+            }
+            // The socket is gone; its own task says so.
+            Err(mpsc::error::TrySendError::Closed(_)) => {}
+        }
+    }
+
+    fn close(&mut self, connection: ConnectionId, why: Closing) {
+        if let Some(socket) = self.sockets.remove(&connection) {
+            // An error here means that the socket's task has ended already.
+            let _ = socket.close.send(why);
+        }
+    }
+
+    async fn media(&mut self, command: MediaCommand) {
+        let engine = &self.registry.0.engine;
+        let room = vestibule_media_core::RoomId(u64::from(self.room));
+        let translated = match media::command(self.room, command.clone()) {
+            Ok(translated) => translated,
+            Err(Some(instead)) => return self.later.push_back(Input::Media(instead)),
+            Err(None) => return,
+        };
+        if command.is_request() {
+            if engine.send(room, translated).is_err() {
+                self.later.push_back(Input::Media(MediaEvent::Busy(command)));
+            }
+            return;
+        }
+        // What must be done is done late rather than not at all: a revocation above all.
+        loop {
+            match engine.send(room, translated.clone()) {
+                Ok(()) => return,
+                Err(EngineError::Busy) => tokio::time::sleep(ENGINE_RETRY).await,
+                Err(error) => {
+                    tracing::error!(room = self.room, %error, "the media engine refused a command");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn queue(&mut self, live: &LiveSession, since: Option<Timestamp>) {
+        self.leave_queue();
+        if let Some(since) = since {
+            let desk: Desk = (live.session().tenant(), live.session().provider_ref().clone());
+            let mut position = self.registry.0.queues.enter(&desk, since, self.session);
+            position.mark_changed();
+            self.queued = Some((desk, since, position));
+        }
+    }
+
+    fn leave_queue(&mut self) {
+        if let Some((desk, since, _)) = self.queued.take() {
+            self.registry.0.queues.leave(&desk, since, self.session);
+        }
+    }
+}
+
+/// What is stored, as a live session takes it.
+fn to_live(stored: store::Loaded) -> Loaded {
+    let profiles = stored.profiles.into_iter().map(|(participant, profile)| {
+        (participant, Profile { display_name: profile.display_name.as_str().to_owned() })
+    });
+    Loaded { session: stored.session, profiles: profiles.collect() }
+}
+
+/// A live session's change, as the store takes it.
+fn to_store(commit: &Commit) -> store::Commit<'_> {
+    store::Commit {
+        before_version: commit.before,
+        after: &commit.after,
+        events: &commit.events,
+        actor: &commit.actor,
+        now: commit.at,
+        next_deadline: commit.next_deadline,
+        profiles: &[],
+    }
+}
+
+/// Ready when the server stops.
+async fn told_to_stop(stopping: &mut watch::Receiver<bool>) {
+    // An error means that the registry is gone, which is the same.
+    drop(stopping.wait_for(|&stopping| stopping).await);
+}
+
+/// Also when a bug ends the task: no gate may stay open behind it.
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.inputs.close();
+        self.leave_queue();
+        let shared = &self.registry.0;
+        shared.sessions.remove_if(&self.session, |_, handle| handle.inputs.is_closed());
+        shared.rooms.remove(&self.room);
+        let room = vestibule_media_core::RoomId(u64::from(self.room));
+        // An error says that the room is closed already, or was never opened.
+        let _ = shared.engine.send(room, vestibule_media_core::Command::CloseRoom { room });
+    }
+}
+
+/// The next position in the queue; never ready while the patient is in none.
+async fn position(queued: &mut Option<(Desk, Timestamp, watch::Receiver<u32>)>) -> Option<u32> {
+    match queued {
+        Some((_, _, position)) => match position.changed().await {
+            Ok(()) => Some(*position.borrow_and_update()),
+            Err(_) => std::future::pending().await,
+        },
+        None => std::future::pending().await,
+    }
+}
+
+/// The moment of the monotonic clock at which the wall clock will show `at`.
+fn instant_of(at: Timestamp) -> Instant {
+    let left = at.duration_since(clock::now());
+    Instant::now() + Duration::try_from(left).unwrap_or(Duration::ZERO)
+}

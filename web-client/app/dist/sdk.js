@@ -1,1 +1,0 @@
-export{i as DeviceError,f as Door,p as DoorError,n as Refusal,t as Session,a as canShareScreen,o as listDevices,r as meter,s as openBoth,c as openCamera,l as openMicrophone,u as openScreen,d as refusedDevices,m as serverNow}from"./assets/src-C54amcQV.js";
