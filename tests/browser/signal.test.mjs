@@ -50,10 +50,10 @@ test('what is not understood is answered by a typed error that names the request
     'hello_expected 7',
     'malformed 1',
     'malformed 2',
-    'malformed 3',
     'malformed null',
     'no_such_participant 6',
     'offer_rejected 5',
+    'refused 3',
     'refused 4',
   ]);
   assert.ok(messages.some(({ type, replyTo }) => type === 'done' && replyTo === 8));

@@ -138,7 +138,8 @@ export function refusalWords(error: unknown): string {
     case 'provider_absent':
       return 'The patient can be let in only while a provider is connected.';
     case 'not_waiting':
-      return 'They are not waiting any more.';
+    case 'not_connected':
+      return 'They are not waiting any more. They can knock again by their link.';
     case 'session_full':
       return 'The visit is full: as many people are in it as may be.';
     case 'not_active':
