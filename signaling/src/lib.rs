@@ -15,5 +15,5 @@ pub mod wire;
 pub use live::{
     CallError, CallId, CloseReason, Commit, CommitError, Input, LiveSession, Loaded, Output, Profile,
 };
-pub use media::{MediaCommand, MediaEvent, PeerId, RoomId, SeatId, SeatInfo, SourceKind};
+pub use media::{MediaCommand, MediaEvent, PeerId, SeatId, SeatInfo, SourceKind};
 pub use member::ConnectionId;

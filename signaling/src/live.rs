@@ -347,9 +347,12 @@ impl LiveSession {
         self.session = loaded.session;
         self.profiles = loaded.profiles;
         for (&participant, was_in) in people.iter().zip(before) {
+            let standing = self.session.participant(participant).map(|participant| participant.standing);
             match (was_in, self.is_in(participant)) {
+                _ if !matches!(standing, Some(Standing::Waiting | Standing::Admitted)) => {
+                    self.let_go(participant)
+                }
                 (true, false) => {
-                    self.close_gate(participant);
                     self.knocking.insert(participant, false);
                     self.tell_of_knock(participant);
                 }
@@ -360,6 +363,7 @@ impl LiveSession {
         if let Some(reason) = self.session.end_reason() {
             self.say_goodbye_to_all(now, reason);
         }
+        self.settle_gates();
     }
 
     /// Whether a participant is known here. If not, they may be new in the store.
@@ -418,7 +422,7 @@ impl LiveSession {
                 self.refuse(connection, request, ErrorCode::HelloExpected, "you said hello before".into());
             }
             ClientMessage::Offer { sdp, negotiation } => self.offer(index, request, sdp, negotiation),
-            ClientMessage::Restart { .. } if self.members[index].has_no_answer() => {
+            ClientMessage::Restart { .. } if !self.members[index].answered => {
                 let why = "there is nothing to restart before the first answer".into();
                 self.refuse(connection, request, ErrorCode::Refused, why);
             }
@@ -664,13 +668,10 @@ impl LiveSession {
         let Some(index) = self.index_of_peer(peer) else { return };
         self.refuse_all(index, ErrorCode::Busy, "the transport was lost meanwhile");
         let fresh = self.peers.next();
-        let Member { connection, participant, .. } = self.members[index];
+        let connection = self.members[index].connection;
         self.members[index].renew_transport(fresh);
         self.media(MediaCommand::RemovePeer(peer));
         self.media(MediaCommand::AddPeer(fresh));
-        if self.is_in(participant) {
-            self.media(MediaCommand::OpenGate(fresh));
-        }
         self.send(connection, ServerMessage::Disconnected { reason: why });
     }
 

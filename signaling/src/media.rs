@@ -1,9 +1,5 @@
 //! What a live session needs of a media engine, in its own words: any SFU with seats can be put behind it.
 
-/// A room of the engine. Never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RoomId(pub u64);
-
 /// One participant's PeerConnection. Never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId(pub u64);

@@ -23,6 +23,8 @@ pub(crate) struct Member {
     pub(crate) peer: PeerId,
     /// ICE and DTLS are done.
     pub(crate) transport: bool,
+    /// What the engine was told of the peer's gate; a new peer's is closed.
+    pub(crate) gate_is_open: bool,
     /// An offer was answered.
     pub(crate) answered: bool,
     /// None before the first answer.
@@ -69,6 +71,7 @@ impl Member {
             connection,
             peer,
             transport: false,
+            gate_is_open: false,
             answered: false,
             seats: Vec::new(),
             people,
@@ -79,15 +82,11 @@ impl Member {
         }
     }
 
-    /// Before the first answer.
-    pub(crate) const fn has_no_answer(&self) -> bool {
-        !self.answered
-    }
-
     /// Another transport takes the place of the lost one.
     pub(crate) fn renew_transport(&mut self, peer: PeerId) {
         self.peer = peer;
         self.transport = false;
+        self.gate_is_open = false;
         self.answered = false;
         self.seats.clear();
         self.flowing.clear();

@@ -43,8 +43,9 @@ impl LiveSession {
         if events.is_empty() {
             return self.settled(now, then, &events);
         }
-        for event in &events {
-            self.cut(event);
+        // What time alone decides is nobody's to take back: who comes before it is written goes on undisturbed.
+        if command != Command::Tick {
+            events.iter().for_each(|event| self.cut(event));
         }
         let mut after = self.session.clone();
         after.commit(&events);
@@ -154,9 +155,7 @@ impl LiveSession {
         let people = self.people_first();
         self.members.push(Member::new(participant, connection, peer, people));
         let inside = self.is_in(participant);
-        if inside {
-            self.media(MediaCommand::OpenGate(peer));
-        } else {
+        if !inside {
             let returned = events.iter().any(|event| matches!(event, Event::Joined { new_device: true, .. }));
             self.knocking.insert(participant, returned);
         }
@@ -182,25 +181,30 @@ impl LiveSession {
         u16::try_from(others.saturating_sub(1)).unwrap_or(u16::MAX).clamp(1, PEOPLE_FIRST_MAX)
     }
 
-    /// What is taken away is taken before it is written.
+    /// What is taken away is taken before it is written. If it comes to nothing, [`Self::settle_gates`] gives it back.
     fn cut(&mut self, event: &Event) {
-        match takes(event) {
-            Some(Takes::One(participant)) => self.close_gate(participant),
-            Some(Takes::Everybody) => {
-                let everybody: Vec<ParticipantId> =
-                    self.members.iter().map(|member| member.participant).collect();
-                for participant in everybody {
-                    self.close_gate(participant);
-                }
+        let Some(takes) = takes(event) else { return };
+        for index in 0..self.members.len() {
+            let member = &self.members[index];
+            if takes == Takes::Everybody || takes == Takes::One(member.participant) {
+                self.set_gate(index, false);
             }
-            None => {}
         }
     }
 
-    pub(super) fn close_gate(&mut self, participant: ParticipantId) {
-        if let Some(index) = self.index_of_participant(participant) {
-            let peer = self.members[index].peer;
-            self.media(MediaCommand::CloseGate(peer));
+    /// Opens the gates of those who are in, and closes all others.
+    pub(super) fn settle_gates(&mut self) {
+        for index in 0..self.members.len() {
+            let open = self.is_in(self.members[index].participant);
+            self.set_gate(index, open);
+        }
+    }
+
+    fn set_gate(&mut self, index: usize, open: bool) {
+        let member = &mut self.members[index];
+        if std::mem::replace(&mut member.gate_is_open, open) != open {
+            let peer = member.peer;
+            self.media(if open { MediaCommand::OpenGate(peer) } else { MediaCommand::CloseGate(peer) });
         }
     }
 
@@ -216,18 +220,21 @@ impl LiveSession {
                 self.knocking.insert(participant, false);
                 self.tell_of_knock(participant);
             }
-            Event::Removed { participant, .. } | Event::Left { participant, .. } => {
-                self.presence.set(participant, Connection::Absent);
-                if let Some(index) = self.index_of_participant(participant) {
-                    let connection = self.members[index].connection;
-                    self.drop_member(index);
-                    self.close(connection, CloseReason::Over);
-                }
-            }
+            Event::Removed { participant, .. } | Event::Left { participant, .. } => self.let_go(participant),
             Event::Ended { reason, .. } | Event::Cancelled { reason, .. } | Event::Failed { reason, .. } => {
                 self.say_goodbye_to_all(now, reason);
             }
             _ => {}
+        }
+    }
+
+    /// Forgets somebody who is out of the session, and closes their socket.
+    pub(super) fn let_go(&mut self, participant: ParticipantId) {
+        self.presence.set(participant, Connection::Absent);
+        if let Some(index) = self.index_of_participant(participant) {
+            let connection = self.members[index].connection;
+            self.drop_member(index);
+            self.close(connection, CloseReason::Over);
         }
     }
 
@@ -239,14 +246,13 @@ impl LiveSession {
         self.let_in(participant);
     }
 
-    /// Lets media flow to and from somebody who waited, and tells them so.
+    /// Tells somebody who waited that they are in.
     pub(super) fn let_in(&mut self, participant: ParticipantId) {
         self.knocking.remove(&participant);
         let Some(index) = self.index_of_participant(participant) else { return };
         // If they wait again, they are to be told so again.
         self.members[index].told.waiting = None;
-        let Member { connection, peer, .. } = self.members[index];
-        self.media(MediaCommand::OpenGate(peer));
+        let connection = self.members[index].connection;
         let participants = self.look(index);
         let chat = self.chat_of(participant);
         self.send(connection, ServerMessage::Admitted { participants, chat });

@@ -10,7 +10,7 @@ use vestibule_domain::{
 };
 
 use super::*;
-use crate::media::{RoomId, SeatInfo};
+use crate::media::SeatInfo;
 use crate::wire::Numbered;
 
 /// Words that nobody who waits may ever read.
@@ -233,6 +233,15 @@ impl Harness {
 
     fn position(&self, what: impl Fn(&Did) -> bool) -> usize {
         self.did.iter().position(what).expect("it was done")
+    }
+
+    /// Whether a gate is open, as the engine was told last.
+    fn gate(&self, peer: PeerId) -> Option<bool> {
+        self.did.iter().rev().find_map(|did| match did {
+            Did::Media(MediaCommand::OpenGate(gate)) if *gate == peer => Some(true),
+            Did::Media(MediaCommand::CloseGate(gate)) if *gate == peer => Some(false),
+            _ => None,
+        })
     }
 
     /// Who sits in whose seats, as the engine was told.
@@ -822,6 +831,45 @@ fn a_timer_that_cannot_be_written_is_tried_again_and_does_not_spin() {
 }
 
 #[test]
+fn who_comes_back_before_a_timer_is_written_finds_the_others_media_undisturbed() {
+    let mut harness = Harness::new();
+    let provider = harness.enter("provider");
+    let patient = harness.enter("patient");
+    harness.admit(provider, "patient");
+    harness.input(Input::Closed { connection: ConnectionId(patient) });
+    harness.store = StoreMode::Fails;
+    harness.advance(61);
+    harness.store = StoreMode::Works;
+    harness.enter("patient");
+    harness.admit(provider, "patient");
+    harness.advance(120);
+    assert_eq!(harness.live.session().status(), SessionStatus::Active);
+    let peer = harness.peers[&provider];
+    assert!(!harness.did.contains(&Did::Media(MediaCommand::CloseGate(peer))));
+}
+
+#[test]
+fn a_revocation_that_comes_to_nothing_gives_media_back() {
+    let mut harness = Harness::new();
+    let provider = harness.enter("provider");
+    let second = harness.enter("second");
+    let patient = harness.enter("patient");
+    harness.admit(provider, "patient");
+    // While the second provider ends the visit, somebody else takes them out of it.
+    let remove = Command::Remove { participant: harness.ids["second"] };
+    harness.rival = Some((remove, Actor::System));
+    harness.say(second, json!({"type": "end", "id": 4}));
+    assert_eq!(harness.live.session().status(), SessionStatus::Active);
+    for connection in [provider, patient] {
+        let peer = harness.peers[&connection];
+        assert_eq!(harness.gate(peer), Some(true), "the visit goes on");
+    }
+    assert!(harness.did.contains(&Did::Close(second, CloseReason::Over)));
+    assert!(harness.live.knocking.is_empty(), "who was taken out does not knock");
+    assert_eq!(harness.seated(provider).len(), 1, "the patient alone");
+}
+
+#[test]
 fn after_a_restart_those_who_were_in_are_lost_until_they_come_back() {
     let mut harness = Harness::new();
     let provider = harness.enter("provider");
@@ -839,11 +887,10 @@ fn after_a_restart_those_who_were_in_are_lost_until_they_come_back() {
 }
 
 #[test]
-fn rooms_and_peers_of_two_sessions_have_other_numbers() {
+fn peers_of_two_sessions_have_other_numbers() {
     let mut one = PeerNumbers { room: 1, given: 0 };
     let mut two = PeerNumbers { room: 2, given: 0 };
     assert_ne!(one.next(), two.next());
-    assert_ne!(RoomId(1), RoomId(2));
 }
 
 #[derive(Clone, Debug)]
@@ -903,6 +950,10 @@ proptest! {
                 Step::Store(works) => harness.store = if works { StoreMode::Works } else { StoreMode::Fails },
             }
             let inside_now = inside(&harness);
+            for member in &harness.live.members {
+                let open = harness.gate(member.peer).unwrap_or(false);
+                prop_assert_eq!(open, harness.live.is_in(member.participant), "a gate that is not as it should be");
+            }
             for did in &harness.did[begun..] {
                 if let Did::Send(to, message) = did {
                     let Some(who) = harness.who(*to) else { continue };

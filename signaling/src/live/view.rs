@@ -13,6 +13,7 @@ use crate::wire::{Participant, ParticipantMedia, SeatTaken, ServerMessage, Sessi
 impl LiveSession {
     /// Tells everybody what is different since they were told last.
     pub(super) fn refresh(&mut self) {
+        self.settle_gates();
         self.grow_seats();
         for index in 0..self.members.len() {
             self.tell_session(index);
