@@ -5,7 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::actor::Actor;
 use crate::consent::ConsentType;
-use crate::id::{BackendRoom, ConsentVersion, ParticipantId, PatientId, ProviderRef, SessionId, TenantId};
+use crate::id::{
+    BackendRoom, ConsentVersion, EncounterId, ParticipantId, PatientId, ProviderRef, RecordingRef, SessionId,
+    TenantId,
+};
 use crate::kind::{Communication, ParticipantRole, VideoBackend, as_str};
 use crate::policy::SessionPolicy;
 use crate::presence::Presence;
@@ -127,6 +130,33 @@ pub enum Command {
         start: Option<Timestamp>,
         /// The new end; needs a start.
         end: Option<Timestamp>,
+    },
+    /// Makes every token issued to somebody so far void, and takes them nowhere: a link was sent to the wrong address.
+    /// For hosts.
+    RevokeTokens {
+        /// Whose.
+        participant: ParticipantId,
+    },
+    /// Somebody goes on as text, in an active session. For themselves and hosts.
+    InitiateFallback {
+        /// Who.
+        participant: ParticipantId,
+    },
+    /// Nobody goes on as text any more, somebody having come back from it. For themselves and hosts.
+    EndFallback {
+        /// Who.
+        participant: ParticipantId,
+    },
+    /// Files where a recording of the session was stored. For the system; also when the session is over, since that is
+    /// when recordings are stored.
+    IngestRecording {
+        /// Where.
+        recording: RecordingRef,
+    },
+    /// Files the Encounter that was made of a session that is over. For the system.
+    RecordEncounter {
+        /// Which.
+        encounter: EncounterId,
     },
     /// Time has passed: fires the timer that is due, if one is. For the timer and the system.
     Tick,

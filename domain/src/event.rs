@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::{DenyReason, Schedule};
 use crate::consent::ConsentRecord;
-use crate::id::ParticipantId;
+use crate::id::{EncounterId, ParticipantId, RecordingRef};
 use crate::kind::ParticipantRole;
 use crate::session::{EndReason, Standing};
 
@@ -98,6 +98,41 @@ pub enum Event {
         /// When.
         at: Timestamp,
     },
+    /// Every token issued to somebody so far is void; they are where they were.
+    TokensRevoked {
+        /// Whose.
+        participant: ParticipantId,
+        /// The epoch their next token needs.
+        epoch: u32,
+    },
+    /// The first participant goes on as text.
+    FallbackInitiated {
+        /// Who.
+        participant: ParticipantId,
+        /// When.
+        at: Timestamp,
+    },
+    /// Nobody goes on as text any more.
+    FallbackEnded {
+        /// Who came back.
+        participant: ParticipantId,
+        /// When.
+        at: Timestamp,
+    },
+    /// A recording was stored.
+    RecordingIngested {
+        /// Where.
+        recording: RecordingRef,
+        /// When it was filed here.
+        at: Timestamp,
+    },
+    /// The Encounter was made.
+    EncounterRecorded {
+        /// Which.
+        encounter: EncounterId,
+        /// When it was filed here.
+        at: Timestamp,
+    },
     /// Somebody left on purpose.
     Left {
         /// Who.
@@ -147,6 +182,11 @@ impl Event {
             Self::Denied { .. } => "denied",
             Self::SentBack { .. } => "sent_back",
             Self::Removed { .. } => "removed",
+            Self::TokensRevoked { .. } => "tokens_revoked",
+            Self::FallbackInitiated { .. } => "fallback_initiated",
+            Self::FallbackEnded { .. } => "fallback_ended",
+            Self::RecordingIngested { .. } => "recording_ingested",
+            Self::EncounterRecorded { .. } => "encounter_recorded",
             Self::Left { .. } => "left",
             Self::Ended { .. } => "ended",
             Self::Cancelled { .. } => "cancelled",

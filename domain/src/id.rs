@@ -109,6 +109,14 @@ uuid_id! {
     TenantId
 }
 uuid_id! {
+    /// One asynchronous visit. Made on the patient's device, so that submitting twice is one visit.
+    AsyncVisitId
+}
+uuid_id! {
+    /// One webhook endpoint of a tenant.
+    WebhookId
+}
+uuid_id! {
     /// One event, in the audit trail or on its way to a subscriber.
     EventId
 }
@@ -224,7 +232,15 @@ text_id! {
     /// The room on the video backend that was provisioned for a session.
     BackendRoom, 128
 }
-shown!(ProviderRef, StaffId, ConsentVersion, BackendRoom);
+text_id! {
+    /// The FHIR server's identifier of an Encounter.
+    EncounterId, 128
+}
+text_id! {
+    /// Where a recording was stored, in the words of whatever stored it.
+    RecordingRef, 256
+}
+shown!(ProviderRef, StaffId, ConsentVersion, BackendRoom, EncounterId, RecordingRef);
 
 impl fmt::Debug for PatientId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

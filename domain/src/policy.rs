@@ -39,6 +39,9 @@ pub struct PolicyValues {
     pub abandon_minutes: u16,
     /// How long somebody lost may take to come back before the session fails. 5 to 600.
     pub grace_reconnect_seconds: u16,
+    /// How long somebody who went on as text, or composes offline, may be without contact before the session fails: they
+    /// are reachable later by design. 1 to 240.
+    pub text_grace_minutes: u16,
     /// Whether a provider who joins lets the waiting patient in by that.
     pub auto_admit_on_provider_join: bool,
     /// Whether interpreters come in with the provider, or wait like the patient.
@@ -56,6 +59,7 @@ impl Default for PolicyValues {
             no_show_minutes: 15,
             abandon_minutes: 30,
             grace_reconnect_seconds: 60,
+            text_grace_minutes: 30,
             auto_admit_on_provider_join: false,
             admit_interpreters_with_provider: false,
             recording_allowed: false,
@@ -74,13 +78,14 @@ impl SessionPolicy {
     /// # Errors
     /// The first field out of its bounds.
     pub fn new(values: PolicyValues) -> Result<Self, PolicyError> {
-        let bounds: [(&'static str, u16, u16, u16); 6] = [
+        let bounds: [(&'static str, u16, u16, u16); 7] = [
             ("max_participants", values.max_participants.into(), 2, PARTICIPANTS_LIMIT.into()),
             ("session_grace_minutes_before", values.session_grace_minutes_before, 1, 1440),
             ("session_grace_minutes_after", values.session_grace_minutes_after, 0, 1440),
             ("no_show_minutes", values.no_show_minutes, 1, 240),
             ("abandon_minutes", values.abandon_minutes, 1, 240),
             ("grace_reconnect_seconds", values.grace_reconnect_seconds, 5, 600),
+            ("text_grace_minutes", values.text_grace_minutes, 1, 240),
         ];
         for (field, value, min, max) in bounds {
             if !(min..=max).contains(&value) {

@@ -20,6 +20,12 @@ pub enum Connection {
         /// The last contact.
         since: Timestamp,
     },
+    /// Without contact by design: on the text tier, or composing offline, as their device said before it went. Holds an
+    /// active session for the policy's `text_grace_minutes`; in all else as lost.
+    Offline {
+        /// The last contact.
+        since: Timestamp,
+    },
 }
 
 /// The connectivity of one session.

@@ -1,16 +1,23 @@
 //! What the outside is told: some of what happened, in a form that stays.
+//!
+//! Identifiers, codes and times only. Not even a digest of what somebody wrote: of a short text it gives away the text.
 
-use jiff::Timestamp;
-use serde::Serialize;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use crate::command::{Invitation, Schedule};
+use crate::config::{ConfigEvent, ConfigField, TenantConfig};
 use crate::event::Event;
-use crate::id::{ParticipantId, PatientId, ProviderRef, SessionId, TenantId};
-use crate::kind::{Communication, ParticipantRole, VideoBackend};
-use crate::session::{EndReason, Standing, VirtualSession};
+use crate::id::{
+    AsyncVisitId, EncounterId, ParticipantId, PatientId, ProviderRef, RecordingRef, SessionId, TenantId,
+};
+use crate::kind::{Communication, ParticipantRole, UnknownWord, VideoBackend, as_str};
+use crate::session::{EndReason, SessionStatus, Standing, VirtualSession};
+use crate::visit::{AsyncVisit, Revision, VisitEvent};
 
 /// The `type` of a published event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "&'static str")]
 pub enum PublishedType {
     /// A session was made.
     SessionCreated,
@@ -28,22 +35,45 @@ pub enum PublishedType {
     SessionCancelled,
     /// It failed.
     SessionFailed,
+    /// It goes on as text.
+    FallbackInitiated,
+    /// The tenant's configuration changed.
+    ConfigUpdated,
+    /// A recording was stored.
+    RecordingIngested,
+    /// A session that ended has its Encounter.
+    SessionChargeable,
+    /// An asynchronous visit was submitted, or amended.
+    AsyncVisitSubmitted,
 }
 
-impl PublishedType {
-    /// The name, with its version.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::SessionCreated => "virtual_care.session.created.v1",
-            Self::SessionStarted => "virtual_care.session.started.v1",
-            Self::ParticipantJoined => "virtual_care.session.participant.joined.v1",
-            Self::ParticipantAdmitted => "virtual_care.session.participant.admitted.v1",
-            Self::ParticipantRemoved => "virtual_care.session.participant.removed.v1",
-            Self::SessionEnded => "virtual_care.session.ended.v1",
-            Self::SessionCancelled => "virtual_care.session.cancelled.v1",
-            Self::SessionFailed => "virtual_care.session.failed.v1",
-        }
+as_str!(PublishedType {
+    SessionCreated = "virtual_care.session.created.v1",
+    SessionStarted = "virtual_care.session.started.v1",
+    ParticipantJoined = "virtual_care.session.participant.joined.v1",
+    ParticipantAdmitted = "virtual_care.session.participant.admitted.v1",
+    ParticipantRemoved = "virtual_care.session.participant.removed.v1",
+    SessionEnded = "virtual_care.session.ended.v1",
+    SessionCancelled = "virtual_care.session.cancelled.v1",
+    SessionFailed = "virtual_care.session.failed.v1",
+    FallbackInitiated = "virtual_care.session.fallback.initiated.v1",
+    ConfigUpdated = "virtual_care.config.updated.v1",
+    RecordingIngested = "virtual_care.recording.ingested.v1",
+    SessionChargeable = "virtual_care.billing.session_chargeable.v1",
+    AsyncVisitSubmitted = "virtual_care.async_visit.submitted.v1",
+});
+
+impl TryFrom<String> for PublishedType {
+    type Error = UnknownWord;
+
+    fn try_from(text: String) -> Result<Self, UnknownWord> {
+        text.parse()
+    }
+}
+
+impl From<PublishedType> for &'static str {
+    fn from(event_type: PublishedType) -> Self {
+        event_type.as_str()
     }
 }
 
@@ -56,19 +86,61 @@ pub struct Published {
     pub data: PublishedData,
 }
 
+impl Published {
+    /// The identifier of what it is about, as text: a session's, a visit's, or of a configuration the tenant's.
+    #[must_use]
+    pub fn subject(&self) -> String {
+        match self.data.aggregate {
+            PublishedAggregate::Session { session_id, .. } => session_id.to_string(),
+            PublishedAggregate::Config { .. } => self.data.tenant_id.to_string(),
+            PublishedAggregate::Visit { visit_id, .. } => visit_id.to_string(),
+        }
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub fn tenant(&self) -> TenantId {
+        self.data.tenant_id
+    }
+}
+
 /// The data of a published event: identifiers, codes and times. Serialises in camelCase.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PublishedData {
-    /// The session.
-    pub session_id: SessionId,
     /// Whose it is.
     pub tenant_id: TenantId,
-    /// The session's version once this had happened.
-    pub session_version: u64,
+    /// What it is about.
+    #[serde(flatten)]
+    pub aggregate: PublishedAggregate,
     /// What belongs to this type.
     #[serde(flatten)]
     pub detail: PublishedDetail,
+}
+
+/// What a published event is about, with its version once this had happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged, rename_all_fields = "camelCase")]
+pub enum PublishedAggregate {
+    /// A virtual session.
+    Session {
+        /// Which.
+        session_id: SessionId,
+        /// Its version.
+        session_version: u64,
+    },
+    /// The tenant's configuration: there is one, so it has no identifier of its own.
+    Config {
+        /// Its version.
+        config_version: u64,
+    },
+    /// An asynchronous visit.
+    Visit {
+        /// Which.
+        visit_id: AsyncVisitId,
+        /// Its version.
+        visit_version: u64,
+    },
 }
 
 /// What belongs to one type of published event.
@@ -125,6 +197,60 @@ pub enum PublishedDetail {
         /// When.
         started_at: Timestamp,
     },
+    /// Of a session that goes on as text.
+    Fallback {
+        /// The first who does, and as what they are there.
+        #[serde(flatten)]
+        participant: PublishedParticipant,
+        /// What is left of the line.
+        profile: FallbackProfile,
+    },
+    /// Of a recording that was stored.
+    Recording {
+        /// Where.
+        recording_id: RecordingRef,
+    },
+    /// Of an ended session that has its Encounter.
+    Chargeable {
+        /// Which.
+        encounter_id: EncounterId,
+        /// When it had become active.
+        started_at: Timestamp,
+        /// When it was over.
+        ended_at: Timestamp,
+        /// The whole seconds between the two.
+        duration_seconds: u64,
+    },
+    /// Of a configuration that changed.
+    Config {
+        /// The names of what changed; of a secret nothing but its name.
+        changed_fields: Vec<ConfigField>,
+    },
+    /// Of an asynchronous visit that was submitted or amended.
+    Submitted {
+        /// Whom it is for.
+        patient_id: PatientId,
+        /// Whose desk it waits on.
+        provider_ref: ProviderRef,
+        /// The session it continues.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        session_id: Option<SessionId>,
+        /// Which revision this is, from 1.
+        revision: u32,
+        /// The one it stands in for.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        supersedes: Option<u32>,
+        /// When.
+        submitted_at: Timestamp,
+    },
+}
+
+/// What a session falls back to, as the outside is told of it: the text tier alone; audio without video is no news.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FallbackProfile {
+    /// Text, read and written when the line allows.
+    AsyncText,
 }
 
 /// A participant as the outside knows them.
@@ -162,6 +288,18 @@ pub fn published(session: &VirtualSession, event: &Event) -> Option<Published> {
         Event::Ended { reason, at } => (PublishedType::SessionEnded, over(session, *reason, *at)),
         Event::Cancelled { reason, at } => (PublishedType::SessionCancelled, over(session, *reason, *at)),
         Event::Failed { reason, at } => (PublishedType::SessionFailed, over(session, *reason, *at)),
+        Event::FallbackInitiated { participant, .. } => {
+            let participant = known(session, *participant)?;
+            let detail = PublishedDetail::Fallback { participant, profile: FallbackProfile::AsyncText };
+            (PublishedType::FallbackInitiated, detail)
+        }
+        Event::RecordingIngested { recording, .. } => {
+            let detail = PublishedDetail::Recording { recording_id: recording.clone() };
+            (PublishedType::RecordingIngested, detail)
+        }
+        Event::EncounterRecorded { encounter, .. } => {
+            (PublishedType::SessionChargeable, chargeable(session, encounter)?)
+        }
         Event::Invited { .. }
         | Event::Reinstated { .. }
         | Event::ConsentCaptured { .. }
@@ -171,15 +309,44 @@ pub fn published(session: &VirtualSession, event: &Event) -> Option<Published> {
         | Event::Opened
         | Event::Denied { .. }
         | Event::SentBack { .. }
+        | Event::TokensRevoked { .. }
+        | Event::FallbackEnded { .. }
         | Event::Left { .. } => return None,
     };
-    let data = PublishedData {
-        session_id: session.id(),
-        tenant_id: session.tenant(),
-        session_version: session.version(),
-        detail,
+    let aggregate =
+        PublishedAggregate::Session { session_id: session.id(), session_version: session.version() };
+    Some(Published { event_type, data: PublishedData { tenant_id: session.tenant(), aggregate, detail } })
+}
+
+/// What the outside is told of `event`, if anything. `config` is the state after the command it belongs to.
+#[must_use]
+pub fn published_config(config: &TenantConfig, event: &ConfigEvent) -> Option<Published> {
+    match event {
+        ConfigEvent::Created { .. } => None,
+        ConfigEvent::Updated { changed, .. } => {
+            let aggregate = PublishedAggregate::Config { config_version: config.version() };
+            let detail = PublishedDetail::Config { changed_fields: changed.clone() };
+            let data = PublishedData { tenant_id: config.tenant(), aggregate, detail };
+            Some(Published { event_type: PublishedType::ConfigUpdated, data })
+        }
+    }
+}
+
+/// What the outside is told of `event`, if anything. `visit` is the state after the command it belongs to.
+#[must_use]
+pub fn published_visit(visit: &AsyncVisit, event: &VisitEvent) -> Option<Published> {
+    let revision = match event {
+        VisitEvent::Submitted { revision } | VisitEvent::Amended { revision } => revision,
+        VisitEvent::Created { .. }
+        | VisitEvent::DraftSaved { .. }
+        | VisitEvent::ReviewStarted { .. }
+        | VisitEvent::Responded { .. }
+        | VisitEvent::Closed { .. }
+        | VisitEvent::EncounterRecorded { .. } => return None,
     };
-    Some(Published { event_type, data })
+    let aggregate = PublishedAggregate::Visit { visit_id: visit.id(), visit_version: visit.version() };
+    let data = PublishedData { tenant_id: visit.tenant(), aggregate, detail: submitted(visit, revision) };
+    Some(Published { event_type: PublishedType::AsyncVisitSubmitted, data })
 }
 
 fn created(schedule: &Schedule) -> PublishedDetail {
@@ -206,4 +373,31 @@ fn known(session: &VirtualSession, id: ParticipantId) -> Option<PublishedPartici
 
 fn over(session: &VirtualSession, reason: EndReason, ended_at: Timestamp) -> PublishedDetail {
     PublishedDetail::Over { reason, started_at: session.started_at(), ended_at }
+}
+
+/// An Encounter of a cancelled or failed session is on file, and nobody is charged for it by that.
+fn chargeable(session: &VirtualSession, encounter: &EncounterId) -> Option<PublishedDetail> {
+    if session.status() != SessionStatus::Ended {
+        return None;
+    }
+    let (started_at, ended_at) = (session.started_at()?, session.ended_at()?);
+    let duration: SignedDuration = ended_at.duration_since(started_at);
+    Some(PublishedDetail::Chargeable {
+        encounter_id: encounter.clone(),
+        started_at,
+        ended_at,
+        // A clock set back during the visit makes it negative: then nothing is charged rather than a huge number.
+        duration_seconds: u64::try_from(duration.as_secs()).unwrap_or(0),
+    })
+}
+
+fn submitted(visit: &AsyncVisit, revision: &Revision) -> PublishedDetail {
+    PublishedDetail::Submitted {
+        patient_id: visit.patient_id().clone(),
+        provider_ref: visit.provider_ref().clone(),
+        session_id: visit.session(),
+        revision: revision.number,
+        supersedes: revision.supersedes,
+        submitted_at: revision.submitted_at,
+    }
 }

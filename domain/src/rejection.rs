@@ -57,6 +57,12 @@ pub enum Rejection {
     /// The session has begun.
     #[error("the session is active")]
     SessionActive,
+    /// The session is not over yet.
+    #[error("the session is not over")]
+    SessionNotOver,
+    /// Another Encounter is on file.
+    #[error("another encounter is on file")]
+    EncounterExists,
     /// The times make no sense.
     #[error("invalid schedule: {0}")]
     InvalidSchedule(#[from] ScheduleFault),
@@ -96,6 +102,8 @@ impl Rejection {
             Self::NotJoined => "not_joined",
             Self::NotActive => "not_active",
             Self::SessionActive => "session_active",
+            Self::SessionNotOver => "session_not_over",
+            Self::EncounterExists => "encounter_exists",
             Self::InvalidSchedule(_) => "invalid_schedule",
             Self::RecordingNotAllowed => "recording_not_allowed",
             Self::JoinWindowClosed => "join_window_closed",

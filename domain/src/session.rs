@@ -19,7 +19,9 @@ pub use window::JoinWindow;
 use crate::command::{DenyReason, Invitation};
 use crate::consent::{ConsentRecord, ConsentType, on_file};
 use crate::event::Event;
-use crate::id::{BackendRoom, ParticipantId, PatientId, ProviderRef, SessionId, TenantId};
+use crate::id::{
+    BackendRoom, EncounterId, ParticipantId, PatientId, ProviderRef, RecordingRef, SessionId, TenantId,
+};
 use crate::kind::{Communication, ParticipantRole, VideoBackend, as_str};
 use crate::policy::SessionPolicy;
 
@@ -27,6 +29,8 @@ use crate::policy::SessionPolicy;
 pub const PARTICIPANT_RECORDS_MAX: usize = 100;
 /// How many consents and withdrawals a session keeps.
 pub const CONSENT_RECORDS_MAX: usize = 100;
+/// How many recordings a session keeps references of.
+pub const RECORDINGS_MAX: usize = 100;
 
 /// Where a session is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -56,7 +60,8 @@ as_str!(SessionStatus {
 });
 
 impl SessionStatus {
-    /// Whether nothing changes any more.
+    /// Whether nothing of the visit changes any more. Only what is filed about it afterwards still comes: references of
+    /// its recordings, and its Encounter.
     #[must_use]
     pub const fn is_final(self) -> bool {
         matches!(self, Self::Ended | Self::Cancelled | Self::Failed)
@@ -143,7 +148,7 @@ pub struct Participant {
     pub role: ParticipantRole,
     /// Where they may be.
     pub standing: Standing,
-    /// Grows with each removal. A token of an earlier one is void.
+    /// Grows with each removal, and each time their tokens are revoked. A token of an earlier one is void.
     pub epoch: u32,
     /// When they first came.
     pub first_joined_at: Option<Timestamp>,
@@ -223,6 +228,15 @@ pub struct StoredSession {
     pub participants: Vec<Participant>,
     /// Every consent and withdrawal, in order.
     pub consents: Vec<ConsentRecord>,
+    /// Since when somebody goes on as text; of a session that is over, whether and since when it did when it ended.
+    #[serde(default)]
+    pub fallback_since: Option<Timestamp>,
+    /// Where its recordings were stored, in the order they were filed.
+    #[serde(default)]
+    pub recordings: Vec<RecordingRef>,
+    /// The Encounter that was made of it, once it was.
+    #[serde(default)]
+    pub encounter: Option<EncounterId>,
     /// How many commands were committed, its making being the first.
     pub version: u64,
 }
@@ -353,6 +367,24 @@ impl VirtualSession {
     #[must_use]
     pub fn consents(&self) -> &[ConsentRecord] {
         &self.row.consents
+    }
+
+    /// Since when somebody goes on as text.
+    #[must_use]
+    pub fn fallback_since(&self) -> Option<Timestamp> {
+        self.row.fallback_since
+    }
+
+    /// Where its recordings were stored, in the order they were filed.
+    #[must_use]
+    pub fn recordings(&self) -> &[RecordingRef] {
+        &self.row.recordings
+    }
+
+    /// The Encounter that was made of it, once it was.
+    #[must_use]
+    pub fn encounter(&self) -> Option<&EncounterId> {
+        self.row.encounter.as_ref()
     }
 
     /// The participant of that identifier, removed or not.

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
-use vestibule_domain::{EventId, Published, PublishedData, VirtualSession};
+use vestibule_domain::{EventId, Published, PublishedData};
 
 /// CloudEvents 1.0.2, section 3.1 and the JSON event format.
 #[derive(Debug, Serialize)]
@@ -19,18 +19,13 @@ struct CloudEvent<'a> {
 }
 
 /// `published` as JSON. `time` is when the command was carried out.
-pub(super) fn cloud_event(
-    session: &VirtualSession,
-    published: &Published,
-    id: EventId,
-    time: Timestamp,
-) -> String {
+pub(super) fn cloud_event(published: &Published, id: EventId, time: Timestamp) -> String {
     let event = CloudEvent {
         specversion: "1.0",
         id,
-        source: format!("urn:vestibule:tenant:{}", session.tenant()),
+        source: format!("urn:vestibule:tenant:{}", published.tenant()),
         event_type: published.event_type.as_str(),
-        subject: session.id().to_string(),
+        subject: published.subject(),
         time,
         datacontenttype: "application/json",
         data: &published.data,

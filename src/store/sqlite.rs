@@ -184,7 +184,7 @@ impl Sqlite {
             write_event(transaction, change, event, ordinal, &id.to_string()).await?;
             if let Some(published) = published(change.session, event) {
                 let id = self.ids.event(change.now);
-                let payload = cloud_event(change.session, &published, id, change.now);
+                let payload = cloud_event(&published, id, change.now);
                 let row = OutboxRow { id: id.to_string(), ordinal, payload };
                 write_outbox(transaction, change, published.event_type.as_str(), row).await?;
             }
@@ -457,6 +457,9 @@ fn read_session(row: &SqliteRow) -> Result<StoredSession, StoreError> {
         ended_at: optional_time(row, "ended_at")?,
         participants: Vec::new(),
         consents: Vec::new(),
+        fallback_since: None,
+        recordings: Vec::new(),
+        encounter: None,
         version: natural(row, "version")?,
     })
 }

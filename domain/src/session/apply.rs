@@ -66,6 +66,11 @@ impl VirtualSession {
                 record.denied = None;
                 record.left_at = record.left_at.or(Some(*at));
             }
+            Event::TokensRevoked { participant, epoch } => self.record(*participant).epoch = *epoch,
+            Event::FallbackInitiated { at, .. } => self.row.fallback_since = Some(*at),
+            Event::FallbackEnded { .. } => self.row.fallback_since = None,
+            Event::RecordingIngested { recording, .. } => self.row.recordings.push(recording.clone()),
+            Event::EncounterRecorded { encounter, .. } => self.row.encounter = Some(encounter.clone()),
             Event::Left { participant, at } => self.record(*participant).left_at = Some(*at),
             Event::Ended { reason, at } | Event::Cancelled { reason, at } | Event::Failed { reason, at } => {
                 self.finish(*reason, *at);
@@ -121,6 +126,9 @@ fn created(schedule: &Schedule, at: Timestamp) -> StoredSession {
         ended_at: None,
         participants: schedule.participants.iter().copied().map(Participant::invited).collect(),
         consents: Vec::new(),
+        fallback_since: None,
+        recordings: Vec::new(),
+        encounter: None,
         version: 0,
     }
 }

@@ -5,14 +5,14 @@ use jiff::{SignedDuration, Timestamp};
 use super::sides::Side;
 use super::timers::final_event;
 use super::{
-    CONSENT_RECORDS_MAX, EndReason, PARTICIPANT_RECORDS_MAX, Participant, SessionStatus, Standing,
-    VirtualSession,
+    CONSENT_RECORDS_MAX, EndReason, PARTICIPANT_RECORDS_MAX, Participant, RECORDINGS_MAX, SessionStatus,
+    Standing, VirtualSession,
 };
 use crate::actor::Actor;
 use crate::command::{Command, Context, DenyReason, Schedule};
 use crate::consent::{ConsentRecord, ConsentType, latest};
 use crate::event::Event;
-use crate::id::{ConsentVersion, ParticipantId};
+use crate::id::{ConsentVersion, EncounterId, ParticipantId, RecordingRef};
 use crate::kind::ParticipantRole;
 use crate::policy::SessionPolicy;
 use crate::rejection::{Rejection, ScheduleFault};
@@ -52,7 +52,7 @@ impl VirtualSession {
     /// # Errors
     /// Why not. The state is not touched either way.
     pub fn decide(&self, command: &Command, ctx: &Context<'_>) -> Result<Vec<Event>, Rejection> {
-        if self.status().is_final() {
+        if self.status().is_final() && !filed_after_the_end(command) {
             return Err(Rejection::SessionOver);
         }
         self.authorize(command, ctx.actor)?;
@@ -72,6 +72,11 @@ impl VirtualSession {
             Command::End => self.end(at)?,
             Command::Cancel => self.cancel(at)?,
             Command::Reschedule { start, end } => self.reschedule(*start, *end, ctx.now)?,
+            Command::RevokeTokens { participant } => self.revoke_tokens(*participant)?,
+            Command::InitiateFallback { participant } => self.initiate_fallback(*participant, at)?,
+            Command::EndFallback { participant } => self.end_fallback(*participant, at)?,
+            Command::IngestRecording { recording } => self.ingest_recording(recording, at)?,
+            Command::RecordEncounter { encounter } => self.record_encounter(encounter, at)?,
             Command::Tick => self.tick(ctx),
         };
         self.end_if_all_are_gone(&mut events, ctx, at);
@@ -87,6 +92,10 @@ impl VirtualSession {
                 *actor == Actor::Participant(*participant) || matches!(actor, Actor::Staff(_) | Actor::System)
             }
             Command::CaptureConsent { .. } => self.speaks_for_the_patient(actor),
+            Command::InitiateFallback { participant } | Command::EndFallback { participant } => {
+                *actor == Actor::Participant(*participant) || self.is_host(actor)
+            }
+            Command::IngestRecording { .. } | Command::RecordEncounter { .. } => *actor == Actor::System,
             Command::Tick => matches!(actor, Actor::Timer | Actor::System),
             _ => self.is_host(actor),
         };
@@ -346,6 +355,51 @@ impl VirtualSession {
         Ok(vec![Event::Rescheduled { start, end }])
     }
 
+    fn revoke_tokens(&self, id: ParticipantId) -> Decision {
+        let record = self.not_removed(id)?;
+        Ok(vec![Event::TokensRevoked { participant: id, epoch: record.epoch + 1 }])
+    }
+
+    fn initiate_fallback(&self, id: ParticipantId, at: Timestamp) -> Decision {
+        self.in_an_active_visit(id)?;
+        match self.fallback_since() {
+            Some(_) => Ok(Vec::new()),
+            None => Ok(vec![Event::FallbackInitiated { participant: id, at }]),
+        }
+    }
+
+    fn end_fallback(&self, id: ParticipantId, at: Timestamp) -> Decision {
+        self.in_an_active_visit(id)?;
+        match self.fallback_since() {
+            Some(_) => Ok(vec![Event::FallbackEnded { participant: id, at }]),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    fn ingest_recording(&self, recording: &RecordingRef, at: Timestamp) -> Decision {
+        if self.started_at().is_none() {
+            return Err(Rejection::NotActive);
+        }
+        if self.recordings().contains(recording) {
+            return Ok(Vec::new());
+        }
+        if self.recordings().len() >= RECORDINGS_MAX {
+            return Err(Rejection::LimitReached { what: "recordings", max: RECORDINGS_MAX });
+        }
+        Ok(vec![Event::RecordingIngested { recording: recording.clone(), at }])
+    }
+
+    fn record_encounter(&self, encounter: &EncounterId, at: Timestamp) -> Decision {
+        if !self.status().is_final() {
+            return Err(Rejection::SessionNotOver);
+        }
+        match self.encounter() {
+            Some(known) if known == encounter => Ok(Vec::new()),
+            Some(_) => Err(Rejection::EncounterExists),
+            None => Ok(vec![Event::EncounterRecorded { encounter: encounter.clone(), at }]),
+        }
+    }
+
     fn tick(&self, ctx: &Context<'_>) -> Vec<Event> {
         match self.next_timer(ctx.presence) {
             // When it is noticed, not when it was due: a server that was down ends a visit when it is up again, and
@@ -384,10 +438,25 @@ impl VirtualSession {
         if record.standing == Standing::Removed { Err(Rejection::Removed) } else { Ok(record) }
     }
 
+    fn in_an_active_visit(&self, id: ParticipantId) -> Result<(), Rejection> {
+        if self.status() != SessionStatus::Active {
+            return Err(Rejection::NotActive);
+        }
+        let record = self.not_removed(id)?;
+        let admitted = record.standing == Standing::Admitted && record.left_at.is_none();
+        if admitted { Ok(()) } else { Err(Rejection::NotAdmitted) }
+    }
+
     fn check_consents(&self, id: ParticipantId) -> Result<(), Rejection> {
         let missing = self.consents_needed(id);
         if missing.is_empty() { Ok(()) } else { Err(Rejection::ConsentMissing { missing }) }
     }
+}
+
+/// The two facts that arrive when a visit is over. They change nothing of it: neither its status, nor who was there, nor
+/// when.
+const fn filed_after_the_end(command: &Command) -> bool {
+    matches!(command, Command::IngestRecording { .. } | Command::RecordEncounter { .. })
 }
 
 fn check_schedule(

@@ -2,20 +2,22 @@
 //!
 //! Lost is not left: who lost the connection is waited for, who left, was denied or was removed is not.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Participant, Standing, VirtualSession};
 use crate::id::ParticipantId;
 use crate::kind::ParticipantRole;
 use crate::presence::{Connection, Presence};
+use crate::time::{after, minutes, seconds};
 
 /// Where one side of the visit is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
     /// Somebody of it is connected.
     Here,
-    /// Somebody of it is only lost, and nobody connected.
-    Lost { since: Timestamp },
+    /// Somebody of it is only lost or offline, and nobody connected. They are waited for `until` then, if the session is
+    /// active.
+    Lost { since: Timestamp, until: Timestamp },
     /// Nobody of it will come back by themselves. `since` is absent if nobody ever came.
     Gone { since: Option<Timestamp> },
 }
@@ -52,13 +54,27 @@ impl VirtualSession {
         }
         // The last one who went, by whichever way, is since when the side is without anybody.
         let last_left = records().filter_map(|record| record.left_at).max();
-        let last_lost = records()
-            .filter(|record| record.inside())
-            .filter_map(|record| self.lost_since(record, presence))
-            .max();
-        match last_lost {
-            Some(lost) => Side::Lost { since: last_left.map_or(lost, |left| left.max(lost)) },
-            None => Side::Gone { since: last_left },
+        let mut side = Side::Gone { since: last_left };
+        for record in records().filter(|record| record.inside()) {
+            let Some(lost) = self.lost_since(record, presence) else { continue };
+            let gone = last_left.map_or(lost, |left| left.max(lost));
+            let (mut since, mut until) = (gone, after(gone, self.grace(record, presence)));
+            // Of several the last one counts: in whose absence the side is empty, and in whose time it may still return.
+            if let Side::Lost { since: other_since, until: other_until } = side {
+                (since, until) = (since.max(other_since), until.max(other_until));
+            }
+            side = Side::Lost { since, until };
+        }
+        side
+    }
+
+    /// How long somebody without contact is waited for.
+    fn grace(&self, record: &Participant, presence: &Presence) -> SignedDuration {
+        match presence.get(record.id) {
+            Connection::Offline { .. } => minutes(self.row.policy.text_grace_minutes),
+            Connection::Absent | Connection::Connected | Connection::Lost { .. } => {
+                seconds(self.row.policy.grace_reconnect_seconds)
+            }
         }
     }
 
@@ -66,7 +82,7 @@ impl VirtualSession {
     /// began. Somebody let in during a short outage has the whole grace.
     fn lost_since(&self, record: &Participant, presence: &Presence) -> Option<Timestamp> {
         let since = match presence.get(record.id) {
-            Connection::Lost { since } => Some(since),
+            Connection::Lost { since } | Connection::Offline { since } => Some(since),
             Connection::Absent | Connection::Connected => None,
         };
         since.max(record.joined_at).max(self.row.started_at)

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{CONSENT_RECORDS_MAX, PARTICIPANT_RECORDS_MAX, SessionStatus, Standing, StoredSession};
+use super::{
+    CONSENT_RECORDS_MAX, PARTICIPANT_RECORDS_MAX, RECORDINGS_MAX, SessionStatus, Standing, StoredSession,
+};
 use crate::consent::{ConsentType, on_file};
 use crate::kind::ParticipantRole;
 
@@ -39,9 +41,18 @@ pub enum InvariantError {
     /// Recorded without a consent.
     #[error("recording is enabled without consent or against the policy")]
     RecordingWithoutConsent,
+    /// On text before the session began.
+    #[error("there is a fallback and no start")]
+    FallbackBeforeStart,
+    /// A recording of a session that never began, or one filed twice.
+    #[error("a recording of a session that never began, or filed twice")]
+    Recordings,
+    /// An Encounter of a session that is not over.
+    #[error("there is an encounter of a session that is not over")]
+    EncounterBeforeEnd,
 }
 
-/// An epoch grows by one a removal; this many there cannot have been, and the next one must still fit.
+/// An epoch grows by one a removal or revocation; this many there cannot have been, and the next one must still fit.
 const EPOCH_MAX: u32 = u32::MAX / 2;
 
 pub(super) fn check(row: &StoredSession) -> Result<(), InvariantError> {
@@ -57,7 +68,7 @@ pub(super) fn check(row: &StoredSession) -> Result<(), InvariantError> {
     if row.recording_enabled && !may_record {
         return Err(InvariantError::RecordingWithoutConsent);
     }
-    Ok(())
+    check_filed(row)
 }
 
 fn check_times(row: &StoredSession) -> Result<(), InvariantError> {
@@ -81,6 +92,24 @@ fn check_times(row: &StoredSession) -> Result<(), InvariantError> {
         SessionStatus::Active | SessionStatus::Ended | SessionStatus::Failed => row.started_at.is_some(),
     };
     if start_fits { Ok(()) } else { Err(InvariantError::Start) }
+}
+
+// Whether these came after the start is not compared: a clock that was set back between the two is no damage.
+fn check_filed(row: &StoredSession) -> Result<(), InvariantError> {
+    if row.fallback_since.is_some() && row.started_at.is_none() {
+        return Err(InvariantError::FallbackBeforeStart);
+    }
+    if row.recordings.len() > RECORDINGS_MAX {
+        return Err(InvariantError::TooMany);
+    }
+    let different: BTreeSet<_> = row.recordings.iter().collect();
+    if different.len() < row.recordings.len() || (row.started_at.is_none() && !different.is_empty()) {
+        return Err(InvariantError::Recordings);
+    }
+    if row.encounter.is_some() && !row.status.is_final() {
+        return Err(InvariantError::EncounterBeforeEnd);
+    }
+    Ok(())
 }
 
 fn check_participants(row: &StoredSession) -> Result<(), InvariantError> {

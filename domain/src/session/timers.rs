@@ -52,7 +52,7 @@ impl VirtualSession {
     }
 
     /// Both were seen, and neither is there. Time before the start does not count: a visit put off to tomorrow while
-    /// people wait must not be called off today.
+    /// people wait must not be called off today. Offline is as lost here: there is no text before a visit began.
     fn abandoned(&self, presence: &Presence) -> Option<Timer> {
         if !self.seen(ParticipantRole::Patient) || !self.seen(ParticipantRole::Provider) {
             return None;
@@ -62,7 +62,7 @@ impl VirtualSession {
         for side in sides {
             match side {
                 Side::Here => return None,
-                Side::Lost { since } => alone_since = alone_since.max(Some(since)),
+                Side::Lost { since, .. } => alone_since = alone_since.max(Some(since)),
                 Side::Gone { since } => alone_since = alone_since.max(since),
             }
         }
@@ -84,18 +84,17 @@ impl VirtualSession {
 
     /// One side of an active visit is missing, or both.
     fn side_gone(&self, presence: &Presence) -> Option<Timer> {
-        let grace = seconds(self.row.policy.grace_reconnect_seconds);
         let (due_at, outcome) = match (self.patient_side(presence), self.provider_side(presence)) {
             (Side::Here | Side::Gone { .. }, Side::Here) => return None,
-            (Side::Lost { since }, Side::Here) | (Side::Here, Side::Lost { since }) => {
-                (after(since, grace), EndReason::ReconnectExpired)
+            (Side::Lost { until, .. }, Side::Here) | (Side::Here, Side::Lost { until, .. }) => {
+                (until, EndReason::ReconnectExpired)
             }
             // Within its grace the other side still counts as there: the first to run out decides.
-            (Side::Lost { since: patient }, Side::Lost { since: provider }) => {
-                (after(patient.min(provider), grace), EndReason::ReconnectExpired)
+            (Side::Lost { until: patient, .. }, Side::Lost { until: provider, .. }) => {
+                (patient.min(provider), EndReason::ReconnectExpired)
             }
-            (Side::Gone { .. }, Side::Lost { since }) | (Side::Lost { since }, Side::Gone { .. }) => {
-                (after(since, grace), EndReason::EveryoneLeft)
+            (Side::Gone { .. }, Side::Lost { until, .. }) | (Side::Lost { until, .. }, Side::Gone { .. }) => {
+                (until, EndReason::EveryoneLeft)
             }
             (Side::Here, Side::Gone { since }) => {
                 let since = since.max(self.row.started_at).unwrap_or(self.row.created_at);
