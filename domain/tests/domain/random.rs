@@ -4,10 +4,10 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use vestibule_domain::{
     Actor, Command, Connection, ConsentType, DenyReason, ParticipantId, ParticipantRole, Presence, Schedule,
-    Standing,
+    Standing, StoredSession,
 };
 
-use crate::world::{World, id, minute, schedule, staff, version};
+use crate::world::{World, encounter, id, minute, recording, schedule, staff, version};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -31,6 +31,7 @@ enum Seen {
     Absent,
     Connected,
     Lost,
+    Offline,
 }
 
 fn anybody() -> impl Strategy<Value = ParticipantId> {
@@ -65,6 +66,11 @@ fn command() -> impl Strategy<Value = Command> {
         1 => anybody().prop_map(|participant| Command::SendBack { participant }),
         1 => anybody().prop_map(|participant| Command::Remove { participant }),
         3 => anybody().prop_map(|participant| Command::Leave { participant }),
+        1 => anybody().prop_map(|participant| Command::RevokeTokens { participant }),
+        3 => anybody().prop_map(|participant| Command::InitiateFallback { participant }),
+        2 => anybody().prop_map(|participant| Command::EndFallback { participant }),
+        2 => (0_u8..3).prop_map(|number| Command::IngestRecording { recording: recording(number) }),
+        2 => (0_u8..2).prop_map(|number| Command::RecordEncounter { encounter: encounter(number) }),
         1 => any::<bool>().prop_map(|enabled| Command::SetRecording { enabled }),
         1 => (time(), time()).prop_map(|(start, end)| Command::Reschedule { start, end }),
         4 => Just(Command::Tick),
@@ -79,7 +85,12 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(By::System),
         2 => Just(By::Timer),
     ];
-    let seen = prop_oneof![1 => Just(Seen::Absent), 6 => Just(Seen::Connected), 2 => Just(Seen::Lost)];
+    let seen = prop_oneof![
+        1 => Just(Seen::Absent),
+        6 => Just(Seen::Connected),
+        2 => Just(Seen::Lost),
+        2 => Just(Seen::Offline),
+    ];
     // The last commands end it for most; they are rare, or lives would be short.
     let ending = prop_oneof![Just(Command::End), Just(Command::Cancel)];
     prop_oneof![
@@ -143,7 +154,10 @@ fn actor(by: By, command: &Command) -> Actor {
         | Command::Deny { participant, .. }
         | Command::SendBack { participant }
         | Command::Remove { participant }
-        | Command::Leave { participant } => *participant,
+        | Command::Leave { participant }
+        | Command::RevokeTokens { participant }
+        | Command::InitiateFallback { participant }
+        | Command::EndFallback { participant } => *participant,
         _ => id(2),
     };
     match by {
@@ -159,16 +173,21 @@ fn live(world: &mut World, step: Step) {
     match step {
         Step::Ask { by, command } => {
             let actor = actor(by, &command);
-            let was_final = world.session.status().is_final();
+            let before = world.session.to_stored();
+            let filed = matches!(command, Command::IngestRecording { .. } | Command::RecordEncounter { .. });
             // `World::ask` checks versions, the stored form and the fold.
             let answer = world.ask(&actor, command);
-            assert!(!was_final || answer.unwrap_err().code() == "session_over");
+            if before.status.is_final() {
+                assert!(filed || answer.unwrap_err().code() == "session_over");
+                assert_eq!(but_for_what_is_filed(world.session.to_stored()), but_for_what_is_filed(before));
+            }
         }
         Step::Presence { who, to } => {
             let connection = match to {
                 Seen::Absent => Connection::Absent,
                 Seen::Connected => Connection::Connected,
                 Seen::Lost => Connection::Lost { since: world.now },
+                Seen::Offline => Connection::Offline { since: world.now },
             };
             world.presence.set(who, connection);
         }
@@ -180,6 +199,11 @@ fn live(world: &mut World, step: Step) {
     }
 }
 
+/// What never changes once a session is over.
+fn but_for_what_is_filed(row: StoredSession) -> StoredSession {
+    StoredSession { recordings: Vec::new(), encounter: None, version: 0, ..row }
+}
+
 fn check(world: &World) {
     let present =
         || world.session.participants().iter().filter(|record| record.standing != Standing::Removed);
@@ -187,6 +211,8 @@ fn check(world: &World) {
     assert!(present().count() <= usize::from(world.session.policy().max_participants));
     assert!(!world.session.recording_enabled() || world.session.has_consent(ConsentType::Recording));
     let started = world.session.started_at().is_some();
+    assert!(started || (world.session.fallback_since().is_none() && world.session.recordings().is_empty()));
+    assert!(world.session.status().is_final() || world.session.encounter().is_none());
     assert!(!started || world.session.provider_first_joined_at().is_some());
 }
 

@@ -2,9 +2,10 @@
 
 use jiff::{SignedDuration, Timestamp};
 use vestibule_domain::{
-    Actor, BackendRoom, Command, Communication, Connection, ConsentType, ConsentVersion, Context, Event,
-    Invitation, Participant, ParticipantId, ParticipantRole, PatientId, PolicyValues, Presence, ProviderRef,
-    Rejection, Schedule, SessionId, SessionPolicy, StaffId, TenantId, VideoBackend, VirtualSession,
+    Actor, BackendRoom, Command, Communication, Connection, ConsentType, ConsentVersion, Context,
+    EncounterId, Event, Invitation, Participant, ParticipantId, ParticipantRole, PatientId, PolicyValues,
+    Presence, ProviderRef, RecordingRef, Rejection, Schedule, SessionId, SessionPolicy, StaffId, TenantId,
+    VideoBackend, VirtualSession,
 };
 
 /// When sessions are made in these tests: 2026-06-01, 08:00.
@@ -57,6 +58,14 @@ pub(crate) fn staff() -> Actor {
 
 pub(crate) fn version(text: &str) -> ConsentVersion {
     ConsentVersion::parse(text).unwrap()
+}
+
+pub(crate) fn encounter(number: u8) -> EncounterId {
+    EncounterId::parse(format!("enc-{number}")).unwrap()
+}
+
+pub(crate) fn recording(number: u8) -> RecordingRef {
+    RecordingRef::parse(format!("recordings/{number}")).unwrap()
 }
 
 pub(crate) fn policy(change: impl FnOnce(&mut PolicyValues)) -> SessionPolicy {
@@ -216,6 +225,12 @@ impl World {
 
     pub(crate) fn loses(&mut self, who: ParticipantId) -> &mut Self {
         self.presence.set(who, Connection::Lost { since: self.now });
+        self
+    }
+
+    /// Goes without contact, having said so.
+    pub(crate) fn goes_offline(&mut self, who: ParticipantId) -> &mut Self {
+        self.presence.set(who, Connection::Offline { since: self.now });
         self
     }
 
