@@ -268,7 +268,8 @@ fn thresholds_have_bounds_and_the_way_back_lies_above() {
 #[test]
 fn retention_is_a_day_to_a_hundred_years_and_each_for_itself() {
     let mut clinic = Clinic::new();
-    let fields: [(&str, fn(&mut Retention) -> &mut u16); 4] = [
+    type FieldOf = fn(&mut Retention) -> &mut u16;
+    let fields: [(&str, FieldOf); 4] = [
         ("sessionDays", |retention| &mut retention.session_days),
         ("contentDays", |retention| &mut retention.content_days),
         ("auditDays", |retention| &mut retention.audit_days),
@@ -518,7 +519,7 @@ proptest! {
     ) {
         let mut clinic = Clinic::new();
         for (actor, values, secrets, minutes) in steps {
-            clinic.now = clinic.now + jiff::SignedDuration::from_mins(minutes);
+            clinic.now += jiff::SignedDuration::from_mins(minutes);
             // `Clinic::ask` checks versions, the stored form and the fold.
             let before = clinic.config.clone();
             if let Ok(events) = clinic.ask(&actor, values, secrets) {

@@ -6,8 +6,8 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::Value;
 use vestibule_domain::{
-    Actor, Command, ConfigField, Published, PublishedData, PublishedType, published, published_config,
-    published_visit,
+    Actor, AsyncVisit, Command, ConfigField, Published, PublishedData, PublishedType, TenantConfig,
+    VirtualSession, published, published_config, published_visit,
 };
 
 use crate::configs::Clinic;
@@ -35,9 +35,17 @@ fn examples() -> Vec<(String, Published)> {
     all.extend(told(&world));
 
     let clinic = Clinic::with_everything_changed();
-    all.extend(clinic.commits.concat().iter().filter_map(|event| published_config(&clinic.config, event)));
+    let mut config = TenantConfig::from_created(&clinic.commits[0][0]).unwrap();
+    for commit in &clinic.commits {
+        config.commit(commit);
+        all.extend(commit.iter().filter_map(|event| published_config(&config, event)));
+    }
     let desk = Desk::amended();
-    all.extend(desk.commits.concat().iter().filter_map(|event| published_visit(&desk.visit, event)));
+    let mut visit = AsyncVisit::from_created(&desk.commits[0][0]).unwrap();
+    for commit in &desk.commits {
+        visit.commit(commit);
+        all.extend(commit.iter().filter_map(|event| published_visit(&visit, event)));
+    }
 
     let mut names = BTreeSet::new();
     let mut named = Vec::new();
@@ -55,7 +63,7 @@ fn examples() -> Vec<(String, Published)> {
 
 /// What is told of `world`, each event with the state right after its command.
 fn told(world: &World) -> Vec<Published> {
-    let mut session = vestibule_domain::VirtualSession::from_created(&world.commits[0][0]).unwrap();
+    let mut session = VirtualSession::from_created(&world.commits[0][0]).unwrap();
     let mut all = Vec::new();
     for commit in &world.commits {
         session.commit(commit);

@@ -8,6 +8,8 @@ use vestibule_domain::{
 
 use crate::world::{World, encounter, id, minute, observer, patient, provider, recording, staff, version};
 
+type Made = fn() -> World;
+
 fn ended() -> World {
     let mut world = World::active();
     world.must(provider(), Command::End);
@@ -78,7 +80,7 @@ fn of_the_session() -> Vec<(&'static str, Command)> {
 }
 
 fn row(name: &str, cells: impl Iterator<Item = String>) -> String {
-    let line = cells.fold(format!("{name:<17}"), |line, cell| format!("{line} {cell:<19}"));
+    let line = cells.fold(format!("{name:<17}"), |line, cell| format!("{line} {cell:<21}"));
     format!("{}\n", line.trim_end())
 }
 
@@ -91,7 +93,7 @@ fn cell(mut world: World, command: Command, after: impl Fn(&World) -> String) ->
 
 #[test]
 fn every_command_in_every_status() {
-    let worlds: [fn() -> World; 6] = [World::new, waiting, World::active, ended, cancelled, failed];
+    let worlds: [Made; 6] = [World::new, waiting, World::active, ended, cancelled, failed];
     let names = SessionStatus::ALL.iter().map(|status| status.to_string());
     let mut table = row("", names);
     for (index, world) in worlds.iter().enumerate() {
@@ -109,7 +111,7 @@ fn every_command_in_every_status() {
 #[test]
 fn every_command_on_every_standing() {
     // An observer in an active visit: nobody whose coming and going moves the session.
-    let at: [(&str, fn() -> World); 6] = [
+    let at: [(&str, Made); 6] = [
         ("invited", World::active),
         ("waiting", || observed(|_| {})),
         ("admitted", || observed(admit)),

@@ -431,7 +431,7 @@ proptest! {
     ) {
         let mut desk = Desk::draft();
         for (actor, command, minutes) in steps {
-            desk.now = desk.now + SignedDuration::from_mins(minutes);
+            desk.now += SignedDuration::from_mins(minutes);
             let before = desk.visit.status();
             // `Desk::ask` checks versions, the stored form, the fold, and that what was submitted stays.
             let _ = desk.ask(&actor, command);
