@@ -39,7 +39,7 @@ $(CLIENT): $(CLIENT_SOURCES)
 	@touch $@
 
 .PHONY: test
-test: test-rust test-client test-browser ## Run every test; as root, install what they need (browsers)
+test: test-rust test-client test-api test-browser ## Run every test; as root, install what they need (browsers)
 
 .PHONY: test-rust
 test-rust: client
@@ -51,11 +51,23 @@ test-client:
 	@scripts/setup.sh run
 	cd web-client && npm test
 
+.PHONY: test-api
+test-api: client
+	@scripts/setup.sh test-api
+	cargo build --release --package vestibule --bin vestibule --locked
+	VESTIBULE_BIN_DIR='$(TARGET_DIR)/release' VESTIBULE_API_VENV='$(TARGET_DIR)/test-api-venv' \
+	    node --test --test-reporter=spec --test-concurrency=1 tests/api/*.test.mjs
+
 .PHONY: test-browser
 test-browser: client
 	@scripts/setup.sh test
 	cargo build --release --workspace --bins --locked
 	cd tests/browser && VESTIBULE_BIN_DIR='$(TARGET_DIR)/release' npm test
+
+.PHONY: test-crash
+test-crash: client ## Kill writers 200 times on each database, and look for halves
+	@scripts/setup.sh test
+	VESTIBULE_TEST_CRASH_ROUNDS=200 cargo test --locked --package vestibule --bin vestibule store::tests::crash
 
 .PHONY: check
 check: client ## Format, lints, dependency rules, types
@@ -78,6 +90,11 @@ bench: ## Benchmark of the path of a packet, from rewrite to send
 	@scripts/setup.sh rust
 	cargo bench --locked --package vestibule-media-engine --bench forward
 
+.PHONY: bench-api
+bench-api: client ## Benchmark of the API: a visit and two links, by 50 clients, on both databases
+	@scripts/setup.sh test
+	cargo bench --locked --package vestibule --bench schedule
+
 .PHONY: fuzz
 fuzz: ## Each fuzz target for FUZZ_SECONDS (60)
 	@scripts/setup.sh fuzz
@@ -86,5 +103,6 @@ fuzz: ## Each fuzz target for FUZZ_SECONDS (60)
 .PHONY: setup
 setup: ## Only the set-up for test, check and fuzz
 	@scripts/setup.sh test
+	@scripts/setup.sh test-api
 	@scripts/setup.sh check
 	@scripts/setup.sh fuzz

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Sees to it that this machine has what a make target needs, or says what is missing and stops.
 #
-#   scripts/setup.sh rust|run|test|check|fuzz
+#   scripts/setup.sh rust|run|test|test-api|check|fuzz
 #
 # Rust and Node.js are expected to be there (how to get them is the owner's choice) and only checked for their version.
 # As root on Debian or Ubuntu it installs missing packages with apt-get; else it prints the command and fails.
@@ -29,10 +29,16 @@ main() {
         need_node_modules web-client/package-lock.json
         ;;
     test)
-        need_packages compiler chromium firefox ip
+        need_packages compiler chromium firefox ip postgres setpriv
         need_rust
         need_node
         need_node_modules tests/browser/package-lock.json web-client/package-lock.json
+        ;;
+    test-api)
+        need_packages compiler curl postgres setpriv venv
+        need_rust
+        need_node
+        need_venv "${CARGO_TARGET_DIR:-target}/test-api-venv" tests/api/requirements.txt
         ;;
     check)
         need_packages compiler
@@ -49,7 +55,7 @@ main() {
         need_cargo_tool cargo-fuzz fuzz "$CARGO_FUZZ_VERSION"
         ;;
     *)
-        fail "usage: scripts/setup.sh rust|run|test|check|fuzz"
+        fail "usage: scripts/setup.sh rust|run|test|test-api|check|fuzz"
         ;;
     esac
 }
@@ -88,6 +94,11 @@ has() {
     compiler) has_command cc && has_command c++ ;;
     chromium) has_command chromium || has_command chromium-browser || has_command google-chrome ;;
     firefox) has_command firefox-esr || has_command firefox ;;
+    postgres) ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 ;;
+    setpriv) has_command setpriv ;;
+    curl) has_command curl ;;
+    # Debian's Python comes without the part that makes a venv with pip in it.
+    venv) has_command python3 && python3 -c 'import ensurepip, venv' 2>/dev/null ;;
     ip) has_command ip || [ -x /usr/sbin/ip ] || [ -x /sbin/ip ] ;;
     *) fail "setup.sh does not know $1" ;;
     esac
@@ -105,6 +116,10 @@ packages_of() {
         chromium) if on_ubuntu; then printf ' chromium-browser'; else printf ' chromium'; fi ;;
         firefox) if on_ubuntu; then printf ' firefox'; else printf ' firefox-esr'; fi ;;
         ip) printf ' iproute2' ;;
+        postgres) printf ' postgresql' ;;
+        setpriv) printf ' util-linux' ;;
+        curl) printf ' curl' ;;
+        venv) printf ' python3-venv' ;;
         esac
     done
 }
@@ -160,6 +175,19 @@ need_node_modules() {
         say "npm ci in $dir"
         (cd "$dir" && npm ci --no-audit --no-fund)
     done
+}
+
+# --- Python ------------------------------------------------------------------------------------------------------
+
+# need_venv DIR REQUIREMENTS: an environment of its own with the packages of that file; made anew when the file changes.
+need_venv() {
+    if [ -f "$1/requirements.txt" ] && cmp -s "$2" "$1/requirements.txt"; then return 0; fi
+    say "Python packages of $2, in $1"
+    rm -rf "$1"
+    python3 -m venv "$1"
+    "$1/bin/pip" install --quiet --disable-pip-version-check --requirement "$2"
+    # Last: what is half made is made again.
+    cp "$2" "$1/requirements.txt"
 }
 
 # --- words -------------------------------------------------------------------------------------------------------

@@ -4,10 +4,17 @@ use std::sync::Arc;
 
 use vestibule_domain::TokenKeys;
 
+use crate::accounts::Accounts;
+use crate::backends::Backends;
 use crate::config::PublicUrl;
+use crate::feed::Feed;
+use crate::http::{Rates, Streams};
+use crate::ids::Ids;
 use crate::live::Registry;
+use crate::seal::Seal;
 use crate::store::Store;
 use crate::tickets::Tickets;
+use crate::visits::Visits;
 
 /// Shared by all requests.
 #[derive(Clone)]
@@ -16,10 +23,24 @@ pub(crate) struct App(Arc<Parts>);
 /// The parts of [`App`].
 pub(crate) struct Parts {
     pub(crate) store: Store,
+    pub(crate) ids: Ids,
+    pub(crate) backends: Backends,
+    /// Seals what is secret, and what is about somebody's health.
+    pub(crate) seal: Seal,
+    pub(crate) visits: Visits,
+    /// Told of each change that was written, so that it gets into the feed.
+    pub(crate) feed: Feed,
+    /// The hosts a clinic's logo may come from.
+    pub(crate) logo_hosts: Vec<String>,
     pub(crate) keys: TokenKeys,
     pub(crate) tickets: Tickets,
+    /// Signs staff in.
+    pub(crate) accounts: Accounts,
+    pub(crate) rates: Rates,
+    /// Streams of events that are open.
+    pub(crate) streams: Streams,
     pub(crate) registry: Registry,
-    /// Pages of this origin may open a signaling socket, besides those served under the name they were asked by.
+    /// Pages of this origin may open a signaling socket and speak for signed-in staff, besides those served under the name they were asked by.
     pub(crate) origin: PublicUrl,
     /// Whether this server does TLS.
     pub(crate) tls: bool,
@@ -28,6 +49,12 @@ pub(crate) struct Parts {
 impl App {
     pub(crate) fn new(parts: Parts) -> Self {
         Self(Arc::new(parts))
+    }
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("App")
     }
 }
 

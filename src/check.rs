@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use crate::config::{Config, PublicUrl, Tls};
 use crate::data_dir::DataDir;
 use crate::tls::{self, Certificate};
-use crate::{clock, hosts};
+use crate::{clock, hosts, store};
 
 /// A certificate that is good for less than this is worth a word.
 const EXPIRES_SOON_S: i64 = 14 * 24 * 3600;
@@ -75,6 +75,8 @@ pub(crate) struct Facts {
     pub(crate) data_is_new: bool,
     /// Why the data folder or what is in it is of no use.
     pub(crate) data: Option<String>,
+    /// What the PostgreSQL server says, or why it is of no use; nothing without one.
+    pub(crate) database: Option<Result<String, String>>,
     /// Why the page's address cannot be listened on.
     pub(crate) listen: Option<Busy>,
     /// Why a port of media cannot be bound, and which.
@@ -98,8 +100,11 @@ pub(crate) enum Busy {
 
 /// Looks at this machine and prints what it means. The exit is an error when something is wrong.
 #[expect(clippy::print_stdout, reason = "this is what the program says on the terminal")]
-pub(crate) fn run(config: &Config) -> bool {
-    let facts = look(config);
+pub(crate) async fn run(config: &Config) -> bool {
+    let mut facts = look(config);
+    if let Some(url) = &config.database {
+        facts.database = Some(store::probe(url).await.map_err(|error| error.to_string()));
+    }
     let findings = judge(config, &facts, clock::now());
     for finding in &findings {
         println!("{finding}");
@@ -157,6 +162,9 @@ fn look_at_data(data: &DataDir) -> Result<(), String> {
     if data.join_key().exists() {
         data.join_keys().map_err(|error| error.to_string())?;
     }
+    if data.master_keys_file().exists() {
+        data.master_keys().map_err(|error| error.to_string())?;
+    }
     Ok(())
 }
 
@@ -191,9 +199,16 @@ pub(crate) fn judge(config: &Config, facts: &Facts, now: Timestamp) -> Vec<Findi
         None if facts.data_is_new => {
             Finding::ok("--data", format!("{} is made at the first start", config.data.display()))
         }
+        None if facts.database.is_some() => {
+            Finding::ok("--data", format!("keys and images are kept in {}", config.data.display()))
+        }
         None => Finding::ok("--data", format!("sessions and keys are kept in {}", config.data.display())),
         Some(why) => Finding::error("--data", why, "the server will not start before this is mended"),
     });
+    findings.extend(facts.database.as_ref().map(|database| match database {
+        Ok(found) => Finding::ok("--database", format!("sessions are kept in {found}")),
+        Err(why) => Finding::error("--database", why, "the server will not start before this is mended"),
+    }));
     judge_page(config, facts, &mut findings);
     judge_tls(config, facts, now, &mut findings);
     judge_media(config, facts, &mut findings);
@@ -451,6 +466,19 @@ mod tests {
             is_self_signed,
         };
         Facts { certificate: Some(Ok(certificate)), ..Facts::default() }
+    }
+
+    #[test]
+    fn a_database_server_that_cannot_be_used_is_an_error_and_its_password_is_not_shown() {
+        let args = ["--database", "postgres://vestibule:secret@db.example/clinic"];
+        let down = Facts { database: Some(Err("it is down".into())), ..Facts::default() };
+        let found = findings(&args, &down);
+        assert!(said(&found, Level::Error, "--database", "it is down"));
+        let config = Cli::try_parse_from([&["vestibule"], &args[..]].concat()).unwrap().config;
+        assert!(!format!("{config:?} {found:?}").contains("secret"));
+        let up =
+            Facts { database: Some(Ok("clinic on db.example, PostgreSQL 15".into())), ..Facts::default() };
+        assert!(said(&findings(&args, &up), Level::Ok, "--database", "clinic on db.example"));
     }
 
     #[test]

@@ -10,6 +10,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use jiff::Timestamp;
 use vestibule_domain::SessionId;
 
+use crate::accounts::LoginName;
+use crate::data_dir::DataDir;
+use crate::rights::Right;
+use crate::store::{Location, PostgresUrl};
+
 /// A telehealth server: waiting room, admission and video visit in one binary.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "vestibule", version, subcommand_negates_reqs = true)]
@@ -29,6 +34,62 @@ pub(crate) enum Command {
     /// Make sessions, and links to them.
     #[command(subcommand)]
     Session(SessionCommand),
+    /// Look after the master keys that secrets and what is about somebody's health are sealed with.
+    #[command(subcommand)]
+    Keys(MasterKeysCommand),
+    /// Let staff in again.
+    #[command(subcommand)]
+    Staff(StaffCommand),
+    /// Make API keys.
+    #[command(subcommand)]
+    Key(KeyCommand),
+}
+
+/// What can be done about the master keys. The server may be running meanwhile; it reads them when it starts.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum MasterKeysCommand {
+    /// Count what is still sealed under older keys.
+    Status {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a new key the current one; older ones stay, to open what is under them.
+    Rotate,
+}
+/// What can be done about accounts at the terminal. The server may be running meanwhile.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum StaffCommand {
+    /// Print a one-time link by which somebody of the staff sets their password.
+    Link {
+        /// What they sign in with.
+        #[arg(long, value_name = "NAME")]
+        login: LoginName,
+    },
+}
+
+/// What can be done about API keys at the terminal. The server may be running meanwhile.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Make an API key and print it.
+    Create(CreateKey),
+}
+
+/// An API key to be made.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct CreateKey {
+    /// The clinic's name; made if there is none of that name. Left out: the only one there is.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) clinic: Option<String>,
+    /// What the key is for.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: String,
+    /// What it may do, as in `sessions:read,sessions:write`.
+    #[arg(long, required = true, value_delimiter = ',', value_name = "SCOPES")]
+    pub(crate) scopes: Vec<Right>,
+    /// From when it opens nothing (RFC 3339). Left out, it is good until it is revoked.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) expires_at: Option<Timestamp>,
 }
 
 /// What can be done about sessions at the terminal. The server may be running meanwhile.
@@ -49,9 +110,9 @@ pub(crate) enum SessionCommand {
 /// A session to be made.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct CreateSession {
-    /// The clinic's name; made if there is none of that name.
-    #[arg(long, default_value = "Clinic")]
-    pub(crate) clinic: String,
+    /// The clinic's name; made if there is none of that name. Left out: the only one there is.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) clinic: Option<String>,
     /// A provider's name; repeatable.
     #[arg(long, required = true, value_name = "NAME")]
     pub(crate) provider: Vec<String>,
@@ -107,6 +168,16 @@ pub(crate) struct Config {
     /// The folder for the database, keys and certificate; made if missing.
     #[arg(long, env = "VESTIBULE_DATA", default_value = "data", value_name = "DIR", global = true)]
     pub(crate) data: PathBuf,
+    /// A PostgreSQL database, as in `postgres://user:password@host/database`. Left out: SQLite in the data folder.
+    #[arg(long, env = "VESTIBULE_DATABASE", value_name = "URL", global = true, hide_env_values = true)]
+    pub(crate) database: Option<PostgresUrl>,
+    /// A host that clinics' logos may come from; repeatable.
+    #[arg(long, env = "VESTIBULE_LOGO_HOST", value_name = "HOST", value_delimiter = ',', global = true)]
+    pub(crate) logo_host: Vec<String>,
+    /// Requests a second that one caller of the API may make; three times as many at once.
+    #[arg(long, env = "VESTIBULE_API_RATE", default_value_t = 100, value_name = "N", global = true,
+        value_parser = value_parser!(u32).range(1..=100_000))]
+    pub(crate) api_rate: u32,
     /// The address people open, as in `https://visit.example.org`; links begin with it. Left out: the listening one.
     #[arg(long, env = "VESTIBULE_PUBLIC_URL", value_name = "URL", global = true)]
     pub(crate) public_url: Option<PublicUrl>,
@@ -226,6 +297,14 @@ impl Config {
             (TlsMode::Auto, None) if self.listen.ip().is_loopback() => Ok(Tls::Off),
             (TlsMode::Auto | TlsMode::SelfSigned, None) => Ok(Tls::SelfSigned),
             (TlsMode::Off, None) => Ok(Tls::Off),
+        }
+    }
+
+    /// Where everything is kept.
+    pub(crate) fn location(&self, data: &DataDir) -> Location {
+        match &self.database {
+            Some(url) => Location::Postgres(url.clone()),
+            None => Location::File(data.database()),
         }
     }
 

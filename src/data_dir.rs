@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 
 use aws_lc_rs::rand;
 use vestibule_domain::{TokenKey, TokenKeys};
+use zeroize::Zeroizing;
 
 use crate::config::PublicUrl;
+use crate::seal::{MasterKeysError, Seal};
 
 const JOIN_KEY_BYTES: usize = 32;
 
@@ -37,6 +39,8 @@ pub(crate) enum DataDirError {
         path.display()
     )]
     Key { path: PathBuf },
+    #[error("{}: {error}\n  put it back from a backup: without its keys nothing that is sealed can be read again", path.display())]
+    MasterKeys { path: PathBuf, error: MasterKeysError },
 }
 
 impl DataDir {
@@ -89,6 +93,11 @@ impl DataDir {
         self.root.join("vestibule.db")
     }
 
+    /// The folder of sealed images.
+    pub(crate) fn blobs(&self) -> PathBuf {
+        self.root.join("blobs")
+    }
+
     pub(crate) fn certificate(&self) -> PathBuf {
         self.root.join("tls/cert.pem")
     }
@@ -104,25 +113,60 @@ impl DataDir {
     /// The key that join tokens are signed with; made at the first start.
     pub(crate) fn join_keys(&self) -> Result<TokenKeys, DataDirError> {
         let path = self.join_key();
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let mut fresh = [0; JOIN_KEY_BYTES];
-                fill_random(&mut fresh);
-                match write_secret(&path, &fresh) {
-                    Ok(()) => fresh.to_vec(),
-                    // Another process of ours was first: its key is the one.
-                    Err(DataDirError::File { error, .. }) if error.kind() == io::ErrorKind::AlreadyExists => {
-                        fs::read(&path).map_err(|error| DataDirError::File { path: path.clone(), error })?
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-            Err(error) => return Err(DataDirError::File { path, error }),
-        };
+        let bytes = read_or_make(&path, || {
+            let mut fresh = vec![0; JOIN_KEY_BYTES];
+            fill_random(&mut fresh);
+            fresh
+        })?;
         let secret =
             <[u8; JOIN_KEY_BYTES]>::try_from(bytes).map_err(|_| DataDirError::Key { path: path.clone() })?;
         TokenKeys::new(TokenKey::new(1, secret), None).map_err(|_| DataDirError::Key { path })
+    }
+
+    pub(crate) fn master_keys_file(&self) -> PathBuf {
+        self.root.join("keys/master.keys")
+    }
+
+    /// The keys that secrets and what is about somebody's health are sealed with; the first is made at the first start.
+    pub(crate) fn master_keys(&self) -> Result<Seal, DataDirError> {
+        let path = self.master_keys_file();
+        let bytes = Zeroizing::new(read_or_make(&path, || Seal::fresh_line(1).as_bytes().to_vec())?);
+        let text = std::str::from_utf8(&bytes).unwrap_or_default();
+        Seal::parse(text).map_err(|error| DataDirError::MasterKeys { path, error })
+    }
+
+    /// Makes another master key, which is the current one from the next start on; its number.
+    pub(crate) fn add_master_key(&self) -> Result<u32, DataDirError> {
+        let id = self.master_keys()?.current() + 1;
+        let path = self.master_keys_file();
+        let known = fs::read(&path).map_err(|error| DataDirError::File { path: path.clone(), error })?;
+        let mut bytes = Zeroizing::new(known);
+        if !bytes.ends_with(b"\n") {
+            bytes.push(b'\n');
+        }
+        bytes.extend_from_slice(Seal::fresh_line(id).as_bytes());
+        replace_secret(&path, &bytes)?;
+        Ok(id)
+    }
+}
+
+/// A secret file, made if there is none.
+fn read_or_make(path: &Path, fresh: impl FnOnce() -> Vec<u8>) -> Result<Vec<u8>, DataDirError> {
+    let failed = |error| DataDirError::File { path: path.to_owned(), error };
+    match fs::read(path) {
+        Ok(bytes) => Ok(bytes),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let fresh = fresh();
+            match write_secret(path, &fresh) {
+                Ok(()) => Ok(fresh),
+                // Another process of ours was first: its key is the one.
+                Err(DataDirError::File { error, .. }) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    fs::read(path).map_err(failed)
+                }
+                Err(error) => Err(error),
+            }
+        }
+        Err(error) => Err(failed(error)),
     }
 }
 
@@ -208,6 +252,21 @@ mod tests {
         data.note_origin(&origin).unwrap();
         assert_eq!(data.noted_origin(), Some(origin));
         assert!(DataDir::existing(&temp.path().join("none")).is_err());
+    }
+
+    #[test]
+    fn a_new_master_key_seals_and_the_older_ones_still_open() {
+        let temp = TempDir::new();
+        let data = DataDir::open(temp.path()).unwrap();
+        let first = data.master_keys().unwrap();
+        let sealed = first.seal("p", b"secret");
+        assert_eq!(data.add_master_key().unwrap(), first.current() + 1);
+        let rotated = data.master_keys().unwrap();
+        assert_eq!(rotated.current(), first.current() + 1);
+        assert_eq!(rotated.open("p", &sealed.bytes).unwrap().as_slice(), b"secret");
+        assert!(first.open("p", &rotated.seal("p", b"secret").bytes).is_err());
+        let mode = fs::metadata(data.master_keys_file()).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600);
     }
 
     #[test]

@@ -1,15 +1,29 @@
 //! What is served over HTTP: the web client, the door (`/v1/join`), and the signaling socket.
 
+mod api;
+mod body;
+mod caller;
 mod client;
+mod cookie;
 mod door;
+mod once;
+mod origin;
+mod page;
 mod problem;
+mod rates;
+mod request;
 mod socket;
+#[cfg(test)]
+mod tests;
+mod version;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::body::{Body, to_bytes};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
+use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -17,7 +31,9 @@ use hyper_util::rt::TokioTimer;
 use tokio::time::timeout;
 
 use crate::app::App;
+pub(crate) use api::Streams;
 use problem::ApiError;
+pub(crate) use rates::Rates;
 
 /// Bytes of a request's body.
 const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -25,6 +41,8 @@ const BODY_BYTES_MAX: usize = 16 * 1024;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a request may take as a whole, most of it for a client to say its body.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// And one that sends an image, perhaps from where a call is not possible.
+const UPLOAD_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// The page loads nothing from elsewhere, but a clinic's logo, and talks to nobody but this server.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; img-src 'self' data: https:; media-src 'self' blob:; \
@@ -36,7 +54,8 @@ const STRICT_TRANSPORT_SECURITY: &str = "max-age=31536000";
 
 /// The whole HTTP side.
 pub(crate) fn router(app: App) -> Router {
-    let api = Router::new()
+    let (endpoints, document) = api::routes();
+    let api = endpoints
         .route("/join", post(door::join))
         .route("/join/consents", post(door::consents))
         .route("/join/ticket", post(door::ticket))
@@ -44,20 +63,48 @@ pub(crate) fn router(app: App) -> Router {
         .fallback(|| async { ApiError::NotFound })
         .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(middleware::from_fn(in_time));
+        .layer(middleware::from_fn(in_time))
+        .layer(middleware::from_fn_with_state(app.clone(), not_too_often));
     Router::new()
         .nest("/v1", api)
+        .merge(api::description(&document))
         .fallback(client::serve)
+        .layer(middleware::from_fn_with_state(app.clone(), request::identify))
         .layer(middleware::from_fn_with_state(app.clone(), secure))
         .with_state(app)
 }
 
-/// Who says half a request and no more is cut off. Sockets are answered at once, and live on.
+/// Who says half a request and no more is cut off. Only the reading is timed: what is being carried out is not broken off,
+/// so nobody is told that nothing happened when something did.
 async fn in_time(request: Request, next: Next) -> Response {
-    match timeout(REQUEST_TIMEOUT, next.run(request)).await {
-        Ok(response) => response,
+    // Images are read as they come, and by who may send them; see there.
+    let is_upload = request.method() == Method::POST && request.uri().path().ends_with("/images");
+    if is_upload {
+        return match timeout(UPLOAD_TIMEOUT, next.run(request)).await {
+            Ok(response) => response,
+            Err(_) => ApiError::Timeout.into_response(),
+        };
+    }
+    let (parts, body) = request.into_parts();
+    match timeout(REQUEST_TIMEOUT, to_bytes(body, api::BODY_BYTES_MAX)).await {
+        Ok(Ok(bytes)) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
+        // Too long, or broken off: then nobody reads the answer.
+        Ok(Err(_)) => ApiError::TooLarge.into_response(),
         Err(_) => ApiError::Timeout.into_response(),
     }
+}
+
+/// Bounds what comes from one address without saying who it is. Behind a reverse proxy that is one address for all.
+async fn not_too_often(State(app): State<App>, request: Request, next: Next) -> Response {
+    let path = request.uri().path().trim_start_matches("/v1");
+    let guesses = ["/auth/sign-in", "/auth/link", "/auth/setup"].contains(&path);
+    let from = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip());
+    if let Some(from) = from.filter(|_| guesses || path.starts_with("/join"))
+        && let Err(error) = app.rates.check_stranger(from, guesses)
+    {
+        return error.into_response();
+    }
+    next.run(request).await
 }
 
 /// What every answer says to browsers.

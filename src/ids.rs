@@ -4,8 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use vestibule_domain::{EventId, ParticipantId, SessionId, TenantId};
+use vestibule_domain::{EventId, ParticipantId, SessionId, TenantId, WebhookId};
 
+use crate::accounts::{ApiKeyId, StaffAccountId};
 use crate::data_dir::fill_random;
 
 /// Ten bytes nobody foresees, each time anew.
@@ -53,6 +54,21 @@ impl Ids {
     /// For a participant invited at `at`.
     pub(crate) fn participant(&self, at: Timestamp) -> ParticipantId {
         ParticipantId::new(at, self.bytes())
+    }
+
+    /// For an account made at `at`.
+    pub(crate) fn staff_account(&self, at: Timestamp) -> StaffAccountId {
+        StaffAccountId::new(at, self.bytes())
+    }
+
+    /// For an API key made at `at`.
+    pub(crate) fn api_key(&self, at: Timestamp) -> ApiKeyId {
+        ApiKeyId::new(at, self.bytes())
+    }
+
+    /// For a webhook endpoint made at `at`.
+    pub(crate) fn webhook(&self, at: Timestamp) -> WebhookId {
+        WebhookId::new(at, self.bytes())
     }
 
     /// For an event that happened at `at`.

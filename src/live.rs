@@ -3,19 +3,21 @@
 mod media;
 mod queue;
 mod task;
+mod thread;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use dashmap::DashMap;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use vestibule_domain::{Actor, Command, ParticipantId, SessionId};
 use vestibule_media_core::Event;
 use vestibule_media_engine::Engine;
 use vestibule_signaling::wire::{Frame, FrameError, RequestId, ServerMessage};
 use vestibule_signaling::{CallError, CloseReason, ConnectionId};
 
-use crate::store::Store;
+use crate::seal::Seal;
+use crate::store::{Beside, Profile, Store};
 pub(crate) use media::EngineEvents;
 use queue::Queues;
 use task::{Task, TaskInput};
@@ -33,6 +35,8 @@ pub(crate) struct Registry(Arc<Shared>);
 
 struct Shared {
     store: Store,
+    /// Seals what is said in writing.
+    seal: Seal,
     engine: Arc<Engine>,
     sessions: DashMap<SessionId, Handle>,
     /// By the number a session gives its room and peers.
@@ -41,6 +45,8 @@ struct Shared {
     last_room: AtomicU32,
     last_connection: AtomicU64,
     stopping: watch::Sender<bool>,
+    /// Told of each change that was written: others may have to be told of it.
+    news: Arc<Notify>,
 }
 
 /// Where events of the engine go: a session's room number is the upper half of its peers' ids.
@@ -75,16 +81,42 @@ pub(crate) enum Closing {
     SlowReader,
 }
 
+/// What somebody asks for who is on no socket.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub(crate) command: Command,
+    pub(crate) actor: Actor,
+    /// The version they saw; at another one nothing is done.
+    pub(crate) expected: Option<u64>,
+    /// How those are called whom the command invites.
+    pub(crate) profiles: Vec<Profile>,
+    /// What is written with the change, and not without it.
+    pub(crate) beside: Beside,
+}
+
+impl Call {
+    /// A command and nothing beside it.
+    pub(crate) fn plain(command: Command, actor: Actor) -> Self {
+        Self { command, actor, expected: None, profiles: Vec::new(), beside: Beside::default() }
+    }
+}
+
 /// The session's task cannot be had: the store does not answer, there is no such session, or the server stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the session cannot be reached")]
 pub(crate) struct Unreachable;
 
 impl Registry {
-    /// Nothing is live yet. `events` is where the engine's events go.
-    pub(crate) fn new(store: Store, engine: Arc<Engine>, events: &EngineEvents) -> Self {
+    /// Nothing is live yet. `events` is where the engine's events go; `news` is told of each change.
+    pub(crate) fn new(
+        (store, seal): (Store, Seal),
+        engine: Arc<Engine>,
+        events: &EngineEvents,
+        news: Arc<Notify>,
+    ) -> Self {
         Self(Arc::new(Shared {
             store,
+            seal,
             engine,
             sessions: DashMap::new(),
             rooms: events.rooms(),
@@ -92,6 +124,7 @@ impl Registry {
             last_room: AtomicU32::new(0),
             last_connection: AtomicU64::new(0),
             stopping: watch::Sender::new(false),
+            news,
         }))
     }
 
@@ -117,15 +150,14 @@ impl Registry {
         Ok(Seated { voice: Voice { connection, handle }, outbox: messages, closing })
     }
 
-    /// Has a command decided and written, by the session's own task.
+    /// Has a command decided and written, by the session's own task; the version the session has by it.
     pub(crate) async fn command(
         &self,
         session: SessionId,
-        command: Command,
-        actor: Actor,
-    ) -> Result<Result<(), CallError>, Unreachable> {
+        call: Call,
+    ) -> Result<Result<u64, CallError>, Unreachable> {
         let (reply, answer) = oneshot::channel();
-        self.send(session, TaskInput::Command { command, actor, reply }).await?;
+        self.send(session, TaskInput::Command { call: Box::new(call), reply }).await?;
         answer.await.map_err(|_| Unreachable)
     }
 

@@ -2,48 +2,71 @@
 //!
 //! The only place that knows the command line, the HTTP server, the store and the media engine at once; it wires them.
 
+mod accounts;
 mod app;
+mod backends;
+mod blobs;
 mod check;
 mod clock;
 mod config;
 mod consents;
 mod data_dir;
 mod demo;
+mod feed;
 mod http;
 mod ids;
+mod images;
+mod keys;
 mod live;
+mod master_keys;
+mod reseal;
+mod retention;
+mod rights;
+mod seal;
 mod sessions;
 mod stats;
 mod store;
 mod sweep;
+mod tenants;
+mod terminal;
 #[cfg(test)]
 mod testing;
 mod tickets;
 mod tls;
+mod visits;
 
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow};
 use axum::Router;
 use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
 use clap::Parser as _;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 use tokio::time::Duration;
 use tracing_subscriber::EnvFilter;
+use vestibule_domain::VideoBackend;
 use vestibule_media_engine::{Announce, Engine, EngineConfig, ShardAddresses};
 
+use crate::accounts::Accounts;
 use crate::app::{App, Parts};
+use crate::backends::{Backends, Embedded};
+use crate::blobs::Blobs;
 use crate::config::{Cli, Command, Config, PublicUrl, SessionCommand, Tls};
 use crate::data_dir::DataDir;
+use crate::feed::Feed;
+use crate::http::{Rates, Streams};
 use crate::ids::Ids;
 use crate::live::{EngineEvents, Registry};
+use crate::sessions::Maker;
 use crate::store::Store;
 use crate::tickets::Tickets;
 use crate::tls::Identity;
+use crate::visits::Visits;
 
 /// What is logged unless `RUST_LOG` says otherwise. rtc-dtls warns of every extension a browser offers and it lacks.
 const LOG_FILTER: &str = "info,rtc_dtls=error";
@@ -61,10 +84,13 @@ async fn main() -> anyhow::Result<ExitCode> {
     match command {
         None => serve(&config).await?,
         Some(Command::Check) => {
-            let fine = check::run(&config);
+            let fine = check::run(&config).await;
             return Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Some(Command::Session(command)) => manage(&config, command).await?,
+        Some(Command::Keys(command)) => master_keys::run(&config, command).await?,
+        Some(Command::Staff(command)) => terminal::staff(&config, command).await?,
+        Some(Command::Key(command)) => terminal::key(&config, command).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -76,19 +102,17 @@ async fn manage(config: &Config, command: SessionCommand) -> anyhow::Result<()> 
         SessionCommand::Create(_) => DataDir::open(&config.data)?,
         SessionCommand::Links { .. } => DataDir::existing(&config.data)?,
     };
-    let origin = config.public_url.clone().or_else(|| data.noted_origin());
-    let origin = match origin {
-        Some(origin) => origin,
-        None if config.listen.port() == 0 => bail!("--listen: links need a port\n  give --public-url"),
-        None => config.origin(config.listen),
-    };
+    let origin = terminal::origin(config, &data)?;
     let keys = data.join_keys()?;
-    let store = Store::open(&data.database(), Ids::system()).await?;
+    let ids = Ids::system();
+    let store = Store::open(&config.location(&data), ids.clone()).await?;
+    let backends = Backends::default().with(VideoBackend::Embedded, Arc::new(Embedded::new(None)));
     let now = clock::now();
     let (stored, json) = match command {
         SessionCommand::Create(asked) => {
             let json = asked.json;
-            (sessions::create_as_asked(&store, &Ids::system(), *asked, now).await?, json)
+            let maker = Maker { store: &store, backends: &backends, ids: &ids };
+            (sessions::create_as_asked(&maker, *asked, now).await?, json)
         }
         SessionCommand::Links { session, json } => {
             let stored = store.load_session(session).await?;
@@ -109,7 +133,9 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let data = DataDir::open(&config.data)?;
     let lock = data.lock()?;
     let keys = data.join_keys()?;
-    let store = Store::open(&data.database(), Ids::system()).await?;
+    let seal = data.master_keys()?;
+    let ids = Ids::system();
+    let store = Store::open(&config.location(&data), ids.clone()).await?;
 
     let events = EngineEvents::default();
     let engine = Engine::start(&engine_config(config), Arc::new(events.clone()));
@@ -123,19 +149,40 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let tls = config.tls()?;
     let identity = tls::identity(&tls, &data, &hosts(config, &origin))?;
 
-    let registry = Registry::new(store.clone(), Arc::clone(&engine), &events);
-    let sweep = tokio::spawn(sweep::run(store.clone(), registry.clone()));
+    let backends =
+        Backends::default().with(VideoBackend::Embedded, Arc::new(Embedded::new(Some(Arc::clone(&engine)))));
+    let feed = Feed::new();
+    let registry = Registry::new((store.clone(), seal.clone()), Arc::clone(&engine), &events, feed.written());
+    let mut jobs = JoinSet::new();
+    jobs.spawn(sweep::run(store.clone(), registry.clone()));
+    jobs.spawn(sweep::run_rooms(store.clone(), backends.clone()));
+    jobs.spawn(feed.clone().run(store.clone()));
+    let blobs = Blobs::local(&data, seal.clone());
+    jobs.spawn(retention::run(store.clone(), blobs.clone()));
+    jobs.spawn(reseal::run(store.clone(), blobs.clone(), seal.clone()));
+    let visits = Visits::new(store.clone(), blobs, seal.clone(), feed.clone());
     if config.demo {
         let now = clock::now();
-        let stored = demo::open_session(&store, &Ids::system(), now).await?;
+        let maker = Maker { store: &store, backends: &backends, ids: &ids };
+        let stored = demo::open_session(&maker, now).await?;
         let links = sessions::links(&stored, &keys, &origin, now)?;
         invite(&links);
     }
+    accounts::invite_first_admins(&store, &ids, &origin, clock::now()).await?;
     announce(&origin, &tls, identity.as_ref(), engine.addresses());
     let app = App::new(Parts {
         store: store.clone(),
+        ids,
+        backends,
+        seal,
+        visits,
+        feed,
+        logo_hosts: config.logo_host.iter().map(|host| host.to_ascii_lowercase()).collect(),
         keys,
         tickets: Tickets::default(),
+        accounts: Accounts::default(),
+        rates: Rates::per_second(config.api_rate),
+        streams: Streams::default(),
         registry: registry.clone(),
         origin,
         tls: identity.is_some(),
@@ -148,7 +195,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         ended = &mut server => Err(anyhow!("the HTTP server has ended: {ended:?}")),
     };
     tracing::info!("stopping");
-    sweep.abort();
+    jobs.shutdown().await;
     registry.stop();
     handle.graceful_shutdown(Some(GOODBYE));
     let ended = tokio::time::timeout(GOODBYE + Duration::from_secs(1), &mut server).await;
@@ -171,7 +218,7 @@ async fn listen(
     router: Router,
     handle: Handle<SocketAddr>,
 ) -> std::io::Result<()> {
-    let service = router.into_make_service();
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
     match identity {
         None => {
             let mut server = axum_server::from_tcp(listener)?.handle(handle);

@@ -1,25 +1,53 @@
-//! Making sessions, and links to them, from the terminal.
+//! Making sessions, from the terminal and for the API, and links to them.
+
+use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
 use serde::Serialize;
 use vestibule_domain::{
-    Actor, Communication, Context, Invitation, ParticipantId, ParticipantRole, PatientId, Presence,
-    ProviderRef, Schedule, SessionId, SessionPolicy, TokenKeys, VideoBackend, VirtualSession,
+    Actor, BackendRoom, Communication, Context, Event, Invitation, ParticipantId, ParticipantRole, PatientId,
+    Presence, ProviderRef, Rejection, Schedule, SessionId, SessionPolicy, TenantId, TokenKeys, VideoBackend,
+    VirtualSession,
 };
 
+use crate::backends::{BackendError, Backends};
 use crate::config::{CreateSession, PublicUrl, StartTime};
 use crate::ids::Ids;
-use crate::store::{Loaded, PersonText, Profile, Store, StoreError, Tenant};
+use crate::store::{Beside, Loaded, PersonText, PersonTextError, Profile, Store, StoreError};
+use crate::tenants;
 
 /// A session to be made.
+#[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    pub(crate) clinic: Tenant,
+    pub(crate) tenant: TenantId,
     pub(crate) patient_id: PatientId,
     pub(crate) provider_ref: ProviderRef,
     pub(crate) scheduled_start: Option<Timestamp>,
     pub(crate) scheduled_end: Option<Timestamp>,
-    pub(crate) people: Vec<(ParticipantRole, String)>,
+    pub(crate) communication: Communication,
+    pub(crate) people: Vec<Person>,
+}
+
+/// Somebody to invite, and how they are called.
+#[derive(Clone, Debug)]
+pub(crate) struct Person {
+    pub(crate) role: ParticipantRole,
+    pub(crate) display_name: Option<PersonText>,
+    /// What an observer is to the patient.
+    pub(crate) relationship: Option<PersonText>,
+}
+
+impl Person {
+    pub(crate) fn named(role: ParticipantRole, name: &str) -> Result<Self, PersonTextError> {
+        Ok(Self { role, display_name: Some(PersonText::parse(name)?), relationship: None })
+    }
+
+    /// What is kept of their name, if they have one.
+    pub(crate) fn profile(self, participant: ParticipantId) -> Option<Profile> {
+        let relationship = self.relationship;
+        self.display_name.map(|display_name| Profile { participant, display_name, relationship })
+    }
 }
 
 /// One participant's link, for people and for programs.
@@ -42,21 +70,23 @@ struct Printed<'a> {
 
 /// Makes a session as asked for on the command line.
 pub(crate) async fn create_as_asked(
-    store: &Store,
-    ids: &Ids,
+    maker: &Maker<'_>,
     asked: CreateSession,
     now: Timestamp,
 ) -> anyhow::Result<Loaded> {
-    let clinic = clinic(store, ids, &asked.clinic, SessionPolicy::default(), now).await?;
-    let made_up = || format!("local-{}", ids.session(now));
+    let clinic = tenants::asked_for(maker.store, maker.ids, asked.clinic.as_deref(), now).await?;
+    let made_up = || format!("local-{}", maker.ids.session(now));
     let roles = [
         (ParticipantRole::Provider, asked.provider),
         (ParticipantRole::Patient, vec![asked.patient]),
         (ParticipantRole::Interpreter, asked.interpreter),
         (ParticipantRole::Observer, asked.observer),
     ];
+    let named =
+        |role| move |name: String| Person::named(role, &name).with_context(|| format!("the name {name:?}"));
+    let people = roles.into_iter().flat_map(|(role, names)| names.into_iter().map(named(role)));
     let plan = Plan {
-        clinic,
+        tenant: clinic.id,
         patient_id: asked.patient_id.unwrap_or_else(made_up).parse().context("--patient-id")?,
         provider_ref: asked.desk.parse().context("--desk")?,
         scheduled_start: asked.start.map(|start| match start {
@@ -64,69 +94,104 @@ pub(crate) async fn create_as_asked(
             StartTime::At(at) => at,
         }),
         scheduled_end: asked.end,
-        people: roles
-            .into_iter()
-            .flat_map(|(role, names)| names.into_iter().map(move |name| (role, name)))
-            .collect(),
-    };
-    create(store, ids, plan, now).await
-}
-
-/// The clinic of that name, made if there is none.
-pub(crate) async fn clinic(
-    store: &Store,
-    ids: &Ids,
-    name: &str,
-    policy: SessionPolicy,
-    now: Timestamp,
-) -> anyhow::Result<Tenant> {
-    let name = PersonText::parse(name).context("the clinic's name")?;
-    let name = name.as_str();
-    if let Some(tenant) = store.tenant_by_name(name).await? {
-        return Ok(tenant);
-    }
-    let tenant = Tenant { id: ids.tenant(now), name: name.to_owned(), created_at: now, policy };
-    match store.insert_tenant(&tenant).await {
-        Ok(()) => Ok(tenant),
-        // Another process made it a moment ago.
-        Err(StoreError::Exists { .. }) => {
-            store.tenant_by_name(name).await?.with_context(|| format!("the clinic {name} came and went"))
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Makes a session with its participants, in one transaction.
-pub(crate) async fn create(store: &Store, ids: &Ids, plan: Plan, now: Timestamp) -> anyhow::Result<Loaded> {
-    let (actor, presence) = (Actor::System, Presence::default());
-    let context = Context { now, actor: &actor, presence: &presence };
-    let id = ids.session(now);
-    let mut profiles = Vec::new();
-    let mut participants = Vec::new();
-    for (role, name) in plan.people {
-        let display_name = PersonText::parse(&name).with_context(|| format!("the name {name:?}"))?;
-        let participant = ids.participant(now);
-        participants.push(Invitation { participant, role });
-        profiles.push(Profile { participant, display_name, relationship: None });
-    }
-    let schedule = Schedule {
-        id,
-        tenant: plan.clinic.id,
-        patient_id: plan.patient_id,
-        provider_ref: plan.provider_ref,
-        scheduled_start: plan.scheduled_start,
-        scheduled_end: plan.scheduled_end,
         communication: Communication::Speech,
-        backend: VideoBackend::Embedded,
-        // The embedded SFU makes its room when somebody comes: there is nothing to provision.
-        room: id.to_string().parse().context("the room's name")?,
-        policy: plan.clinic.policy,
-        participants,
+        people: people.collect::<anyhow::Result<_>>()?,
     };
-    let (session, events) = VirtualSession::create(schedule, &context)?;
-    store.create_session(&session, &events, &profiles, &actor).await?;
-    let profiles = profiles.into_iter().map(|profile| (profile.participant, profile)).collect();
-    Ok(Loaded { session, profiles })
+    Ok(maker.make(plan, &Actor::System, now, |_| Ok::<_, MakeError>(Beside::default())).await?)
+}
+
+/// What it takes to make sessions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Maker<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) backends: &'a Backends,
+    pub(crate) ids: &'a Ids,
+}
+
+/// Why a session was not made. There is no row, and no room.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MakeError {
+    #[error("there is no such tenant")]
+    NoTenant,
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Maker<'_> {
+    /// Makes a session with its participants: the room first, then the row, in one transaction with what `beside` gives
+    /// for it. A row that cannot be written releases the room.
+    pub(crate) async fn make<E: From<MakeError>>(
+        &self,
+        plan: Plan,
+        actor: &Actor,
+        now: Timestamp,
+        beside: impl FnOnce(&Loaded) -> Result<Beside, E>,
+    ) -> Result<Loaded, E> {
+        let config =
+            self.store.config(plan.tenant).await.map_err(MakeError::from)?.ok_or(MakeError::NoTenant)?;
+        let backend = config.values().video_backend;
+        let port = self.backends.get(backend).map_err(MakeError::from)?;
+        let id = self.ids.session(now);
+        let room = port.provision(plan.tenant, id, now).await.map_err(MakeError::from)?;
+        let written = async {
+            let (loaded, events) =
+                self.decide(plan, id, backend, room.clone(), config.policy().clone(), actor, now)?;
+            let profiles: Vec<Profile> = loaded.profiles.values().cloned().collect();
+            let beside = beside(&loaded)?;
+            let created =
+                self.store.create_session(&loaded.session, &events, &profiles, actor, &beside).await;
+            created.map_err(MakeError::from)?;
+            Ok(loaded)
+        };
+        let written = written.await;
+        if written.is_err()
+            && let Err(error) = port.release(&room).await
+        {
+            tracing::warn!(%error, room = room.as_str(), "a room without a session was not released; a sweep will find it");
+        }
+        written
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "all of it is given once, here")]
+    fn decide(
+        &self,
+        plan: Plan,
+        id: SessionId,
+        backend: VideoBackend,
+        room: BackendRoom,
+        policy: SessionPolicy,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Result<(Loaded, Vec<Event>), MakeError> {
+        let mut profiles = BTreeMap::new();
+        let mut participants = Vec::new();
+        for person in plan.people {
+            let participant = self.ids.participant(now);
+            participants.push(Invitation { participant, role: person.role });
+            profiles.extend(person.profile(participant).map(|profile| (participant, profile)));
+        }
+        let schedule = Schedule {
+            id,
+            tenant: plan.tenant,
+            patient_id: plan.patient_id,
+            provider_ref: plan.provider_ref,
+            scheduled_start: plan.scheduled_start,
+            scheduled_end: plan.scheduled_end,
+            communication: plan.communication,
+            backend,
+            room,
+            policy,
+            participants,
+        };
+        let presence = Presence::default();
+        let (session, events) =
+            VirtualSession::create(schedule, &Context { now, actor, presence: &presence })?;
+        Ok((Loaded { session, profiles }, events))
+    }
 }
 
 /// Fresh links for all participants, in the order of their invitation.

@@ -164,6 +164,36 @@ pub enum Event {
 }
 
 impl Event {
+    /// Whose record it changes, if it is somebody's.
+    #[must_use]
+    pub const fn participant(&self) -> Option<ParticipantId> {
+        match self {
+            Self::Invited { participant, .. }
+            | Self::Reinstated { participant }
+            | Self::Joined { participant, .. }
+            | Self::Admitted { participant, .. }
+            | Self::Denied { participant, .. }
+            | Self::SentBack { participant }
+            | Self::Removed { participant, .. }
+            | Self::TokensRevoked { participant, .. }
+            | Self::Left { participant, .. } => Some(*participant),
+            Self::Created { .. }
+            | Self::ConsentCaptured { .. }
+            | Self::RecordingEnabled
+            | Self::RecordingDisabled
+            | Self::Rescheduled { .. }
+            | Self::Opened
+            | Self::Started { .. }
+            | Self::FallbackInitiated { .. }
+            | Self::FallbackEnded { .. }
+            | Self::RecordingIngested { .. }
+            | Self::EncounterRecorded { .. }
+            | Self::Ended { .. }
+            | Self::Cancelled { .. }
+            | Self::Failed { .. } => None,
+        }
+    }
+
     /// The `type` of its JSON.
     #[must_use]
     pub const fn type_name(&self) -> &'static str {

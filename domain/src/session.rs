@@ -164,7 +164,9 @@ pub struct Participant {
 }
 
 impl Participant {
-    fn invited(invitation: Invitation) -> Self {
+    /// The record of somebody who was just invited.
+    #[must_use]
+    pub fn invited(invitation: Invitation) -> Self {
         Self {
             id: invitation.participant,
             role: invitation.role,

@@ -14,6 +14,7 @@ pub mod wire;
 
 pub use live::{
     CallError, CallId, CloseReason, Commit, CommitError, Input, LiveSession, Loaded, Output, Profile,
+    THREAD_LINES_MAX, ThreadLine,
 };
 pub use media::{MediaCommand, MediaEvent, PeerId, SeatId, SeatInfo, SourceKind};
 pub use member::ConnectionId;

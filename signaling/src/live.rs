@@ -7,6 +7,7 @@
 mod outcome;
 #[cfg(test)]
 mod tests;
+mod thread;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -24,10 +25,9 @@ use crate::wire::{
     RequestId, SeatMids, ServerMessage, SlotWish,
 };
 use outcome::Then;
+use thread::Thread;
+pub use thread::{THREAD_LINES_MAX, ThreadLine};
 
-/// Lines of chat kept for those who come later, and bytes of their text: a newcomer on a thin line gets all at once.
-const CHAT_LINES_MAX: usize = 200;
-const CHAT_BYTES_MAX: usize = 64 * 1024;
 /// Times a change is decided anew because somebody else changed the session meanwhile.
 const CONFLICTS_MAX: u32 = 3;
 /// How soon what the store did not take is tried again.
@@ -75,6 +75,8 @@ pub enum Input {
         command: Command,
         /// Who asks.
         actor: Actor,
+        /// The version they saw. At another one nothing is done; not given, it does not matter.
+        expected: Option<u64>,
     },
     /// [`LiveSession::poll_timeout`] is reached.
     Timeout,
@@ -105,11 +107,13 @@ pub enum Output {
     Answered {
         /// Which.
         call: CallId,
-        /// How it went.
-        result: Result<(), CallError>,
+        /// The version the session has by it, or why nothing was done.
+        result: Result<u64, CallError>,
     },
     /// Since when the patient waits for their provider; `None` when they do not.
     Queue(Option<Timestamp>),
+    /// Keep a line of the thread. Those it is for were told it already: nothing has to be said of how it went.
+    Said(Box<ThreadLine>),
 }
 
 /// A change of state to be written in one transaction.
@@ -127,6 +131,8 @@ pub struct Commit {
     pub at: Timestamp,
     /// When time alone changes `after`, in view of who is connected.
     pub next_deadline: Option<Timestamp>,
+    /// The call it carries out, if it is one: what its caller wants written beside it belongs to the transaction.
+    pub call: Option<CallId>,
 }
 
 /// Why a change was not written.
@@ -164,6 +170,12 @@ pub enum CallError {
     /// The domain does not allow it.
     #[error(transparent)]
     Rejected(#[from] Rejection),
+    /// The session is not what the caller saw.
+    #[error("the session is at version {current} by now")]
+    Stale {
+        /// What it is.
+        current: u64,
+    },
     /// The store did not take it; try again.
     #[error("the store does not answer")]
     Unavailable,
@@ -192,7 +204,7 @@ pub struct LiveSession {
     members: Vec<Member>,
     /// Who waits to be let in, and whether by the bare link after having been in.
     knocking: BTreeMap<ParticipantId, bool>,
-    chat: VecDeque<Said>,
+    thread: Thread,
     position: Option<u32>,
     queued: Option<Timestamp>,
     room_is_open: bool,
@@ -202,13 +214,6 @@ pub struct LiveSession {
     /// The timers wait until then: the store did not take what they decided.
     timers_rest_until: Option<Timestamp>,
     outputs: VecDeque<Output>,
-}
-
-/// A line, and who was in when it was said: it is for nobody else, whenever they come in.
-#[derive(Debug)]
-struct Said {
-    line: ChatLine,
-    to: BTreeSet<ParticipantId>,
 }
 
 /// A change that is being written.
@@ -269,7 +274,7 @@ impl LiveSession {
             presence,
             members: Vec::new(),
             knocking: BTreeMap::new(),
-            chat: VecDeque::new(),
+            thread: Thread::default(),
             position: None,
             queued: None,
             room_is_open: false,
@@ -279,6 +284,13 @@ impl LiveSession {
             timers_rest_until: None,
             outputs: VecDeque::new(),
         }
+    }
+
+    /// Goes on with what was said before, in order: [`Output::Said`] of an earlier life.
+    #[must_use]
+    pub fn with_thread(mut self, kept: Vec<ThreadLine>) -> Self {
+        self.thread = Thread::after(kept);
+        self
     }
 
     /// The state, as committed.
@@ -332,7 +344,9 @@ impl LiveSession {
             Input::Closed { connection } => self.closed(now, connection),
             Input::Media(event) => self.media_event(event),
             Input::Position(position) => self.position = position,
-            Input::Command { call, command, actor } => self.decide(now, command, actor, Then::Answer(call)),
+            Input::Command { call, command, actor, expected } => {
+                self.decide(now, command, actor, Then::Answer { call, expected });
+            }
             Input::Timeout => self.timeout(now),
         }
         if self.pending.is_none() {
@@ -370,6 +384,11 @@ impl LiveSession {
     #[must_use]
     pub fn knows(&self, participant: ParticipantId) -> bool {
         self.session.participant(participant).is_some()
+    }
+
+    /// Somebody new is called something: their name was written with the command that invited them.
+    pub fn name(&mut self, participant: ParticipantId, profile: Profile) {
+        self.profiles.insert(participant, profile);
     }
 
     /// Ends what the session has in the engine, when its owner lets go of it.
@@ -517,20 +536,16 @@ impl LiveSession {
             let why = format!("`clientId` has 1 to {CLIENT_ID_CHARACTERS_MAX} characters");
             return self.refuse(connection, request, ErrorCode::Malformed, why);
         }
-        let line = ChatLine { from: participant, name: self.name_of(participant), client_id, text, at: now };
         let people = self.session.participants().iter().map(|participant| participant.id);
-        let to = people.filter(|&id| self.is_in(id)).collect();
-        self.chat.push_back(Said { line: line.clone(), to });
-        while self.chat.len() > CHAT_LINES_MAX
-            || self.chat.iter().map(|said| said.line.text.len()).sum::<usize>() > CHAT_BYTES_MAX
-        {
-            self.chat.pop_front();
-        }
+        let audience: BTreeSet<_> = people.filter(|&id| self.is_in(id)).collect();
+        let kept = self.thread.say(now, participant, (client_id, text), audience);
+        let line = self.spoken(&kept);
         let inside: Vec<ConnectionId> = self.members_inside().map(|member| member.connection).collect();
         for to in inside {
             self.send(to, ServerMessage::Chat { line: line.clone() });
         }
         self.done(connection, request);
+        self.outputs.push_back(Output::Said(Box::new(kept)));
     }
 
     fn subscribe(&mut self, index: usize, request: Option<RequestId>, slots: Vec<SlotWish>) {
@@ -748,8 +763,18 @@ impl LiveSession {
 
     /// What was said while somebody was in.
     fn chat_of(&self, participant: ParticipantId) -> Vec<ChatLine> {
-        let heard = self.chat.iter().filter(|said| said.to.contains(&participant));
-        heard.map(|said| said.line.clone()).collect()
+        self.thread.heard_by(participant).map(|line| self.spoken(line)).collect()
+    }
+
+    /// A line as people get it.
+    fn spoken(&self, line: &ThreadLine) -> ChatLine {
+        ChatLine {
+            from: line.from,
+            name: self.name_of(line.from),
+            client_id: line.client_id.clone(),
+            text: line.text.clone(),
+            at: line.at,
+        }
     }
 
     fn members_inside(&self) -> impl Iterator<Item = &Member> {

@@ -14,7 +14,9 @@ use vestibule_signaling::wire::{
 };
 
 use super::problem::ApiError;
+use super::request;
 use crate::app::App;
+use crate::live::Call;
 use crate::tickets::Admission;
 use crate::{clock, consents};
 
@@ -31,11 +33,17 @@ pub(crate) async fn join(
     let Json(JoinRequest { token }) = body?;
     let guest = Guest::identify(&app, &token, clock::now()).await?;
     let tenant = app.store.tenant(guest.session.tenant()).await?.ok_or(TokenError::Invalid)?;
+    let config = app.store.config(tenant.id).await?.ok_or(TokenError::Invalid)?;
+    let values = config.values();
     let session = &guest.session;
     let window = session.join_window();
     let reply = JoinReply {
         participant: Who { id: guest.claims.participant, role: guest.participant.role, name: guest.name },
-        clinic: Clinic { name: tenant.name, logo_url: None, primary_color: None },
+        clinic: Clinic {
+            name: tenant.name,
+            logo_url: values.branding_logo_url.as_ref().map(ToString::to_string),
+            primary_color: values.branding_primary_color.as_ref().map(ToString::to_string),
+        },
         session: SessionSummary {
             id: session.id(),
             status: session.status(),
@@ -61,7 +69,8 @@ pub(crate) async fn consents(
     if !(1..=CONSENTS_MAX).contains(&answers.len()) {
         return Err(ApiError::Malformed(format!("`consents` has 1 to {CONSENTS_MAX} entries")));
     }
-    if answers.iter().any(|answer| answer.version != consents::VERSION) {
+    // A withdrawal is never turned away, whichever text it names.
+    if answers.iter().any(|answer| answer.granted && answer.version != consents::VERSION) {
         return Err(ApiError::ConsentOutdated { in_force: consents::VERSION });
     }
     let participant = guest.claims.participant;
@@ -79,7 +88,8 @@ pub(crate) async fn consents(
         tried.commit(&events);
     }
     for command in commands {
-        app.registry.command(guest.session.id(), command, actor.clone()).await??;
+        let call = Call { beside: request::stamped(), ..Call::plain(command, actor.clone()) };
+        app.registry.command(guest.session.id(), call).await??;
     }
     let session = app.store.load_session(guest.session.id()).await?.ok_or(TokenError::Invalid)?.session;
     Ok(Json(ConsentsReply { consents: crate::consents::forms(&session, participant) }))

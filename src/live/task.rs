@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
-use vestibule_domain::{Actor, Command, ParticipantId, SessionId, SessionStatus};
+use vestibule_domain::{ParticipantId, SessionId, SessionStatus};
 use vestibule_media_engine::EngineError;
 use vestibule_signaling::wire::{ErrorCode, Frame, FrameError, RequestId, ServerMessage};
 use vestibule_signaling::{
@@ -15,9 +15,10 @@ use vestibule_signaling::{
 };
 
 use super::queue::Desk;
-use super::{Closing, Registry, Socket, media};
+use super::thread::Keeper;
+use super::{Call, Closing, Registry, Socket, media};
 use crate::clock;
-use crate::store::{self, StoreError};
+use crate::store::{self, Beside, StoreError};
 
 /// How long a session with nobody in it keeps its task. Timers of sessions without one are seen to by a sweep.
 const IDLE: Duration = Duration::from_secs(60);
@@ -41,10 +42,18 @@ pub(super) enum TaskInput {
         connection: ConnectionId,
     },
     Command {
-        command: Command,
-        actor: Actor,
-        reply: oneshot::Sender<Result<(), CallError>>,
+        call: Box<Call>,
+        reply: Reply,
     },
+}
+
+type Reply = oneshot::Sender<Result<u64, CallError>>;
+
+/// A call that is under way.
+struct UnderWay {
+    profiles: Vec<store::Profile>,
+    beside: Beside,
+    reply: Reply,
 }
 
 pub(super) struct Task {
@@ -54,12 +63,14 @@ pub(super) struct Task {
     inputs: mpsc::Receiver<TaskInput>,
     events: mpsc::Receiver<MediaEvent>,
     sockets: HashMap<ConnectionId, Socket>,
-    calls: HashMap<CallId, oneshot::Sender<Result<(), CallError>>>,
+    calls: HashMap<CallId, UnderWay>,
     last_call: u64,
     /// What came of doing what the session wanted, for it to hear once all of that is done.
     later: VecDeque<Input>,
     /// Since when the patient waits at which desk, and their position.
     queued: Option<(Desk, Timestamp, watch::Receiver<u32>)>,
+    /// Keeps what is said in writing.
+    keeper: Keeper,
 }
 
 impl Task {
@@ -70,7 +81,9 @@ impl Task {
         inputs: mpsc::Receiver<TaskInput>,
         events: mpsc::Receiver<MediaEvent>,
     ) -> Self {
+        let (store, seal) = (registry.0.store.clone(), registry.0.seal.clone());
         Self {
+            keeper: Keeper::new(session, store, seal),
             registry,
             session,
             room,
@@ -90,6 +103,8 @@ impl Task {
             self.serve(&mut live).await;
             live.close_room();
             self.work(&mut live).await;
+            // A last time; there is nobody any more who could try again.
+            self.keeper.write().await;
         }
         self.inputs.close();
         while let Some(input) = self.inputs.recv().await {
@@ -117,14 +132,20 @@ impl Task {
     }
 
     async fn load(&self) -> Option<LiveSession> {
-        match self.registry.0.store.load_session(self.session).await {
-            Ok(Some(stored)) => Some(LiveSession::new(clock::now(), to_live(stored), self.room)),
-            Ok(None) => None,
+        match self.read().await {
+            Ok(live) => live,
             Err(error) => {
                 tracing::error!(session = %self.session, %error, "a session could not be loaded");
                 None
             }
         }
+    }
+
+    async fn read(&self) -> Result<Option<LiveSession>, StoreError> {
+        let Some(stored) = self.registry.0.store.load_session(self.session).await? else { return Ok(None) };
+        let thread = self.keeper.lines().await?;
+        let live = LiveSession::new(clock::now(), to_live(stored), self.room).with_thread(thread);
+        Ok(Some(live))
     }
 
     async fn serve(&mut self, live: &mut LiveSession) {
@@ -136,6 +157,7 @@ impl Task {
             }
             let idle = idle_since + IDLE;
             let due = live.poll_timeout().map_or(idle, |due| instant_of(due).min(idle));
+            let write_due = self.keeper.due();
             tokio::select! {
                 biased;
                 () = told_to_stop(&mut stopping) => return,
@@ -145,10 +167,11 @@ impl Task {
                     None => return,
                 },
                 position = position(&mut self.queued) => live.handle(clock::now(), Input::Position(position)),
+                () = sleep_until(write_due.unwrap_or(due)), if write_due.is_some() => self.keeper.write().await,
                 () = sleep_until(due) => live.handle(clock::now(), Input::Timeout),
             }
             self.work(live).await;
-            let done = live.is_over() || Instant::now() >= idle;
+            let done = self.keeper.due().is_none() && (live.is_over() || Instant::now() >= idle);
             if done && !live.has_members() && self.registry.retire(self.session, &self.inputs) {
                 return;
             }
@@ -169,11 +192,12 @@ impl Task {
                 self.sockets.remove(&connection);
                 Input::Closed { connection }
             }
-            TaskInput::Command { command, actor, reply } => {
+            TaskInput::Command { call, reply } => {
+                let Call { command, actor, expected, profiles, beside } = *call;
                 self.last_call += 1;
                 let call = CallId(self.last_call);
-                self.calls.insert(call, reply);
-                Input::Command { call, command, actor }
+                self.calls.insert(call, UnderWay { profiles, beside, reply });
+                Input::Command { call, command, actor, expected }
             }
         };
         live.handle(clock::now(), input);
@@ -207,17 +231,46 @@ impl Task {
             Output::Close { connection, reason } => self.close(connection, Closing::Told(reason)),
             Output::Media(command) => self.media(command).await,
             Output::Commit(commit) => {
-                let result = self.registry.0.store.commit(to_store(&commit)).await;
+                let result = self.write(&commit).await;
+                if result.is_ok() {
+                    self.name_newcomers(live, &commit);
+                }
                 let result = self.explain(result).await;
                 live.committed(clock::now(), result);
             }
             Output::Answered { call, result } => {
-                if let Some(reply) = self.calls.remove(&call) {
+                if let Some(call) = self.calls.remove(&call) {
                     // Nobody waits any more: then nobody needs to know.
-                    let _ = reply.send(result);
+                    let _ = call.reply.send(result);
                 }
             }
             Output::Queue(since) => self.queue(live, since),
+            Output::Said(line) => self.keeper.keep(*line).await,
+        }
+    }
+
+    async fn write(&self, commit: &Commit) -> Result<(), StoreError> {
+        let nothing = Beside::default();
+        let call = commit.call.and_then(|call| self.calls.get(&call));
+        let store_commit = store::Commit {
+            before_version: commit.before,
+            after: &commit.after,
+            events: &commit.events,
+            actor: &commit.actor,
+            now: commit.at,
+            next_deadline: commit.next_deadline,
+            profiles: call.map_or(&[], |call| &call.profiles),
+            beside: call.map_or(&nothing, |call| &call.beside),
+        };
+        self.registry.0.store.commit(store_commit).await?;
+        self.registry.0.news.notify_one();
+        Ok(())
+    }
+
+    fn name_newcomers(&self, live: &mut LiveSession, commit: &Commit) {
+        let call = commit.call.and_then(|call| self.calls.get(&call));
+        for profile in call.into_iter().flat_map(|call| &call.profiles) {
+            live.name(profile.participant, to_live_profile(profile));
         }
     }
 
@@ -304,23 +357,13 @@ impl Task {
 
 /// What is stored, as a live session takes it.
 fn to_live(stored: store::Loaded) -> Loaded {
-    let profiles = stored.profiles.into_iter().map(|(participant, profile)| {
-        (participant, Profile { display_name: profile.display_name.as_str().to_owned() })
-    });
-    Loaded { session: stored.session, profiles: profiles.collect() }
+    let profiles =
+        stored.profiles.iter().map(|(participant, profile)| (*participant, to_live_profile(profile)));
+    Loaded { profiles: profiles.collect(), session: stored.session }
 }
 
-/// A live session's change, as the store takes it.
-fn to_store(commit: &Commit) -> store::Commit<'_> {
-    store::Commit {
-        before_version: commit.before,
-        after: &commit.after,
-        events: &commit.events,
-        actor: &commit.actor,
-        now: commit.at,
-        next_deadline: commit.next_deadline,
-        profiles: &[],
-    }
+fn to_live_profile(profile: &store::Profile) -> Profile {
+    Profile { display_name: profile.display_name.as_str().to_owned() }
 }
 
 /// Ready when the server stops.

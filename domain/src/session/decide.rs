@@ -52,6 +52,9 @@ impl VirtualSession {
     /// # Errors
     /// Why not. The state is not touched either way.
     pub fn decide(&self, command: &Command, ctx: &Context<'_>) -> Result<Vec<Event>, Rejection> {
+        if self.is_so_already(command) && self.authorize(command, ctx.actor).is_ok() {
+            return Ok(Vec::new());
+        }
         if self.status().is_final() && !filed_after_the_end(command) {
             return Err(Rejection::SessionOver);
         }
@@ -81,6 +84,15 @@ impl VirtualSession {
         };
         self.end_if_all_are_gone(&mut events, ctx, at);
         Ok(events)
+    }
+
+    /// To call off what was called off, or to end what was ended, is what somebody asks for who lost the first answer.
+    fn is_so_already(&self, command: &Command) -> bool {
+        match command {
+            Command::Cancel => self.end_reason() == Some(EndReason::Cancelled),
+            Command::End => self.end_reason() == Some(EndReason::ProviderEnded),
+            _ => false,
+        }
     }
 
     // Who may ask for what.

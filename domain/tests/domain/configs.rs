@@ -237,10 +237,14 @@ fn a_logo_comes_from_a_host_the_operator_allows() {
         ConfigValues { branding_logo_url: logo("https://CDN.example.org:8443/a"), ..clinic.values() };
     assert_eq!(clinic.must(values, SecretChanges::default()), [ConfigField::BrandingLogoUrl]);
 
-    // Stored is stored: what the operator allows now is asked of the next change.
+    // Stored is stored: what the operator allows now is asked of the next logo, and stands in nothing else's way.
     clinic.logo_hosts.clear();
     assert!(TenantConfig::from_stored(clinic.config.to_stored()).is_ok());
-    let rejection = clinic.ask(&staff(), clinic.values(), SecretChanges::default()).unwrap_err();
+    let mut values = clinic.values();
+    values.retention.audit_days = 77;
+    assert_eq!(clinic.must(values, SecretChanges::default()), [ConfigField::Retention]);
+    let values = ConfigValues { branding_logo_url: logo("https://cdn.example.org/b"), ..clinic.values() };
+    let rejection = clinic.ask(&staff(), values, SecretChanges::default()).unwrap_err();
     assert_eq!(rejection.field(), Some(ConfigField::BrandingLogoUrl));
 }
 

@@ -115,7 +115,8 @@ fn of_two_providers_the_one_with_more_time_counts() {
     world.at(minute(70)).goes_offline(provider());
     assert_eq!(world.deadline(), None, "the second is there");
     world.at(minute(75)).loses(second_provider());
-    // The second has until 76; the one offline half an hour from when they themselves went.
+    // The side is empty since the second went, and from then the one offline has the whole text grace only if they went
+    // by then: they went before, so theirs runs from when they went.
     assert_eq!(world.deadline(), Some(minute(100)));
     world.at(minute(100)).tick();
     assert_eq!(world.session.end_reason(), Some(EndReason::ReconnectExpired));

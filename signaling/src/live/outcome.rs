@@ -18,8 +18,8 @@ pub(super) enum Then {
     Welcome { connection: ConnectionId, participant: ParticipantId, request: Option<RequestId> },
     /// A request on a socket.
     Reply { connection: ConnectionId, request: Option<RequestId> },
-    /// A call from elsewhere.
-    Answer(CallId),
+    /// A call from elsewhere, and the version its caller saw.
+    Answer { call: CallId, expected: Option<u64> },
     /// Nobody.
     Nothing,
 }
@@ -31,6 +31,10 @@ impl LiveSession {
     }
 
     fn decide_again(&mut self, now: Timestamp, command: Command, actor: Actor, then: Then, conflicts: u32) {
+        if let Some(current) = self.stale(then) {
+            let why = "the session has changed since".to_owned();
+            return self.failed(then, ErrorCode::Refused, why, CallError::Stale { current });
+        }
         let decided = self.session.decide(&command, &Self::context(&self.presence, &actor, now));
         let events = match decided {
             Ok(events) => events,
@@ -56,6 +60,7 @@ impl LiveSession {
             actor: actor.clone(),
             at: now,
             next_deadline: after.next_deadline(&self.presence),
+            call: if let Then::Answer { call, .. } = then { Some(call) } else { None },
         })));
         self.pending = Some(Pending { command, actor, then, events, after, conflicts });
     }
@@ -89,6 +94,15 @@ impl LiveSession {
         }
     }
 
+    /// The version of now, if the caller saw another.
+    fn stale(&self, then: Then) -> Option<u64> {
+        let current = self.session.version();
+        match then {
+            Then::Answer { expected: Some(expected), .. } if expected != current => Some(current),
+            _ => None,
+        }
+    }
+
     fn not_written(&mut self, now: Timestamp, command: Command, actor: Actor, then: Then, events: &[Event]) {
         let at = now.checked_add(RETRY_AFTER).unwrap_or(Timestamp::MAX);
         if command == Command::Tick {
@@ -111,7 +125,9 @@ impl LiveSession {
                 self.close(connection, reason);
             }
             Then::Reply { connection, request } => self.refuse(connection, request, code, why),
-            Then::Answer(call) => self.outputs.push_back(Output::Answered { call, result: Err(error) }),
+            Then::Answer { call, .. } => {
+                self.outputs.push_back(Output::Answered { call, result: Err(error) })
+            }
             Then::Nothing => {}
         }
     }
@@ -123,7 +139,10 @@ impl LiveSession {
                 self.welcome(connection, participant, request, events);
             }
             Then::Reply { connection, request } => self.done(connection, request),
-            Then::Answer(call) => self.outputs.push_back(Output::Answered { call, result: Ok(()) }),
+            Then::Answer { call, .. } => {
+                let result = Ok(self.session.version());
+                self.outputs.push_back(Output::Answered { call, result });
+            }
             Then::Nothing => {}
         }
         for event in events {

@@ -9,6 +9,7 @@ use vestibule_domain::{
     SessionStatus, TenantId, VideoBackend,
 };
 
+use super::thread::THREAD_BYTES_MAX;
 use super::*;
 use crate::media::SeatInfo;
 use crate::wire::Numbered;
@@ -31,7 +32,8 @@ enum Did {
     Close(u64, CloseReason),
     Media(MediaCommand),
     Commit(u64),
-    Answered(Result<(), CallError>),
+    Answered(Result<u64, CallError>),
+    Said(u64),
 }
 
 struct Harness {
@@ -46,6 +48,8 @@ struct Harness {
     peers: BTreeMap<u64, PeerId>,
     last_connection: u64,
     commits: Vec<Commit>,
+    /// What was to be kept of what was said.
+    thread: Vec<ThreadLine>,
 }
 
 impl Harness {
@@ -109,6 +113,7 @@ impl Harness {
             peers: BTreeMap::new(),
             last_connection: 0,
             commits: Vec::new(),
+            thread: Vec::new(),
         }
     }
 
@@ -133,6 +138,10 @@ impl Harness {
                 }
                 Output::Answered { result, .. } => self.did.push(Did::Answered(result)),
                 Output::Queue(_) => {}
+                Output::Said(line) => {
+                    self.did.push(Did::Said(line.position));
+                    self.thread.push(*line);
+                }
             }
         }
     }
@@ -582,7 +591,7 @@ fn a_session_that_outgrows_its_seats_asks_for_more() {
     for number in 100..104 {
         let participant = ParticipantId::new(harness.now, [number; 10]);
         let command = Command::Invite { participant, role: ParticipantRole::Provider };
-        harness.input(Input::Command { call: CallId(1), command, actor: Actor::System });
+        harness.input(Input::Command { call: CallId(1), command, actor: Actor::System, expected: None });
         harness.ids.insert(["a", "b", "c", "d"][usize::from(number) - 100], participant);
         members.push(participant);
     }
@@ -750,6 +759,55 @@ fn requests_that_the_engine_does_not_answer_are_bounded() {
 }
 
 #[test]
+fn a_line_is_shown_at_once_and_then_kept_for_those_it_was_for() {
+    let mut harness = Harness::new();
+    let provider = harness.enter("provider");
+    let second = harness.enter("second");
+    // Lines are no change of state: they are shown while the store takes none.
+    harness.store = StoreMode::Fails;
+    for text in ["first", SECRET_LINE] {
+        harness.say(provider, json!({"type": "chat", "clientId": text, "text": text, "id": 5}));
+    }
+    assert_eq!(harness.types(second).into_iter().filter(|kind| *kind == "chat").count(), 2);
+    let shown = harness
+        .position(|did| matches!(did, Did::Send(to, message) if *to == second && message["type"] == "chat"));
+    let kept = harness.position(|did| *did == Did::Said(1));
+    assert!(shown < kept, "{:?}", harness.did);
+    let (first, last) = (&harness.thread[0], &harness.thread[1]);
+    assert_eq!((first.position, last.position), (1, 2));
+    assert_eq!((last.text.as_str(), last.client_id.as_str()), (SECRET_LINE, SECRET_LINE));
+    assert_eq!((last.from, last.at), (harness.ids["provider"], harness.now));
+    assert_eq!(last.audience, BTreeSet::from([harness.ids["provider"], harness.ids["second"]]));
+    assert!(!format!("{last:?}").contains(SECRET_LINE), "no log shows what was said");
+}
+
+#[test]
+fn a_restart_loses_no_line_and_gives_none_to_anybody_else() {
+    let mut harness = Harness::new();
+    let provider = harness.enter("provider");
+    harness.say(provider, json!({"type": "chat", "clientId": "a", "text": SECRET_LINE}));
+    let second = harness.enter("second");
+    harness.say(second, json!({"type": "chat", "clientId": "b", "text": "for both"}));
+    let chat = |harness: &Harness, connection| {
+        let welcome = harness.sent(connection)[0];
+        let lines = welcome["chat"].as_array().unwrap().iter();
+        lines.map(|line| (line["text"].clone(), line["name"].clone())).collect::<Vec<_>>()
+    };
+    let before = harness.enter("provider");
+    let before = chat(&harness, before);
+    assert_eq!(before.len(), 2);
+
+    let kept = harness.thread.clone();
+    harness.live = LiveSession::new(harness.now, harness.stored.clone(), 8).with_thread(kept);
+    let provider = harness.enter("provider");
+    assert_eq!(chat(&harness, provider), before);
+    let second = harness.enter("second");
+    assert_eq!(chat(&harness, second), [(json!("for both"), json!(SECRET_NAMES[2]))]);
+    harness.say(second, json!({"type": "chat", "clientId": "c", "text": "again"}));
+    assert_eq!(harness.thread.last().unwrap().position, 3, "the thread goes on");
+}
+
+#[test]
 fn a_line_of_chat_is_bounded() {
     let mut harness = Harness::new();
     let provider = harness.enter("provider");
@@ -763,11 +821,11 @@ fn a_line_of_chat_is_bounded() {
     assert!(!harness.types(second).contains(&"chat"));
     harness.say(provider, json!({"type": "chat", "clientId": "c", "text": "ä".repeat(CHAT_CHARACTERS_MAX)}));
     assert!(harness.types(second).contains(&"chat"));
-    for _ in 0..=CHAT_LINES_MAX {
+    for _ in 0..=THREAD_LINES_MAX {
         harness.say(provider, json!({"type": "chat", "clientId": "c", "text": "x"}));
     }
     let again = harness.enter("second");
-    assert_eq!(harness.sent(again)[0]["chat"].as_array().unwrap().len(), CHAT_LINES_MAX);
+    assert_eq!(harness.sent(again)[0]["chat"].as_array().unwrap().len(), THREAD_LINES_MAX);
 }
 
 #[test]
@@ -781,7 +839,7 @@ fn what_somebody_who_comes_back_gets_of_the_chat_is_bounded_in_bytes() {
     }
     let late = harness.enter("second");
     let welcome = harness.sent(late)[0];
-    assert_eq!(welcome["chat"].as_array().unwrap().len(), CHAT_BYTES_MAX / (2 * CHAT_CHARACTERS_MAX));
+    assert_eq!(welcome["chat"].as_array().unwrap().len(), THREAD_BYTES_MAX / (2 * CHAT_CHARACTERS_MAX));
 }
 
 #[test]
@@ -792,12 +850,63 @@ fn an_old_ticket_does_not_let_in_who_was_removed() {
     let old_epoch = harness.live.session().participant(id).unwrap().epoch;
     let by = Actor::Participant(harness.ids["provider"]);
     let remove = Command::Remove { participant: id };
-    harness.input(Input::Command { call: CallId(1), command: remove, actor: by });
+    harness.input(Input::Command { call: CallId(1), command: remove, actor: by, expected: None });
     let connection = ConnectionId(50);
     harness.input(Input::Hello { connection, participant: id, epoch: old_epoch, request: None });
     assert_eq!(harness.errors(50), ["ticket_invalid"]);
     assert!(harness.did.contains(&Did::Close(50, CloseReason::NotLetIn)));
     assert_eq!(harness.errors(provider), [""; 0]);
+}
+
+#[test]
+fn a_call_that_saw_another_version_changes_nothing_and_hears_of_the_one_there_is() {
+    let mut harness = Harness::new();
+    let provider = harness.enter("provider");
+    let id = harness.ids["interpreter"];
+    let seen = harness.live.session().version();
+    let call = |expected| Input::Command {
+        call: CallId(7),
+        command: Command::RevokeTokens { participant: id },
+        actor: Actor::System,
+        expected: Some(expected),
+    };
+    harness.input(call(seen - 1));
+    assert_eq!(harness.did.last(), Some(&Did::Answered(Err(CallError::Stale { current: seen }))));
+    assert_eq!(harness.live.session().version(), seen);
+    harness.input(call(seen));
+    assert!(harness.did.contains(&Did::Answered(Ok(seen + 1))));
+
+    // Somebody else is faster by a moment: decided anew, it is stale.
+    let rival = Command::Invite {
+        participant: ParticipantId::new(harness.now, [88; 10]),
+        role: ParticipantRole::Observer,
+    };
+    harness.rival = Some((rival, Actor::System));
+    harness.input(call(seen + 1));
+    assert!(harness.did.contains(&Did::Answered(Err(CallError::Stale { current: seen + 2 }))));
+    assert_eq!(harness.live.session().participant(id).unwrap().epoch, 1);
+    assert_eq!(harness.errors(provider), [""; 0]);
+}
+
+/// A removal cuts before it is written; when it comes to nothing, because its caller saw another version, what was cut is
+/// open again.
+#[test]
+fn a_stale_removal_takes_nothing_away() {
+    let mut harness = Harness::new();
+    harness.enter("provider");
+    let second = harness.enter("second");
+    let id = harness.ids["second"];
+    let seen = harness.live.session().version();
+    let rival = Command::Invite {
+        participant: ParticipantId::new(harness.now, [88; 10]),
+        role: ParticipantRole::Observer,
+    };
+    harness.rival = Some((rival, Actor::System));
+    let command = Command::Remove { participant: id };
+    harness.input(Input::Command { call: CallId(7), command, actor: Actor::System, expected: Some(seen) });
+    assert!(harness.did.contains(&Did::Answered(Err(CallError::Stale { current: seen + 1 }))));
+    assert_eq!(harness.gate(harness.peers[&second]), Some(true));
+    assert!(harness.live.has_members());
 }
 
 #[test]

@@ -24,6 +24,8 @@ const ACQUIRE_WAIT: Duration = Duration::from_secs(10);
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(25);
 /// SQLITE_BUSY.
 const BUSY: i64 = 5;
+/// `PRAGMA synchronous` of FULL (<https://sqlite.org/pragma.html#pragma_synchronous>).
+const SYNCHRONOUS_FULL: i64 = 2;
 const READERS_MAX: u32 = 4;
 /// 'VEST', in the header of the file: set by the first migration.
 const APPLICATION_ID: i64 = 0x5645_5354;
@@ -37,11 +39,14 @@ pub(super) async fn open(path: &Path) -> Result<(SqlitePool, SqlitePool), StoreE
         // What was answered as committed survives a power cut, too.
         .synchronous(SqliteSynchronous::Full);
     let writer = connect_writer(path, options.clone().journal_mode(SqliteJournalMode::Wal)).await?;
+    assert_durable(path, &writer).await?;
     migrate(path, &writer).await?;
     // Not opened read-only: in WAL mode a reader may have to make the shared-memory file. It just may not write rows.
     let readers = SqlitePoolOptions::new()
         .max_connections(READERS_MAX)
         .acquire_timeout(ACQUIRE_WAIT)
+        // There is no line that could be gone.
+        .test_before_acquire(false)
         .connect_lazy_with(options.pragma("query_only", "ON"));
     Ok((writer, readers))
 }
@@ -51,7 +56,10 @@ pub(super) async fn open(path: &Path) -> Result<(SqlitePool, SqlitePool), StoreE
 async fn connect_writer(path: &Path, options: SqliteConnectOptions) -> Result<SqlitePool, StoreError> {
     let first_attempt = Instant::now();
     loop {
-        let pool = SqlitePoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_WAIT);
+        let pool = SqlitePoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(ACQUIRE_WAIT)
+            .test_before_acquire(false);
         match pool.connect_with(options.clone()).await {
             Ok(pool) => return Ok(pool),
             Err(error) if primary_code(&error) == Some(BUSY) && first_attempt.elapsed() < BUSY_WAIT => {
@@ -60,6 +68,25 @@ async fn connect_writer(path: &Path, options: SqliteConnectOptions) -> Result<Sq
             Err(error) => return Err(database_error(path, &error)),
         }
     }
+}
+
+/// Asked for is not had: a file system without shared memory leaves WAL out, a build of SQLite may leave out more.
+async fn assert_durable(path: &Path, writer: &SqlitePool) -> Result<(), StoreError> {
+    let failed = |error: sqlx::Error| database_error(path, &error);
+    let journal: String =
+        sqlx::query_scalar("PRAGMA journal_mode").fetch_one(writer).await.map_err(failed)?;
+    let synchronous: i64 =
+        sqlx::query_scalar("PRAGMA synchronous").fetch_one(writer).await.map_err(failed)?;
+    if journal == "wal" && synchronous == SYNCHRONOUS_FULL {
+        return Ok(());
+    }
+    Err(StoreError::Open {
+        place: place(path),
+        problem: format!(
+            "it runs with journal_mode={journal} and synchronous={synchronous}, not wal and full"
+        ),
+        advice: "move the data folder to a local disk",
+    })
 }
 
 /// Makes the file if there is none, for its owner alone. SQLite gives its side files the same mode.
@@ -82,13 +109,19 @@ async fn migrate(path: &Path, writer: &SqlitePool) -> Result<(), StoreError> {
     // Under the write lock as a whole: of two processes that start at once, one migrates and the other finds it done.
     let mut transaction = writer.begin_with(BEGIN_WRITE).await.map_err(failed)?;
     refuse_other_programs(path, &mut transaction).await?;
-    let migrator = Migrator::with_migrations(vec![migration(
-        1,
-        "sessions",
-        include_str!("../../../migrations/sqlite/0001_sessions.sql"),
-    )]);
+    let migrator = Migrator::with_migrations(migrations());
     migrator.run_direct(None, &mut *transaction, false).await.map_err(|error| migrate_error(path, error))?;
     transaction.commit().await.map_err(failed)
+}
+
+/// Forward only: what was released is never edited.
+pub(in crate::store) fn migrations() -> Vec<Migration> {
+    vec![
+        migration(1, "sessions", include_str!("../../../migrations/sqlite/0001_sessions.sql")),
+        migration(2, "one log", include_str!("../../../migrations/sqlite/0002_one_log.sql")),
+        migration(3, "accounts", include_str!("../../../migrations/sqlite/0003_accounts.sql")),
+        migration(4, "visits", include_str!("../../../migrations/sqlite/0004_visits.sql")),
+    ]
 }
 
 /// `sqlx::migrate!` would do the same, with a procedural macro and a build script for one line.
@@ -108,10 +141,14 @@ async fn refuse_other_programs(path: &Path, connection: &mut SqliteConnection) -
         return Ok(());
     }
     Err(StoreError::Open {
-        path: path.to_owned(),
+        place: place(path),
         problem: "it is a database of another program".to_owned(),
         advice: "name another file",
     })
+}
+
+fn place(path: &Path) -> String {
+    path.display().to_string()
 }
 
 fn file_error(path: &Path, error: &io::Error) -> StoreError {
@@ -125,7 +162,7 @@ fn file_error(path: &Path, error: &io::Error) -> StoreError {
         io::ErrorKind::IsADirectory => "name a file in that folder",
         _ => "name another file, or look at the disk",
     };
-    StoreError::Open { path: path.to_owned(), problem: error.to_string(), advice }
+    StoreError::Open { place: place(path), problem: error.to_string(), advice }
 }
 
 fn database_error(path: &Path, error: &sqlx::Error) -> StoreError {
@@ -141,7 +178,7 @@ fn database_error(path: &Path, error: &sqlx::Error) -> StoreError {
     };
     let problem =
         error.as_database_error().map_or_else(|| error.to_string(), |error| error.message().to_owned());
-    StoreError::Open { path: path.to_owned(), problem, advice }
+    StoreError::Open { place: place(path), problem, advice }
 }
 
 fn migrate_error(path: &Path, error: MigrateError) -> StoreError {
@@ -153,5 +190,5 @@ fn migrate_error(path: &Path, error: MigrateError) -> StoreError {
         MigrateError::VersionMismatch(_) => "another version of the server wrote it: run that one",
         _ => "restore a backup, or name another file",
     };
-    StoreError::Open { path: path.to_owned(), problem: error.to_string(), advice }
+    StoreError::Open { place: place(path), problem: error.to_string(), advice }
 }

@@ -586,7 +586,19 @@ opensAt?: string,
 /**
  * With `session_over`.
  */
-reason?: EndReason, };
+reason?: EndReason, 
+/**
+ * With `invalid`: the field that cannot be so.
+ */
+field?: string, 
+/**
+ * With `version_mismatch`: what there is by now.
+ */
+currentVersion?: number, 
+/**
+ * Names the request in the server's log.
+ */
+requestId?: string, };
 
 /** A frame of the client: a message, and the number its reply names. */
 export type ClientFrame = ClientMessage & { id?: number };

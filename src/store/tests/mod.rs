@@ -1,39 +1,74 @@
-//! The store against real files. Time is virtual; identifiers are counted.
+//! The store's story, told on both databases: what is true on one is true on the other. Time is virtual.
 
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+mod crash;
+mod lists;
+mod log;
+mod place;
+mod sqlite;
+
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 use vestibule_domain::{
-    Actor, BackendRoom, Command, Communication, Connection, ConsentType, ConsentVersion, Context, Event,
-    Invitation, ParticipantId, ParticipantRole, PatientId, PolicyValues, Presence, ProviderRef, Schedule,
-    SessionId, SessionPolicy, SessionStatus, StaffId, TenantId, VideoBackend, VirtualSession,
+    Actor, BackendRoom, Command, Communication, ConfigContext, ConfigValues, Connection, ConsentType,
+    ConsentVersion, Context, Event, Invitation, ParticipantId, ParticipantRole, PatientId, PolicyValues,
+    Presence, ProviderRef, Schedule, SessionId, SessionPolicy, SessionStatus, StaffId, TenantConfig,
+    TenantId, VideoBackend, VirtualSession,
 };
 
 use super::profile::PersonTextError;
-use super::{Commit, PersonText, Profile, Store, StoreError, Tenant};
+use super::{Beside, Commit, ConfigCommit, PersonText, Profile, Store, StoreError, Tenant};
 use crate::ids::Ids;
-use crate::testing::TempDir;
+use lists::*;
+use log::*;
+use place::Place;
+
+/// Each of these is a test on each database.
+macro_rules! stories {
+    ($($name:ident),* $(,)?) => {
+        mod on_sqlite {
+            $(#[tokio::test] async fn $name() { super::$name(super::Place::file()).await; })*
+        }
+        mod on_postgres {
+            $(#[tokio::test] async fn $name() { super::$name(super::Place::postgres().await).await; })*
+        }
+    };
+}
+
+// After the macro, which it uses.
+mod accounts;
+mod visits;
+
+stories! {
+    a_visit_is_the_same_after_each_step_of_its_life,
+    what_was_kept_is_there_when_the_file_is_opened_again,
+    the_events_in_the_store_give_the_session_again,
+    what_others_are_told_is_cloud_events_in_order,
+    no_name_is_in_any_event_or_message_to_others,
+    of_two_writers_the_second_hears_of_the_first,
+    of_many_writers_at_once_each_version_has_one,
+    a_change_that_breaks_off_leaves_nothing,
+    a_session_that_cannot_be_written_whole_is_not_there,
+    what_is_taken_or_missing_is_said,
+    a_profile_can_change_without_a_command,
+    sessions_are_found_by_what_is_due_alive_or_last,
+    consents_and_events_cannot_be_edited,
+    a_row_nobody_here_wrote_is_called_damaged,
+    several_processes_may_make_the_database_at_once,
+    a_feed_has_every_event_once_in_order_and_without_gaps,
+    a_clock_set_back_does_not_turn_a_feed_around,
+    of_32_writers_none_is_lost_and_every_conflict_is_told,
+    an_answer_is_kept_with_its_change_or_not_at_all,
+    the_audit_has_events_and_notes_in_one_order,
+    who_is_refused_among_many_harms_nobody,
+    lists_are_filtered_and_read_page_by_page,
+    a_room_is_somebodys_until_their_session_is_over,
+    a_configuration_changes_with_its_secrets_or_not_at_all,
+}
 
 const NAME: &str = "Zebulon Quixworthy";
 const RELATIONSHIP: &str = "grandmother-in-law";
-
-/// A folder of its own for each test, with a database in it.
-struct Folder(TempDir);
-
-impl Folder {
-    fn new() -> Self {
-        Self(TempDir::new())
-    }
-
-    fn file(&self) -> PathBuf {
-        self.0.path().join("vestibule.db")
-    }
-}
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_780_300_800 + seconds).unwrap()
@@ -60,13 +95,26 @@ fn staff() -> Actor {
 }
 
 fn tenant() -> Tenant {
-    let values = PolicyValues { recording_allowed: true, ..PolicyValues::default() };
-    Tenant {
-        id: TenantId::new(at(0), [9; 10]),
-        name: "Demo clinic".to_owned(),
-        created_at: at(0),
-        policy: SessionPolicy::new(values).unwrap(),
-    }
+    Tenant { id: TenantId::new(at(0), [9; 10]), name: "Demo clinic".to_owned(), created_at: at(0) }
+}
+
+fn policy() -> SessionPolicy {
+    SessionPolicy::new(PolicyValues { recording_allowed: true, ..PolicyValues::default() }).unwrap()
+}
+
+async fn insert(store: &Store, tenant: &Tenant) -> Result<TenantConfig, StoreError> {
+    let values = ConfigValues { policy: policy(), ..ConfigValues::default() };
+    let context = ConfigContext { now: at(0), actor: &staff(), logo_hosts: &[] };
+    let (config, events) = TenantConfig::create(tenant.id, values, &context).unwrap();
+    let commit = ConfigCommit {
+        before_version: 0,
+        after: &config,
+        events: &events,
+        actor: &staff(),
+        now: at(0),
+        beside: &Beside::default(),
+    };
+    store.create_tenant(tenant, commit).await.map(|()| config)
 }
 
 fn profile(participant: ParticipantId) -> Profile {
@@ -88,7 +136,7 @@ fn schedule(number: u8) -> Schedule {
         communication: Communication::Sign,
         backend: VideoBackend::Embedded,
         room: BackendRoom::parse(format!("room-{number}")).unwrap(),
-        policy: tenant().policy,
+        policy: policy(),
         participants: vec![
             Invitation { participant: provider(), role: ParticipantRole::Provider },
             Invitation { participant: patient(), role: ParticipantRole::Patient },
@@ -102,8 +150,8 @@ fn ids() -> Ids {
     Ids::system()
 }
 
-async fn open(folder: &Folder) -> Store {
-    Store::open(&folder.file(), ids()).await.unwrap()
+async fn open(place: &Place) -> Store {
+    Store::open(&place.location(), ids()).await.unwrap()
 }
 
 /// A session in a store, and what it is in memory.
@@ -115,9 +163,9 @@ struct Visit {
 }
 
 impl Visit {
-    async fn new(folder: &Folder) -> Self {
-        let store = open(folder).await;
-        store.insert_tenant(&tenant()).await.unwrap();
+    async fn new(place: &Place) -> Self {
+        let store = open(place).await;
+        insert(&store, &tenant()).await.unwrap();
         Self::made(store, 7).await
     }
 
@@ -127,7 +175,7 @@ impl Visit {
         let ctx = Context { now, actor: &staff(), presence: &presence };
         let (session, events) = VirtualSession::create(schedule(number), &ctx).unwrap();
         let profiles = [profile(provider()), profile(patient()), profile(observer())];
-        store.create_session(&session, &events, &profiles, &staff()).await.unwrap();
+        store.create_session(&session, &events, &profiles, &staff(), &Beside::default()).await.unwrap();
         let visit = Self { store, session, presence, now };
         visit.check().await;
         visit
@@ -159,6 +207,7 @@ impl Visit {
             now: self.now,
             next_deadline: after.next_deadline(&self.presence),
             profiles: &[],
+            beside: &Beside::default(),
         };
         self.store.commit(commit).await.map(|()| after)
     }
@@ -215,86 +264,69 @@ impl Visit {
     }
 }
 
-/// A connection beside the store's, as another process has.
-async fn stranger(path: &Path) -> SqliteConnection {
-    SqliteConnectOptions::new().filename(path).connect().await.unwrap()
-}
-
-async fn count(path: &Path, table: &str) -> i64 {
-    let mut connection = stranger(path).await;
-    let statement = AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
-    let count = sqlx::query_scalar(statement).fetch_one(&mut connection).await.unwrap();
-    connection.close().await.unwrap();
-    count
-}
-
-async fn execute(path: &Path, statement: &'static str) -> Result<(), sqlx::Error> {
-    let mut connection = stranger(path).await;
-    let done = sqlx::query(statement).execute(&mut connection).await.map(drop);
-    connection.close().await.unwrap();
-    done
-}
-
-#[tokio::test]
-async fn a_visit_is_the_same_after_each_step_of_its_life() {
-    let folder = Folder::new();
-    let mut visit = Visit::new(&folder).await;
+async fn a_visit_is_the_same_after_each_step_of_its_life(place: Place) {
+    let mut visit = Visit::new(&place).await;
     visit.lives().await;
 }
 
-#[tokio::test]
-async fn what_was_kept_is_there_when_the_file_is_opened_again() {
-    let folder = Folder::new();
-    let mut visit = Visit::new(&folder).await;
+async fn what_was_kept_is_there_when_the_file_is_opened_again(place: Place) {
+    let mut visit = Visit::new(&place).await;
     visit.lives().await;
     visit.store.close().await;
     let refused = visit.store.live_sessions().await.unwrap_err();
     assert!(matches!(refused, StoreError::Unavailable(_)), "{refused:?}");
 
-    visit.store = open(&folder).await;
+    visit.store = open(&place).await;
     visit.check().await;
     assert_eq!(visit.store.tenant_by_name("Demo clinic").await.unwrap(), Some(tenant()));
     assert_eq!(visit.store.tenant_by_name("another").await.unwrap(), None);
 }
 
-#[tokio::test]
-async fn the_events_in_the_store_give_the_session_again() {
-    let folder = Folder::new();
-    let mut visit = Visit::new(&folder).await;
+async fn the_events_in_the_store_give_the_session_again(place: Place) {
+    let mut visit = Visit::new(&place).await;
     visit.lives().await;
-    let mut connection = stranger(&folder.file()).await;
-    let rows = sqlx::query("SELECT version, payload, type FROM session_event ORDER BY version, ordinal")
-        .fetch_all(&mut connection)
-        .await
-        .unwrap();
+    assert_eq!(replayed(&place, visit.session.id()).await, visit.session);
+}
+
+/// What a session's events alone come to.
+async fn replayed(place: &Place, session: SessionId) -> VirtualSession {
+    let rows = place
+        .texts(&format!(
+            "SELECT version || ' ' || type || ' ' || payload FROM event WHERE aggregate_id = '{session}' \
+             ORDER BY version, ordinal"
+        ))
+        .await;
     let mut commits: Vec<Vec<Event>> = Vec::new();
     for row in &rows {
-        let version = usize::try_from(row.get::<i64, _>("version")).unwrap();
+        let [version, event_type, payload] = row.splitn(3, ' ').collect::<Vec<_>>()[..] else {
+            panic!("{row}")
+        };
+        let version: usize = version.parse().unwrap();
         commits.resize_with(version, Vec::new);
-        let event: Event = serde_json::from_str(row.get("payload")).unwrap();
-        assert_eq!(event.type_name(), row.get::<&str, _>("type"));
+        let event: Event = serde_json::from_str(payload).unwrap();
+        assert_eq!(event.type_name(), event_type);
         commits[version - 1].push(event);
     }
     let mut replayed = VirtualSession::from_created(&commits[0][0]).unwrap();
     for commit in &commits {
         replayed.commit(commit);
     }
-    assert_eq!(replayed, visit.session);
+    replayed
 }
 
-#[tokio::test]
-async fn what_others_are_told_is_cloud_events_in_order() {
-    let folder = Folder::new();
-    let mut visit = Visit::new(&folder).await;
+async fn what_others_are_told_is_cloud_events_in_order(place: Place) {
+    let mut visit = Visit::new(&place).await;
     visit.lives().await;
-    let mut connection = stranger(&folder.file()).await;
-    let rows: Vec<(String, String, String)> =
-        sqlx::query_as("SELECT id, type, payload FROM outbox ORDER BY session, version, ordinal")
-            .fetch_all(&mut connection)
-            .await
-            .unwrap();
+    let rows = place
+        .texts(
+            "SELECT id || ' ' || type || ' ' || payload FROM outbox WHERE aggregate = 'session' \
+             ORDER BY aggregate_id, version, ordinal",
+        )
+        .await;
+    let rows: Vec<[&str; 3]> =
+        rows.iter().map(|row| row.splitn(3, ' ').collect::<Vec<_>>().try_into().unwrap()).collect();
     let types: Vec<_> =
-        rows.iter().map(|(_, event_type, _)| event_type.trim_start_matches("virtual_care.")).collect();
+        rows.iter().map(|[_, event_type, _]| event_type.trim_start_matches("virtual_care.")).collect();
     let expected = [
         "session.created.v1",
         "session.participant.joined.v1",
@@ -307,7 +339,7 @@ async fn what_others_are_told_is_cloud_events_in_order() {
         "session.ended.v1",
     ];
     assert_eq!(types, expected);
-    for (id, event_type, payload) in &rows {
+    for [id, event_type, payload] in &rows {
         let event: Value = serde_json::from_str(payload).unwrap();
         assert_eq!(event["specversion"], "1.0");
         assert_eq!(event["id"], **id);
@@ -317,32 +349,21 @@ async fn what_others_are_told_is_cloud_events_in_order() {
         assert_eq!(event["datacontenttype"], "application/json");
         assert_eq!(event["data"]["sessionId"], visit.session.id().to_string());
     }
-    let last: Value = serde_json::from_str(&rows.last().unwrap().2).unwrap();
+    let last: Value = serde_json::from_str(rows.last().unwrap()[2]).unwrap();
     assert_eq!(last["time"], at(3960).to_string());
     assert_eq!(last["data"]["reason"], "everyone_left");
 }
 
-#[tokio::test]
-async fn no_name_is_in_any_event_or_message_to_others() {
-    let folder = Folder::new();
-    let mut visit = Visit::new(&folder).await;
+async fn no_name_is_in_any_event_or_message_to_others(place: Place) {
+    let mut visit = Visit::new(&place).await;
     visit.lives().await;
-    let mut connection = stranger(&folder.file()).await;
     let mut seen = 0;
-    for table in ["session_event", "outbox"] {
-        let columns: Vec<String> =
-            sqlx::query_scalar(AssertSqlSafe(format!("SELECT name FROM pragma_table_info('{table}')")))
-                .fetch_all(&mut connection)
-                .await
-                .unwrap();
-        let all = columns
-            .iter()
-            .map(|name| format!("coalesce({name}, '')"))
-            .collect::<Vec<_>>()
-            .join(" || ' ' || ");
-        let statement = AssertSqlSafe(format!("SELECT {all} FROM {table}"));
-        let rows: Vec<String> = sqlx::query_scalar(statement).fetch_all(&mut connection).await.unwrap();
-        for row in rows {
+    let everything = [
+        ("event", "id || tenant || aggregate_id || coalesce(actor_id, '') || type || payload"),
+        ("outbox", "id || tenant || aggregate_id || type || payload"),
+    ];
+    for (table, columns) in everything {
+        for row in place.texts(&format!("SELECT {columns} FROM {table}")).await {
             for word in NAME.split(' ').chain([RELATIONSHIP]) {
                 assert!(!row.contains(word), "{table}: {row}");
             }
@@ -350,17 +371,15 @@ async fn no_name_is_in_any_event_or_message_to_others() {
         }
     }
     assert!(seen > 20, "{seen}");
-    assert_eq!(count(&folder.file(), "participant_profile").await, 3, "while the names are kept");
+    assert_eq!(place.count("participant_profile").await, 3, "while the names are kept");
     assert!(!format!("{:?}", profile(observer())).contains("Zebulon"));
 }
 
-#[tokio::test]
-async fn of_two_writers_the_second_hears_of_the_first() {
-    let folder = Folder::new();
-    let visit = Visit::new(&folder).await;
+async fn of_two_writers_the_second_hears_of_the_first(place: Place) {
+    let visit = Visit::new(&place).await;
     // Another process: its own connections to the same file.
     let other = Visit {
-        store: open(&folder).await,
+        store: open(&place).await,
         session: visit.session.clone(),
         presence: Presence::new(),
         now: visit.now,
@@ -368,23 +387,21 @@ async fn of_two_writers_the_second_hears_of_the_first() {
     let invite =
         |number| Command::Invite { participant: participant(number), role: ParticipantRole::Observer };
     visit.try_commit(&staff(), &invite(20)).await.unwrap();
-    let events = count(&folder.file(), "session_event").await;
+    let events = place.count("event").await;
 
     let refused = other.try_commit(&staff(), &invite(21)).await.unwrap_err();
     assert!(matches!(refused, StoreError::Conflict { current_version: 2 }), "{refused:?}");
-    assert_eq!(count(&folder.file(), "session_event").await, events);
+    assert_eq!(place.count("event").await, events);
     let loaded = other.store.load_session(visit.session.id()).await.unwrap().unwrap().session;
     assert!(loaded.participant(participant(20)).is_some() && loaded.participant(participant(21)).is_none());
 }
 
-#[tokio::test]
-async fn of_many_writers_at_once_each_version_has_one() {
-    let folder = Folder::new();
-    let visit = Visit::new(&folder).await;
+async fn of_many_writers_at_once_each_version_has_one(place: Place) {
+    let visit = Visit::new(&place).await;
     let id = visit.session.id();
     let mut tasks = Vec::new();
     for number in 0..6 {
-        let store = if number % 2 == 0 { visit.store.clone() } else { open(&folder).await };
+        let store = if number % 2 == 0 { visit.store.clone() } else { open(&place).await };
         tasks.push(tokio::spawn(async move {
             let mut conflicts = 0;
             loop {
@@ -410,56 +427,46 @@ async fn of_many_writers_at_once_each_version_has_one() {
     assert_eq!((session.version(), session.participants().len()), (7, 9));
 }
 
-#[tokio::test]
-async fn a_change_that_breaks_off_leaves_nothing() {
-    let folder = Folder::new();
-    let mut visit = Visit::new(&folder).await;
+async fn a_change_that_breaks_off_leaves_nothing(place: Place) {
+    let mut visit = Visit::new(&place).await;
     visit.now = at(3700);
     visit.consents(ConsentType::Telehealth, true).await;
-    execute(
-        &folder.file(),
-        "CREATE TRIGGER broken BEFORE INSERT ON outbox BEGIN SELECT RAISE(ABORT, 'the disk is gone'); END",
-    )
-    .await
-    .unwrap();
-    let before = (count(&folder.file(), "session_event").await, count(&folder.file(), "outbox").await);
+    place.break_inserts("outbox").await;
+    let before = (place.count("event").await, place.count("outbox").await);
 
     let join = Command::Join { participant: patient() };
     let actor = Actor::Participant(patient());
     let refused = visit.try_commit(&actor, &join).await.unwrap_err();
     assert!(matches!(refused, StoreError::Unavailable(_)), "{refused:?}");
     visit.check().await;
-    let after = (count(&folder.file(), "session_event").await, count(&folder.file(), "outbox").await);
+    let after = (place.count("event").await, place.count("outbox").await);
     assert_eq!(after, before);
 
     // And the store goes on.
-    execute(&folder.file(), "DROP TRIGGER broken").await.unwrap();
+    place.mend_inserts("outbox").await;
     visit.does(&actor, join).await;
 }
 
-#[tokio::test]
-async fn a_session_that_cannot_be_written_whole_is_not_there() {
-    let folder = Folder::new();
-    let store = open(&folder).await;
-    store.insert_tenant(&tenant()).await.unwrap();
+async fn a_session_that_cannot_be_written_whole_is_not_there(place: Place) {
+    let store = open(&place).await;
+    insert(&store, &tenant()).await.unwrap();
     let presence = Presence::new();
     let ctx = Context { now: at(7), actor: &staff(), presence: &presence };
     let (session, events) = VirtualSession::create(schedule(7), &ctx).unwrap();
     let stranger = [profile(participant(99))];
-    let refused = store.create_session(&session, &events, &stranger, &staff()).await.unwrap_err();
+    let refused =
+        store.create_session(&session, &events, &stranger, &staff(), &Beside::default()).await.unwrap_err();
     assert!(matches!(refused, StoreError::Missing { what: "the participant" }), "{refused:?}");
     assert_eq!(store.load_session(session.id()).await.unwrap(), None);
-    for table in ["virtual_session", "participant", "session_event", "outbox"] {
-        assert_eq!(count(&folder.file(), table).await, 0, "{table}");
+    for table in ["virtual_session", "participant", "event WHERE aggregate = 'session'", "outbox"] {
+        assert_eq!(place.count(table).await, 0, "{table}");
     }
 }
 
-#[tokio::test]
-async fn what_is_taken_or_missing_is_said() {
-    let folder = Folder::new();
-    let visit = Visit::new(&folder).await;
+async fn what_is_taken_or_missing_is_said(place: Place) {
+    let visit = Visit::new(&place).await;
     let store = &visit.store;
-    let refused = store.insert_tenant(&tenant()).await.unwrap_err();
+    let refused = insert(store, &tenant()).await.unwrap_err();
     assert!(matches!(refused, StoreError::Exists { what: "the tenant" }), "{refused:?}");
 
     let presence = Presence::new();
@@ -468,11 +475,13 @@ async fn what_is_taken_or_missing_is_said() {
     let same_room = Schedule { room: schedule(7).room, ..schedule(8) };
     for taken in [schedule(7), same_room] {
         let (session, events) = create(taken);
-        let refused = store.create_session(&session, &events, &[], &staff()).await.unwrap_err();
+        let refused =
+            store.create_session(&session, &events, &[], &staff(), &Beside::default()).await.unwrap_err();
         assert!(matches!(refused, StoreError::Exists { .. }), "{refused:?}");
     }
     let (session, events) = create(Schedule { tenant: TenantId::new(at(0), [3; 10]), ..schedule(9) });
-    let refused = store.create_session(&session, &events, &[], &staff()).await.unwrap_err();
+    let refused =
+        store.create_session(&session, &events, &[], &staff(), &Beside::default()).await.unwrap_err();
     assert!(matches!(refused, StoreError::Missing { what: "the tenant" }), "{refused:?}");
 
     let nowhere = Visit { session: create(schedule(9)).0, store: store.clone(), presence, now: at(9) };
@@ -481,10 +490,8 @@ async fn what_is_taken_or_missing_is_said() {
     assert_eq!(store.load_session(nowhere.session.id()).await.unwrap(), None);
 }
 
-#[tokio::test]
-async fn a_profile_can_change_without_a_command() {
-    let folder = Folder::new();
-    let visit = Visit::new(&folder).await;
+async fn a_profile_can_change_without_a_command(place: Place) {
+    let visit = Visit::new(&place).await;
     let renamed = Profile { display_name: PersonText::parse("Ada").unwrap(), ..profile(provider()) };
     let commit = Commit {
         before_version: 1,
@@ -494,6 +501,7 @@ async fn a_profile_can_change_without_a_command() {
         now: at(100),
         next_deadline: visit.session.next_deadline(&visit.presence),
         profiles: std::slice::from_ref(&renamed),
+        beside: &Beside::default(),
     };
     visit.store.commit(commit).await.unwrap();
     let loaded = visit.store.load_session(visit.session.id()).await.unwrap().unwrap();
@@ -501,10 +509,8 @@ async fn a_profile_can_change_without_a_command() {
     assert_eq!(loaded.profiles[&provider()], renamed);
 }
 
-#[tokio::test]
-async fn sessions_are_found_by_what_is_due_alive_or_last() {
-    let folder = Folder::new();
-    let mut first = Visit::new(&folder).await;
+async fn sessions_are_found_by_what_is_due_alive_or_last(place: Place) {
+    let mut first = Visit::new(&place).await;
     let store = first.store.clone();
     let mut second = Visit::made(store.clone(), 8).await;
     assert_eq!(store.latest_session(tenant().id).await.unwrap(), Some(second.session.id()));
@@ -526,120 +532,38 @@ async fn sessions_are_found_by_what_is_due_alive_or_last() {
     assert_eq!(store.due_sessions(due_at, 10).await.unwrap(), [first.session.id()]);
 }
 
-#[tokio::test]
-async fn consents_and_events_cannot_be_edited() {
-    let folder = Folder::new();
-    let mut visit = Visit::new(&folder).await;
+async fn consents_and_events_cannot_be_edited(place: Place) {
+    let mut visit = Visit::new(&place).await;
     visit.consents(ConsentType::Telehealth, true).await;
-    for statement in ["UPDATE consent SET granted = 0", "UPDATE session_event SET payload = '{}'"] {
-        assert!(execute(&folder.file(), statement).await.is_err(), "{statement}");
+    for statement in ["UPDATE consent SET granted = 0", "UPDATE event SET payload = '{}'"] {
+        assert!(place.execute(statement).await.is_err(), "{statement}");
     }
     visit.check().await;
 }
 
-#[tokio::test]
-async fn a_row_nobody_here_wrote_is_called_damaged() {
-    let folder = Folder::new();
-    let visit = Visit::new(&folder).await;
+async fn a_row_nobody_here_wrote_is_called_damaged(place: Place) {
+    let visit = Visit::new(&place).await;
     let damages = [
         ("UPDATE virtual_session SET status = 'asleep'", "status"),
         ("UPDATE virtual_session SET status = 'ended'", "the end do not fit"),
         ("UPDATE virtual_session SET status = 'scheduled', policy = '{\"no_show_minutes\": 0}'", "policy"),
     ];
     for (statement, said) in damages {
-        execute(&folder.file(), statement).await.unwrap();
+        place.execute(statement).await.unwrap();
         let refused = visit.store.load_session(visit.session.id()).await.unwrap_err();
         let StoreError::Corrupt { what } = &refused else { panic!("{refused:?}") };
         assert!(what.contains(said), "{what}");
     }
 }
 
-async fn refused_to_open(path: &Path) -> String {
-    let refused = Store::open(path, ids()).await.unwrap_err();
-    assert!(matches!(refused, StoreError::Open { .. }), "{refused:?}");
-    let text = refused.to_string();
-    assert!(text.contains(path.to_str().unwrap()), "{text}");
-    text
-}
-
-#[tokio::test]
-async fn a_database_that_cannot_be_used_says_which_and_what_to_do() {
-    let folder = Folder::new();
-    let text = refused_to_open(&folder.0.path().join("missing/vestibule.db")).await;
-    assert!(text.contains("make the folder"), "{text}");
-    let text = refused_to_open(folder.0.path()).await;
-    assert!(text.contains("name a file in that folder"), "{text}");
-
-    let no_database = folder.0.path().join("letter.txt");
-    std::fs::write(&no_database, "Dear Sir or Madam, ".repeat(200)).unwrap();
-    let text = refused_to_open(&no_database).await;
-    assert!(text.contains("no SQLite database"), "{text}");
-    assert!(std::fs::read_to_string(&no_database).unwrap().starts_with("Dear Sir"), "and is left as it was");
-
-    let other = folder.0.path().join("other.db");
-    let mut connection =
-        SqliteConnectOptions::new().filename(&other).create_if_missing(true).connect().await.unwrap();
-    sqlx::query("CREATE TABLE bookmark (url TEXT)").execute(&mut connection).await.unwrap();
-    connection.close().await.unwrap();
-    let text = refused_to_open(&other).await;
-    assert!(text.contains("another program"), "{text}");
-}
-
-#[tokio::test]
-async fn a_folder_nothing_can_be_written_to_is_named() {
-    let folder = Folder::new();
-    std::fs::set_permissions(folder.0.path(), std::fs::Permissions::from_mode(0o500)).unwrap();
-    if std::fs::write(folder.0.path().join("probe"), "").is_err() {
-        let text = refused_to_open(&folder.file()).await;
-        assert!(text.contains("let the user the server runs as write"), "{text}");
-    } else {
-        // Root may write anywhere but into procfs, which takes a file from nobody.
-        refused_to_open(Path::new("/proc/vestibule.db")).await;
-    }
-    std::fs::set_permissions(folder.0.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
-}
-
-#[tokio::test]
-async fn a_database_of_a_newer_version_is_left_alone() {
-    let folder = Folder::new();
-    open(&folder).await.close().await;
-    execute(
-        &folder.file(),
-        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
-         VALUES (9999, 'later', TRUE, x'00', 0)",
-    )
-    .await
-    .unwrap();
-    let text = refused_to_open(&folder.file()).await;
-    assert!(text.contains("newer version"), "{text}");
-}
-
-#[tokio::test]
-async fn several_processes_may_make_the_database_at_once() {
-    let folder = Folder::new();
-    let path = folder.file();
+async fn several_processes_may_make_the_database_at_once(place: Place) {
     let opens = (0..8).map(|_| {
-        let path = path.clone();
-        tokio::spawn(async move { Store::open(&path, ids()).await.map(drop) })
+        let location = place.location();
+        tokio::spawn(async move { Store::open(&location, ids()).await.map(drop) })
     });
     for open in opens.collect::<Vec<_>>() {
         open.await.unwrap().unwrap();
     }
-}
-
-#[tokio::test]
-async fn the_file_and_its_side_files_are_private_and_durable() {
-    let folder = Folder::new();
-    let visit = Visit::new(&folder).await;
-    for suffix in ["", "-wal", "-shm"] {
-        let file = folder.0.path().join(format!("vestibule.db{suffix}"));
-        let mode = std::fs::metadata(&file).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600, "{}", file.display());
-    }
-    let mut connection = stranger(&folder.file()).await;
-    let mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut connection).await.unwrap();
-    assert_eq!(mode, "wal");
-    drop(visit);
 }
 
 #[test]

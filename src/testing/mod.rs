@@ -1,5 +1,8 @@
 //! What several tests of the binary need.
 
+#[expect(clippy::disallowed_methods, reason = "another process is waited for, and not for ever")]
+pub(crate) mod postgres;
+
 use std::path::{Path, PathBuf};
 
 use crate::data_dir::fill_random;
@@ -14,6 +17,11 @@ impl TempDir {
         let path = std::env::temp_dir().join(format!("vestibule-test-{:016x}", u64::from_be_bytes(name)));
         std::fs::create_dir(&path).unwrap();
         Self(path)
+    }
+
+    /// Its path; somebody else takes it away.
+    pub(crate) fn keep(self) -> PathBuf {
+        std::mem::ManuallyDrop::new(self).0.clone()
     }
 
     pub(crate) fn path(&self) -> &Path {
