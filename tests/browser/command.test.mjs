@@ -36,6 +36,9 @@ test('the demo prints three links that work, and a second start keeps the sessio
   assert.deepEqual(await sessionsOf(second.origin, linksOf(second)), sessions, 'the same session');
   const old = Object.fromEntries(Object.entries(links).map(([role, link]) => [role, link]));
   assert.deepEqual(await sessionsOf(second.origin, old), sessions, 'and the links of before still work');
+  const [admins, again] = [await first.adminLink(), await second.adminLink()];
+  assert.notEqual(admins, again, 'nobody has followed the first link: there is another');
+  assert.equal(first.process.lines.filter((line) => line.startsWith('Set up the first administrator')).length, 1);
   assert.equal(await second.end(), 0);
 });
 
@@ -100,6 +103,11 @@ test('a wrong setting is named, with the way out', async () => {
     [['--data', join(folder, 'none'), 'session', 'links', '01981234-5678-7abc-8def-0123456789ab'], /--data: there is no/],
     [['--listen', '0.0.0.0:0', '--public-url', 'http://a.example'], /--public-url.*https:/s],
     [['session', 'links', '01981234-5678-7abc-8def-0123456789ab'], /there is no session/],
+    [['staff', 'link', '--login', 'nobody'], /--login: nobody signs in/],
+    [['staff', 'link', '--login', 'a b'], /--login/],
+    [['key', 'create', '--name', 'N', '--scopes', 'everything'], /--scopes/],
+    [['key', 'create', '--name', '', '--scopes', 'config:read'], /--name/],
+    [['key', 'create', '--name', 'N', '--scopes', 'config:read', '--expires-at', '2020-01-01T00:00:00Z'], /--expires-at/],
   ];
   for (const [args, said] of cases) {
     const hasData = args.includes('--data');

@@ -38,6 +38,20 @@ export class Server {
     return server;
   }
 
+  /** The link by which the first administrator sets their password. */
+  async adminLink() {
+    const [, link] = await this.process.line(/^Set up the first administrator: (\S+)/);
+    return link;
+  }
+
+  /** Runs one of the program's commands beside the server; the lines it says. */
+  async command(...args) {
+    const process = new Process(builtProgram('vestibule'), ['--data', this.data, '--public-url', this.origin, ...args]);
+    const code = await process.ended();
+    if (code !== 0) throw new Error(`vestibule ${args.join(' ')}: ${process.stderr}`);
+    return process.lines;
+  }
+
   /**
    * Makes a session, beside the running server, and returns its links in the order in which the participants were named.
    * @param {{provider?: string[], patient?: string, interpreter?: string[], observer?: string[], start?: string | null}} people
