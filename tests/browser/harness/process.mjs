@@ -21,6 +21,8 @@ export class Process {
    * @param {NodeJS.ProcessEnv} [env]
    */
   constructor(program, args, env = process.env) {
+    // What a program says to a person has no backtrace in it.
+    env = { ...env, RUST_BACKTRACE: '0' };
     this.#child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'], env });
     // `exit` is never late: nothing waits between spawn and here.
     this.#exited = Promise.race([once(this.#child, 'exit'), once(this.#child, 'error')]);

@@ -1,0 +1,135 @@
+/** docs/api.md: its first commands are run as they stand, and what it lists is what there is. */
+import assert from 'node:assert/strict';
+import { mkdtemp, readdir, readFile, rm, symlink } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { test } from 'node:test';
+
+import { post, tokenOf } from '../browser/harness/door.mjs';
+import { builtProgram } from '../browser/harness/find.mjs';
+import { Process } from '../browser/harness/process.mjs';
+import { until } from '../browser/harness/wait.mjs';
+import { ROLES, scopesOf } from './harness/clinic.mjs';
+
+const REPOSITORY = fileURLToPath(new URL('../../', import.meta.url));
+const SNAPSHOTS = 'domain/tests/domain/snapshots';
+/** Where codes are, besides the mapping itself. */
+const FILES_WITH_CODES = [
+  'domain/src/rejection.rs',
+  'domain/src/visit/decide.rs',
+  'domain/src/token.rs',
+  'src/accounts/password.rs',
+];
+/** Codes of the domain that the API says in the words of others: a participant who is not there is not found. */
+const INNER = ['no_such_participant', 'invalid_config'];
+
+const read = (path) => readFile(join(REPOSITORY, path), 'utf8');
+const page = await read('docs/api.md');
+
+test('the first commands end in two links that work', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'vestibule-docs-'));
+  await symlink(builtProgram('vestibule'), join(folder, 'vestibule'));
+  const [, first] = page.split(/^## /m);
+  const commands = blocks(first, 'sh').join('\n');
+  assert.match(commands, /^vestibule .* &$/m);
+  // Any free port instead of the usual one; and the server stays until the links are tried.
+  const script = `set -eu\ncd '${folder}'\n${commands}\nread -r _\nkill $!\nwait $! || true\n`;
+  const env = { ...process.env, PATH: `${folder}:${process.env.PATH}`, VESTIBULE_LISTEN: '127.0.0.1:0' };
+  const shell = new Process('sh', ['-c', script], env);
+  try {
+    const links = await until(`two links; it said ${shell.stderr}`, () => {
+      const found = shell.lines.filter((line) => /^http\S+\/j#\S+$/.test(line));
+      return found.length === 2 && found;
+    });
+    const roles = links.map(async (link) => {
+      const { status, body } = await post(new URL(link).origin, 'join', { token: tokenOf(link) });
+      assert.equal(status, 200, JSON.stringify(body));
+      return [body.session.id, body.participant.role];
+    });
+    const [[session, one], [same, another]] = await Promise.all(roles);
+    assert.deepEqual([one, another, same], ['provider', 'patient', session]);
+    assert.equal(shell.lines.length, 2, 'and nothing else is printed');
+  } finally {
+    shell.write('');
+    await shell.ended();
+    await rm(folder, { recursive: true, force: true });
+  }
+});
+
+test('the errors it lists are those there are, with their status', async () => {
+  const listed = tableRows('## Errors').map(([code, status]) => [unquoted(code), Number(status)]);
+  const problems = await read('src/http/problem.rs');
+  const inner = await Promise.all(FILES_WITH_CODES.map(read));
+  const codes = inner.flatMap((text) => [...text.matchAll(/=> "(\w+)"/g)].map(([, code]) => code));
+  const mapped = [...problems.matchAll(/StatusCode::(\w+),\s*"(\w+)"/g)];
+  const said = mapped.map(([, status, code]) => [code, STATUS[status]]);
+  const known = new Set([...codes, ...said.map(([code]) => code)].filter((code) => !INNER.includes(code)));
+  assert.deepEqual(listed.map(([code]) => code).toSorted(), [...known].toSorted());
+  const statuses = Object.fromEntries(listed);
+  for (const [code, status] of said) assert.equal(statuses[code], status, code);
+});
+
+test('the scopes it lists are those there are', async () => {
+  const description = JSON.parse(await read('docs/openapi.json'));
+  const rights = (await read('tests/api/rights.md')).split('\n').filter((line) => line.startsWith('| `')).map(cells);
+  const rows = tableRows('## Who may');
+  assert.deepEqual(rows.map(([scope]) => unquoted(scope)), scopesOf(description));
+  for (const [scope, , ...may] of rows) {
+    const [, , , ...tested] = rights.find((row) => row[2] === unquoted(scope));
+    assert.deepEqual(may, tested.slice(0, ROLES.length), scope);
+  }
+});
+
+test('the events it shows are those there are', async () => {
+  const files = await readdir(join(REPOSITORY, SNAPSHOTS));
+  const names = files.filter((name) => /^virtual_care\..*\.v\d+\.snap$/.test(name));
+  const examples = [...page.matchAll(/^\*\*`([\w.]+)`\*\*.*\n\n```json\n([^`]*)```/gm)];
+  assert.deepEqual(examples.map(([, type]) => `${type}.snap`).toSorted(), names.toSorted());
+  for (const [, type, text] of examples) {
+    const [, , snapshot] = (await read(join(SNAPSHOTS, `${type}.snap`))).split(/^---\n/m);
+    assert.deepEqual(JSON.parse(text), JSON.parse(snapshot).data, type);
+  }
+});
+
+test('what is shown as JSON is JSON', () => {
+  for (const block of blocks(page, 'json')) JSON.parse(block);
+});
+
+const STATUS = {
+  BAD_REQUEST: 400,
+  UNAUTHORIZED: 401,
+  FORBIDDEN: 403,
+  NOT_FOUND: 404,
+  METHOD_NOT_ALLOWED: 405,
+  REQUEST_TIMEOUT: 408,
+  CONFLICT: 409,
+  GONE: 410,
+  PRECONDITION_FAILED: 412,
+  PAYLOAD_TOO_LARGE: 413,
+  UNSUPPORTED_MEDIA_TYPE: 415,
+  UNPROCESSABLE_ENTITY: 422,
+  TOO_MANY_REQUESTS: 429,
+  INTERNAL_SERVER_ERROR: 500,
+  SERVICE_UNAVAILABLE: 503,
+};
+
+/** The fenced blocks of a language. */
+function blocks(text, language) {
+  return [...text.matchAll(new RegExp(`^\`\`\`${language}\\n([^]*?)^\`\`\``, 'gm'))].map(([, block]) => block);
+}
+
+/** The rows of the first table under a heading, without its head. */
+function tableRows(heading) {
+  const [, under] = page.split(`\n${heading}\n`);
+  const [section] = under.split('\n## ');
+  return section.split('\n').filter((line) => line.startsWith('| `')).map(cells);
+}
+
+function cells(line) {
+  return line.split('|').slice(1, -1).map((cell) => cell.trim());
+}
+
+function unquoted(code) {
+  return code.replaceAll('`', '');
+}
