@@ -110,6 +110,19 @@ pub enum Command {
         /// Who.
         participant: ParticipantId,
     },
+    /// Lets somebody who is in go on with another device of theirs, in place of the one they have. For hosts; of a
+    /// provider, for themselves and the staff alone.
+    ReplaceDevice {
+        /// Who.
+        participant: ParticipantId,
+    },
+    /// Does not let another device of somebody who is in take over. For whom may let it.
+    RefuseDevice {
+        /// Who.
+        participant: ParticipantId,
+        /// What that device is told.
+        reason: DenyReason,
+    },
     /// Somebody leaves on purpose. For themselves, or staff for them.
     Leave {
         /// Who.

@@ -98,6 +98,22 @@ pub enum Event {
         /// When.
         at: Timestamp,
     },
+    /// Somebody who is in goes on with another device, and not with the one they had.
+    DeviceReplaced {
+        /// Who.
+        participant: ParticipantId,
+        /// When.
+        at: Timestamp,
+    },
+    /// Another device of somebody who is in was not let in.
+    DeviceRefused {
+        /// Who.
+        participant: ParticipantId,
+        /// What it is told.
+        reason: DenyReason,
+        /// When.
+        at: Timestamp,
+    },
     /// Every token issued to somebody so far is void; they are where they were.
     TokensRevoked {
         /// Whose.
@@ -175,6 +191,8 @@ impl Event {
             | Self::Denied { participant, .. }
             | Self::SentBack { participant }
             | Self::Removed { participant, .. }
+            | Self::DeviceReplaced { participant, .. }
+            | Self::DeviceRefused { participant, .. }
             | Self::TokensRevoked { participant, .. }
             | Self::Left { participant, .. } => Some(*participant),
             Self::Created { .. }
@@ -212,6 +230,8 @@ impl Event {
             Self::Denied { .. } => "denied",
             Self::SentBack { .. } => "sent_back",
             Self::Removed { .. } => "removed",
+            Self::DeviceReplaced { .. } => "device_replaced",
+            Self::DeviceRefused { .. } => "device_refused",
             Self::TokensRevoked { .. } => "tokens_revoked",
             Self::FallbackInitiated { .. } => "fallback_initiated",
             Self::FallbackEnded { .. } => "fallback_ended",

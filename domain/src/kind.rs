@@ -46,6 +46,19 @@ pub enum Communication {
     Sign,
 }
 
+/// What somebody's line carries, best first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BandwidthProfile {
+    /// Picture and sound.
+    #[default]
+    Video,
+    /// Sound alone.
+    AudioOnly,
+    /// Neither: the visit goes on in writing, and its words may come late.
+    AsyncText,
+}
+
 macro_rules! as_str {
     ($name:ident { $($variant:ident = $text:literal),* $(,)? }) => {
         impl $name {
@@ -99,3 +112,4 @@ as_str!(VideoBackend {
     Teams = "teams",
 });
 as_str!(Communication { Speech = "speech", Sign = "sign" });
+as_str!(BandwidthProfile { Video = "video", AudioOnly = "audio_only", AsyncText = "async_text" });

@@ -41,7 +41,7 @@ pub use id::{
     AsyncVisitId, BackendRoom, ConsentVersion, EncounterId, EventId, IdError, ParticipantId, PatientId,
     ProviderRef, RecordingRef, SessionId, StaffId, TenantId, TextError, WebhookId,
 };
-pub use kind::{Communication, ParticipantRole, UnknownWord, VideoBackend};
+pub use kind::{BandwidthProfile, Communication, ParticipantRole, UnknownWord, VideoBackend};
 pub use policy::{PARTICIPANTS_LIMIT, PolicyError, PolicyValues, SessionPolicy};
 pub use presence::{Connection, Presence};
 pub use published::{

@@ -43,14 +43,20 @@ impl Presence {
     }
 
     /// What a server knows of a session it finds in its store when it starts: whoever was in there has lost it, and has
-    /// the whole grace from now.
+    /// the whole grace from now; in a visit that went on in writing, that of text.
     #[must_use]
     pub fn after_restart(session: &VirtualSession, now: Timestamp) -> Self {
         let mut presence = Self::new();
         for participant in session.participants() {
             let inside = matches!(participant.standing, Standing::Waiting | Standing::Admitted);
             if inside && participant.left_at.is_none() {
-                presence.set(participant.id, Connection::Lost { since: now });
+                let by_design = session.fallback_since().is_some();
+                let lost = if by_design {
+                    Connection::Offline { since: now }
+                } else {
+                    Connection::Lost { since: now }
+                };
+                presence.set(participant.id, lost);
             }
         }
         presence

@@ -309,6 +309,8 @@ pub fn published(session: &VirtualSession, event: &Event) -> Option<Published> {
         | Event::Opened
         | Event::Denied { .. }
         | Event::SentBack { .. }
+        | Event::DeviceReplaced { .. }
+        | Event::DeviceRefused { .. }
         | Event::TokensRevoked { .. }
         | Event::FallbackEnded { .. }
         | Event::Left { .. } => return None,

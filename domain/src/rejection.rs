@@ -24,7 +24,7 @@ pub enum Rejection {
         /// Which.
         missing: Vec<ConsentType>,
     },
-    /// A patient is let in only while a provider is connected.
+    /// People are let in only while a provider is connected.
     #[error("no provider is connected")]
     ProviderAbsent,
     /// As many are in the session as may be.
@@ -39,6 +39,11 @@ pub enum Rejection {
     /// The identifier is somebody else's: invited twice at once, or in another role.
     #[error("the participant exists in another role, or is named twice")]
     ParticipantExists,
+    /// They are in, on a device that may be somebody else's: another one is let in by [`Command::ReplaceDevice`].
+    ///
+    /// [`Command::ReplaceDevice`]: crate::Command::ReplaceDevice
+    #[error("the participant is in already, on another device")]
+    AlreadyIn,
     /// They do not wait.
     #[error("the participant does not wait")]
     NotWaiting,
@@ -96,6 +101,7 @@ impl Rejection {
             Self::SessionFull { .. } => "session_full",
             Self::PatientExists => "patient_exists",
             Self::ParticipantExists => "participant_exists",
+            Self::AlreadyIn => "already_in",
             Self::NotWaiting => "not_waiting",
             Self::NotConnected => "not_connected",
             Self::NotAdmitted => "not_admitted",

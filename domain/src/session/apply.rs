@@ -66,6 +66,11 @@ impl VirtualSession {
                 record.denied = None;
                 record.left_at = record.left_at.or(Some(*at));
             }
+            Event::DeviceReplaced { participant, at } => self.record(*participant).joined_at = Some(*at),
+            // A word for the record: nothing of the session is different.
+            Event::DeviceRefused { participant, .. } => {
+                assert!(self.participant(*participant).is_some(), "another session's event");
+            }
             Event::TokensRevoked { participant, epoch } => self.record(*participant).epoch = *epoch,
             Event::FallbackInitiated { at, .. } => self.row.fallback_since = Some(*at),
             Event::FallbackEnded { .. } => self.row.fallback_since = None,

@@ -70,6 +70,14 @@ impl VirtualSession {
             Command::Deny { participant, reason } => self.deny(*participant, *reason, at)?,
             Command::SendBack { participant } => self.send_back(*participant)?,
             Command::Remove { participant } => self.remove(*participant, at)?,
+            Command::ReplaceDevice { participant } => {
+                self.is_in(*participant)?;
+                vec![Event::DeviceReplaced { participant: *participant, at }]
+            }
+            Command::RefuseDevice { participant, reason } => {
+                self.is_in(*participant)?;
+                vec![Event::DeviceRefused { participant: *participant, reason: *reason, at }]
+            }
             Command::Leave { participant } => self.leave(*participant, at)?,
             Command::SetRecording { enabled } => self.set_recording(*enabled)?,
             Command::End => self.end(at)?,
@@ -104,6 +112,9 @@ impl VirtualSession {
                 *actor == Actor::Participant(*participant) || matches!(actor, Actor::Staff(_) | Actor::System)
             }
             Command::CaptureConsent { .. } => self.speaks_for_the_patient(actor),
+            Command::ReplaceDevice { participant } | Command::RefuseDevice { participant, .. } => {
+                self.speaks_for_the_seat(*participant, actor)
+            }
             Command::InitiateFallback { participant } | Command::EndFallback { participant } => {
                 *actor == Actor::Participant(*participant) || self.is_host(actor)
             }
@@ -131,6 +142,16 @@ impl VirtualSession {
             Actor::Participant(id) => self.patient().is_some_and(|patient| patient.id == *id),
             Actor::Staff(_) => true,
             Actor::System | Actor::Timer => false,
+        }
+    }
+
+    /// A provider's seat gives rights over the others: it is its owner's to say who sits there, and the staff's. Of all
+    /// other seats the hosts say it.
+    fn speaks_for_the_seat(&self, id: ParticipantId, actor: &Actor) -> bool {
+        let is_provider = self.participant(id).is_some_and(|record| record.role == ParticipantRole::Provider);
+        match actor {
+            Actor::Participant(asking) if is_provider => *asking == id && self.is_host(actor),
+            _ => self.is_host(actor),
         }
     }
 
@@ -202,6 +223,10 @@ impl VirtualSession {
     fn join(&self, id: ParticipantId, ctx: &Context<'_>, at: Timestamp) -> Decision {
         let record = self.not_removed(id)?;
         self.check_consents(id)?;
+        // Whoever comes without the resume secret may be somebody else with the same link. Who is in stays in.
+        if record.standing == Standing::Admitted && record.left_at.is_none() {
+            return Err(Rejection::AlreadyIn);
+        }
 
         let mut events = Vec::new();
         if self.status() == SessionStatus::Scheduled {
@@ -209,8 +234,7 @@ impl VirtualSession {
         }
         let standing =
             if self.comes_straight_in(record, ctx) { Standing::Admitted } else { Standing::Waiting };
-        // Whoever was denied or invited again starts anew. Of the others, one who came back without the resume secret
-        // may be somebody else with the same link.
+        // Whoever was denied or invited again starts anew. Of the others, one who comes once more may be somebody else.
         let new_device = matches!(record.standing, Standing::Waiting | Standing::Admitted);
         events.push(Event::Joined { participant: id, standing, new_device, at });
         if record.role == ParticipantRole::Provider {
@@ -271,7 +295,8 @@ impl VirtualSession {
         }
         self.check_consents(id)?;
         let patient = record.role == ParticipantRole::Patient;
-        if patient && !self.provider_here(ctx.presence, None) {
+        // Nobody is let in where nobody is who answers for the visit.
+        if !self.provider_here(ctx.presence, None) {
             return Err(Rejection::ProviderAbsent);
         }
         // Nobody begins a visit with a patient whose line is gone: they come back to the door, and knock again.
@@ -454,6 +479,10 @@ impl VirtualSession {
         if self.status() != SessionStatus::Active {
             return Err(Rejection::NotActive);
         }
+        self.is_in(id)
+    }
+
+    fn is_in(&self, id: ParticipantId) -> Result<(), Rejection> {
         let record = self.not_removed(id)?;
         let admitted = record.standing == Standing::Admitted && record.left_at.is_none();
         if admitted { Ok(()) } else { Err(Rejection::NotAdmitted) }

@@ -4,7 +4,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Participant, Standing, VirtualSession};
+use super::{Participant, SessionStatus, Standing, VirtualSession};
 use crate::id::ParticipantId;
 use crate::kind::ParticipantRole;
 use crate::presence::{Connection, Presence};
@@ -66,6 +66,16 @@ impl VirtualSession {
             side = Side::Lost { since, until };
         }
         side
+    }
+
+    /// Until when somebody in an active session, with whom contact is lost, is waited for.
+    #[must_use]
+    pub fn waited_for_until(&self, id: ParticipantId, presence: &Presence) -> Option<Timestamp> {
+        let record = self.participant(id).filter(|record| record.inside())?;
+        let active = self.row.status == SessionStatus::Active;
+        let lost = matches!(presence.get(id), Connection::Lost { .. } | Connection::Offline { .. });
+        let since = self.lost_since(record, presence).filter(|_| active && lost)?;
+        Some(after(since, self.grace(record, presence)))
     }
 
     /// How long somebody without contact is waited for.

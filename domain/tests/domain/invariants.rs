@@ -1,18 +1,16 @@
 //! Each invariant of a session, and who tries to break it. Their numbers are those of the domain's contract.
 
 use vestibule_domain::{
-    Actor, BackendRoom, Command, ConsentType, EndReason, Event, InvariantError, Invitation, ParticipantRole,
-    PatientId, PolicyValues, Schedule, SessionPolicy, SessionStatus, Standing, StoredSession, VirtualSession,
+    Actor, BackendRoom, Command, ConsentType, DenyReason, EndReason, Event, InvariantError, Invitation,
+    ParticipantRole, PatientId, PolicyValues, Rejection, Schedule, SessionPolicy, SessionStatus, Standing,
+    StoredSession, VirtualSession,
 };
 
 use crate::world::{
-    World, create, id, interpreter, minute, observer, patient, policy, provider, schedule, staff, version,
+    World, create, id, minute, observer, patient, policy, provider, schedule, staff, version,
 };
 
-fn join(
-    world: &mut World,
-    who: vestibule_domain::ParticipantId,
-) -> Result<Vec<Event>, vestibule_domain::Rejection> {
+fn join(world: &mut World, who: vestibule_domain::ParticipantId) -> Result<Vec<Event>, Rejection> {
     world.ask(&Actor::Participant(who), Command::Join { participant: who })
 }
 
@@ -287,6 +285,18 @@ fn invariant_11_a_running_visit_keeps_the_rules_it_was_made_under() {
 }
 
 #[test]
+fn invariant_7_without_a_provider_nobody_else_is_let_in_either() {
+    let mut world = World::new();
+    world.at(minute(60)).comes(observer());
+    let admit = Command::Admit { participant: observer() };
+    assert_eq!(world.refused_to(&staff(), admit.clone()), "provider_absent");
+    world.comes(provider()).loses(provider());
+    assert_eq!(world.refused_to(&staff(), admit.clone()), "provider_absent");
+    world.resumes(provider());
+    world.ask(&staff(), admit).unwrap();
+}
+
+#[test]
 fn invariant_12_a_second_device_knocks_like_the_first() {
     // From the waiting room.
     let mut world = World::new();
@@ -294,36 +304,47 @@ fn invariant_12_a_second_device_knocks_like_the_first() {
     let events = join(&mut world, patient()).unwrap();
     assert!(matches!(events[..], [Event::Joined { standing: Standing::Waiting, new_device: true, .. }]));
 
-    // From inside: the bare link does not bypass the knock.
+    // From inside the bare link does nothing, also while the connection is lost: the device that is in stays in.
     world.must(provider(), Command::Admit { participant: patient() });
-    let events = join(&mut world, patient()).unwrap();
-    assert!(matches!(events[..], [Event::Joined { standing: Standing::Waiting, new_device: true, .. }]));
-    assert_eq!(world.record(patient()).standing, Standing::Waiting);
-    assert_eq!(world.session.status(), SessionStatus::Active);
-
-    // Nor once they lost the connection, nor after they left.
-    world.must(provider(), Command::Admit { participant: patient() });
+    assert_eq!(join(&mut world, patient()).unwrap_err(), Rejection::AlreadyIn);
     world.loses(patient());
-    world.comes(patient());
-    assert_eq!(world.record(patient()).standing, Standing::Waiting);
-    world.must(provider(), Command::Admit { participant: patient() });
-    world.leaves(patient());
+    assert_eq!(join(&mut world, patient()).unwrap_err(), Rejection::AlreadyIn);
+    assert_eq!(world.record(patient()).standing, Standing::Admitted);
+
+    // Once they left they knock.
+    world.resumes(patient()).leaves(patient());
     let events = join(&mut world, patient()).unwrap();
     assert!(matches!(events[..], [Event::Joined { standing: Standing::Waiting, new_device: true, .. }]));
 }
 
 #[test]
-fn invariant_12_interpreters_let_in_with_the_provider_knock_from_a_second_device() {
-    let mut world = World::under(|policy| policy.admit_interpreters_with_provider = true);
-    world.comes(provider()).comes(interpreter());
-    assert_eq!(world.record(interpreter()).standing, Standing::Admitted);
-    let events = join(&mut world, interpreter()).unwrap();
-    assert!(matches!(events[..], [Event::Joined { standing: Standing::Waiting, new_device: true, .. }]));
+fn invariant_12_another_device_takes_over_when_somebody_says_so_who_may() {
+    let mut world = World::active();
+    world.comes(observer());
+    world.must(provider(), Command::Admit { participant: observer() });
+    for who in [patient(), observer()] {
+        let replace = Command::ReplaceDevice { participant: who };
+        let refuse = Command::RefuseDevice { participant: who, reason: DenyReason::Other };
+        assert_eq!(world.refused(who, replace.clone()), "not_permitted", "nobody lets themselves in");
+        assert_eq!(world.refused(who, refuse.clone()), "not_permitted");
+        let at = world.now;
+        assert_eq!(world.must(provider(), replace), [Event::DeviceReplaced { participant: who, at }]);
+        assert_eq!(world.record(who).joined_at, Some(at));
+        let events = world.must(provider(), refuse);
+        assert_eq!(events, [Event::DeviceRefused { participant: who, reason: DenyReason::Other, at }]);
+        assert_eq!(world.record(who).standing, Standing::Admitted);
+    }
 }
 
 #[test]
-fn invariant_12_a_provider_who_joins_again_stays_in() {
+fn invariant_12_a_providers_seat_is_theirs_and_the_staffs_to_give() {
     let mut world = World::active();
-    let events = join(&mut world, provider()).unwrap();
-    assert!(matches!(events[..], [Event::Joined { standing: Standing::Admitted, new_device: true, .. }]));
+    let second = id(41);
+    world.ask(&staff(), Command::Invite { participant: second, role: ParticipantRole::Provider }).unwrap();
+    world.comes(second);
+    assert_eq!(join(&mut world, provider()).unwrap_err(), Rejection::AlreadyIn);
+    let replace = Command::ReplaceDevice { participant: provider() };
+    assert_eq!(world.refused(second, replace.clone()), "not_permitted", "another provider is not asked");
+    world.must(provider(), replace.clone());
+    world.ask(&staff(), replace).unwrap();
 }

@@ -326,9 +326,11 @@ fn the_provider_who_joins_lets_the_patient_in_where_the_clinic_wants_it() {
     assert_eq!(events.len(), 3, "joined, admitted, started: {events:?}");
     assert_eq!(world.session.status(), SessionStatus::Active);
 
-    // One who knocks from another device is not let in by a provider who reloads the page.
-    world.resumes(provider()).comes(patient());
-    world.comes(provider());
+    // One who knocks anew is not let in by a provider who comes anew.
+    world.resumes(provider());
+    world.must(provider(), Command::SendBack { participant: patient() });
+    world.leaves(provider());
+    world.comes(patient()).comes(provider());
     assert_eq!(world.record(patient()).standing, Standing::Waiting);
 }
 
@@ -354,6 +356,7 @@ fn interpreters_wait_unless_the_clinic_lets_them_in_with_the_provider() {
     world.comes(provider());
     assert_eq!(world.record(interpreter()).standing, Standing::Admitted);
     world.must(provider(), Command::SendBack { participant: interpreter() });
+    world.leaves(provider());
     world.comes(interpreter()).comes(provider());
     assert_eq!(world.record(interpreter()).standing, Standing::Waiting, "sent back means sent back");
 
@@ -464,6 +467,16 @@ fn a_server_that_starts_again_gives_everybody_the_whole_grace() {
     assert_eq!(world.presence.get(patient()), Connection::Lost { since: minute(80) });
     assert_eq!(world.presence.get(observer()), Connection::Absent);
     assert_eq!(world.deadline(), Some(minute(81)));
+}
+
+#[test]
+fn a_server_that_starts_again_waits_as_long_as_text_does_for_a_visit_in_writing() {
+    let mut world = World::active();
+    world.must(patient(), Command::InitiateFallback { participant: patient() });
+    world.at(minute(80));
+    world.presence = Presence::after_restart(&world.session, world.now);
+    assert_eq!(world.presence.get(patient()), Connection::Offline { since: minute(80) });
+    assert_eq!(world.deadline(), Some(minute(110)));
 }
 
 #[test]

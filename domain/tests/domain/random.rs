@@ -65,6 +65,8 @@ fn command() -> impl Strategy<Value = Command> {
         1 => anybody().prop_map(|participant| Command::Deny { participant, reason: DenyReason::Other }),
         1 => anybody().prop_map(|participant| Command::SendBack { participant }),
         1 => anybody().prop_map(|participant| Command::Remove { participant }),
+        1 => anybody().prop_map(|participant| Command::ReplaceDevice { participant }),
+        1 => anybody().prop_map(|participant| Command::RefuseDevice { participant, reason: DenyReason::Other }),
         3 => anybody().prop_map(|participant| Command::Leave { participant }),
         1 => anybody().prop_map(|participant| Command::RevokeTokens { participant }),
         3 => anybody().prop_map(|participant| Command::InitiateFallback { participant }),
@@ -154,6 +156,8 @@ fn actor(by: By, command: &Command) -> Actor {
         | Command::Deny { participant, .. }
         | Command::SendBack { participant }
         | Command::Remove { participant }
+        | Command::ReplaceDevice { participant }
+        | Command::RefuseDevice { participant, .. }
         | Command::Leave { participant }
         | Command::RevokeTokens { participant }
         | Command::InitiateFallback { participant }

@@ -52,6 +52,8 @@ fn about(who: ParticipantId, role: ParticipantRole) -> Vec<(&'static str, Comman
         ("Deny", Command::Deny { participant: who, reason: DenyReason::Other }),
         ("SendBack", Command::SendBack { participant: who }),
         ("Remove", Command::Remove { participant: who }),
+        ("ReplaceDevice", Command::ReplaceDevice { participant: who }),
+        ("RefuseDevice", Command::RefuseDevice { participant: who, reason: DenyReason::Other }),
         ("Leave", Command::Leave { participant: who }),
         ("RevokeTokens", Command::RevokeTokens { participant: who }),
         ("InitiateFallback", Command::InitiateFallback { participant: who }),
