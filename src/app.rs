@@ -42,6 +42,8 @@ pub(crate) struct Parts {
     pub(crate) registry: Registry,
     /// Pages of this origin may open a signaling socket and speak for signed-in staff, besides those served under the name they were asked by.
     pub(crate) origin: PublicUrl,
+    /// And pages of these may open a signaling socket, and nothing else.
+    pub(crate) allowed_origins: Vec<PublicUrl>,
     /// Whether this server does TLS.
     pub(crate) tls: bool,
 }

@@ -174,6 +174,10 @@ pub(crate) struct Config {
     /// A host that clinics' logos may come from; repeatable.
     #[arg(long, env = "VESTIBULE_LOGO_HOST", value_name = "HOST", value_delimiter = ',', global = true)]
     pub(crate) logo_host: Vec<String>,
+    /// An origin besides this server's own whose pages may open a signaling socket, as in `https://portal.example.org`;
+    /// repeatable.
+    #[arg(long, env = "VESTIBULE_ALLOW_ORIGIN", value_name = "URL", value_delimiter = ',', global = true)]
+    pub(crate) allow_origin: Vec<PublicUrl>,
     /// Requests a second that one caller of the API may make; three times as many at once.
     #[arg(long, env = "VESTIBULE_API_RATE", default_value_t = 100, value_name = "N", global = true,
         value_parser = value_parser!(u32).range(1..=100_000))]
@@ -386,7 +390,7 @@ impl FromStr for PublicUrl {
     }
 }
 
-/// Why `--public-url` was not understood.
+/// Why `--public-url` or `--allow-origin` was not understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected http(s)://host or http(s)://host:port, without a path")]
 pub(crate) struct PublicUrlError;
@@ -482,6 +486,17 @@ mod tests {
         assert!(parse(&["--tls-cert", "c.pem"]).contains("--tls-key"));
         assert!(parse(&["--public-url", "visit.example.org"]).contains("--public-url"));
         assert!(parse(&["--shards", "0"]).contains("--shards"));
+        assert!(parse(&["--allow-origin", "portal.example.org"]).contains("--allow-origin"));
+        assert!(parse(&["--allow-origin", "https://portal.example.org/page"]).contains("--allow-origin"));
+        assert!(parse(&["--allow-origin", "*"]).contains("--allow-origin"));
+    }
+
+    #[test]
+    fn other_origins_are_allowed_one_by_one() {
+        assert_eq!(config(&[]).allow_origin, []);
+        let allowed = config(&["--allow-origin", "https://A.example:443", "--allow-origin", "http://b:1"]);
+        let texts: Vec<String> = allowed.allow_origin.iter().map(ToString::to_string).collect();
+        assert_eq!(texts, ["https://a.example", "http://b:1"]);
     }
 
     #[test]

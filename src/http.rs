@@ -1,5 +1,6 @@
 //! What is served over HTTP: the web client, the door (`/v1/join`), and the signaling socket.
 
+mod address;
 mod api;
 mod body;
 mod caller;
@@ -17,12 +18,11 @@ mod socket;
 mod tests;
 mod version;
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
@@ -94,15 +94,16 @@ async fn in_time(request: Request, next: Next) -> Response {
     }
 }
 
-/// Bounds what comes from one address without saying who it is. Behind a reverse proxy that is one address for all.
+/// Bounds what comes from one address without saying who it is, and what is guessed there.
 async fn not_too_often(State(app): State<App>, request: Request, next: Next) -> Response {
     let path = request.uri().path().trim_start_matches("/v1");
     let guesses = ["/auth/sign-in", "/auth/link", "/auth/setup"].contains(&path);
-    let from = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip());
-    if let Some(from) = from.filter(|_| guesses || path.starts_with("/join"))
-        && let Err(error) = app.rates.check_stranger(from, guesses)
-    {
-        return error.into_response();
+    if let Some(from) = address::of(request.extensions()) {
+        let at_the_door = path.starts_with("/join");
+        let counted = if guesses || at_the_door { app.rates.check_stranger(from, guesses) } else { Ok(()) };
+        if let Err(error) = counted {
+            return error.into_response();
+        }
     }
     next.run(request).await
 }

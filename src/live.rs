@@ -1,7 +1,8 @@
 //! The sessions that are live: one task owns each, and this is how sockets, the API and the engine reach it.
 
+mod desk;
 mod media;
-mod queue;
+mod outbox;
 mod task;
 mod thread;
 
@@ -13,21 +14,21 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use vestibule_domain::{Actor, Command, ParticipantId, SessionId};
 use vestibule_media_core::Event;
 use vestibule_media_engine::Engine;
-use vestibule_signaling::wire::{Frame, FrameError, RequestId, ServerMessage};
-use vestibule_signaling::{CallError, CloseReason, ConnectionId};
+use vestibule_signaling::wire::{Frame, FrameError, RequestId};
+use vestibule_signaling::{CallError, CloseReason, ConnectionId, Entry, ResumeKey};
 
 use crate::seal::Seal;
-use crate::store::{Beside, Profile, Store};
+use crate::store::{Beside, Profile, Store, StoreError};
+use desk::Desks;
+pub(crate) use desk::{Desk, Seen, Waiting, Watch};
 pub(crate) use media::EngineEvents;
-use queue::Queues;
+pub(crate) use outbox::{Outbox, Outgoing};
 use task::{Task, TaskInput};
 
 /// Inputs of sockets and calls waiting for a session's task; more, and they wait.
 const INPUTS_MAX: usize = 256;
 /// Events of the engine waiting for a session's task; more are lost, and logged.
 const EVENTS_MAX: usize = 1_024;
-/// Messages waiting for one socket; more, and it is closed.
-const OUTBOX_MAX: usize = 128;
 
 /// The live sessions.
 #[derive(Clone)]
@@ -41,7 +42,7 @@ struct Shared {
     sessions: DashMap<SessionId, Handle>,
     /// By the number a session gives its room and peers.
     rooms: Arc<Rooms>,
-    queues: Queues,
+    desks: Desks,
     last_room: AtomicU32,
     last_connection: AtomicU64,
     stopping: watch::Sender<bool>,
@@ -61,7 +62,7 @@ struct Handle {
 /// A socket that has been let in to a session's task.
 pub(crate) struct Seated {
     pub(crate) voice: Voice,
-    pub(crate) outbox: mpsc::Receiver<ServerMessage>,
+    pub(crate) outbox: Outbox,
     /// Fires when the session is done with the socket, though the outbox may still hold messages.
     pub(crate) closing: oneshot::Receiver<Closing>,
 }
@@ -120,7 +121,7 @@ impl Registry {
             engine,
             sessions: DashMap::new(),
             rooms: events.rooms(),
-            queues: Queues::default(),
+            desks: Desks::default(),
             last_room: AtomicU32::new(0),
             last_connection: AtomicU64::new(0),
             stopping: watch::Sender::new(false),
@@ -133,19 +134,45 @@ impl Registry {
         self.0.stopping.send_replace(true);
     }
 
-    /// Brings somebody with a good ticket to their session.
+    /// Ready when [`Self::stop`] is called.
+    pub(crate) async fn stopped(&self) {
+        // An error would mean that the registry is gone, which is the same.
+        let _ = self.0.stopping.subscribe().wait_for(|&stopping| stopping).await;
+    }
+
+    /// Who waits at a desk, from now on. `attends`: whoever looks may let people in, and those who wait are told so.
+    pub(crate) fn watch(&self, desk: Desk, attends: bool) -> Watch {
+        self.0.desks.watch(desk, attends)
+    }
+
+    /// Whether a resume secret may be good. A session that is live says so itself: it may know more than the store. No other
+    /// is woken for one that is wrong.
+    pub(crate) async fn may_resume(
+        &self,
+        session: SessionId,
+        participant: ParticipantId,
+        key: ResumeKey,
+    ) -> Result<bool, StoreError> {
+        if self.0.sessions.contains_key(&session) {
+            return Ok(true);
+        }
+        let keys = self.0.store.resume_keys(session).await?;
+        Ok(keys.get(&participant).is_some_and(|keys| keys.current == key || keys.previous == Some(key)))
+    }
+
+    /// Brings somebody with a good ticket, or with a resume secret, to their session.
     pub(crate) async fn hello(
         &self,
         session: SessionId,
         participant: ParticipantId,
-        epoch: u32,
+        entry: Entry,
         request: Option<RequestId>,
     ) -> Result<Seated, Unreachable> {
         let connection = ConnectionId(self.0.last_connection.fetch_add(1, Ordering::Relaxed) + 1);
-        let (outbox, messages) = mpsc::channel(OUTBOX_MAX);
+        let (outbox, messages) = outbox::outbox();
         let (close, closing) = oneshot::channel();
         let socket = Socket { outbox, close };
-        let input = TaskInput::Hello { connection, participant, epoch, request, socket };
+        let input = TaskInput::Hello { connection, participant, entry, request, socket };
         let handle = self.send(session, input).await?;
         Ok(Seated { voice: Voice { connection, handle }, outbox: messages, closing })
     }
@@ -215,7 +242,7 @@ impl Voice {
 
 /// A session's way to one socket.
 pub(crate) struct Socket {
-    outbox: mpsc::Sender<ServerMessage>,
+    outbox: outbox::Sender,
     close: oneshot::Sender<Closing>,
 }
 

@@ -20,6 +20,7 @@ mod keys;
 mod live;
 mod master_keys;
 mod reseal;
+mod resume;
 mod retention;
 mod rights;
 mod seal;
@@ -185,6 +186,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         streams: Streams::default(),
         registry: registry.clone(),
         origin,
+        allowed_origins: config.allow_origin.clone(),
         tls: identity.is_some(),
     });
 

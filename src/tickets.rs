@@ -28,6 +28,8 @@ pub(crate) struct Admission {
     pub(crate) participant: ParticipantId,
     /// The token epoch of the participant when it was given.
     pub(crate) epoch: u32,
+    /// Whoever took it had signed in as staff of the clinic, and may let people in there.
+    pub(crate) vouched: bool,
 }
 
 /// All tickets that are good now, by their hash: a look at memory gives none away.
@@ -117,6 +119,7 @@ mod tests {
             session: SessionId::new(Timestamp::UNIX_EPOCH, [1; 10]),
             participant: ParticipantId::new(Timestamp::UNIX_EPOCH, [2; 10]),
             epoch: 0,
+            vouched: false,
         }
     }
 

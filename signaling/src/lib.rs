@@ -7,14 +7,18 @@
 #![forbid(unsafe_code)]
 
 mod live;
+mod log;
 mod media;
 mod member;
+mod resume;
 mod seating;
 pub mod wire;
 
 pub use live::{
-    CallError, CallId, CloseReason, Commit, CommitError, Input, LiveSession, Loaded, Output, Profile,
-    THREAD_LINES_MAX, ThreadLine,
+    CallError, CallId, CloseReason, Commit, CommitError, Entry, Input, LiveSession, Load, Loaded, Output,
+    Profile, THREAD_LINES_MAX, ThreadLine, VIOLATIONS_MAX, Waits,
 };
+pub use log::LOG_MESSAGES_MAX;
 pub use media::{MediaCommand, MediaEvent, PeerId, SeatId, SeatInfo, SourceKind};
 pub use member::ConnectionId;
+pub use resume::{FreshSecret, ResumeKey, ResumeKeys};

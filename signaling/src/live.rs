@@ -4,27 +4,30 @@
 //! input. What gives somebody something (a join, an admission) is committed first and done then; what takes something
 //! away is done first, then committed, and tried again until the store has it.
 
+mod arrive;
+mod contact;
+mod engine;
+mod message;
 mod outcome;
 #[cfg(test)]
 mod tests;
 mod thread;
 mod view;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use vestibule_domain::{
-    Actor, Command, Connection, Context, Event, ParticipantId, Presence, Rejection, Standing, VirtualSession,
+    Actor, BandwidthProfile, Command, Connection, Context, Event, ParticipantId, Presence, Rejection,
+    Standing, VirtualSession,
 };
 
-use crate::media::{MediaCommand, MediaEvent, PeerId, SeatId, SourceKind};
-use crate::member::{ConnectionId, Member, REQUESTS_UNDER_WAY_MAX};
-use crate::seating::{self, Seat};
-use crate::wire::{
-    CHAT_CHARACTERS_MAX, CLIENT_ID_CHARACTERS_MAX, ChatLine, ClientMessage, ErrorCode, Frame, FrameError,
-    RequestId, SeatMids, ServerMessage, SlotWish,
-};
-use outcome::Then;
+use crate::media::{MediaCommand, MediaEvent, PeerId};
+use crate::member::{ConnectionId, Member, MemberId};
+use crate::resume::{FreshSecret, ResumeKey, ResumeKeys};
+use crate::wire::{ErrorCode, Frame, FrameError, RequestId, ServerMessage};
+use outcome::{Pending, Then};
 use thread::Thread;
 pub use thread::{THREAD_LINES_MAX, ThreadLine};
 
@@ -32,22 +35,24 @@ pub use thread::{THREAD_LINES_MAX, ThreadLine};
 const CONFLICTS_MAX: u32 = 3;
 /// How soon what the store did not take is tried again.
 const RETRY_AFTER: SignedDuration = SignedDuration::from_secs(1);
-/// Characters of a rid (RFC 8851).
-const RID_CHARACTERS_MAX: usize = 16;
 /// Seats for people in a first offer.
 const PEOPLE_FIRST_MAX: u16 = 3;
+/// Messages no client that does as it should would send; after so many its socket is closed.
+pub const VIOLATIONS_MAX: u32 = 10;
 
 /// What happens to a session.
 #[derive(Debug)]
 pub enum Input {
-    /// Somebody said `hello`, and their ticket was good.
+    /// Somebody said `hello`, with a ticket that was good, or a secret that may be.
     Hello {
         /// On which socket.
         connection: ConnectionId,
         /// Who.
         participant: ParticipantId,
-        /// The token epoch the ticket was given for.
-        epoch: u32,
+        /// What they showed.
+        entry: Entry,
+        /// The secret they come back with next time.
+        fresh: FreshSecret,
         /// The number of the `hello`.
         request: Option<RequestId>,
     },
@@ -65,8 +70,13 @@ pub enum Input {
     },
     /// The engine reports something.
     Media(MediaEvent),
-    /// The patient's place in the queue of the provider is another.
-    Position(Option<u32>),
+    /// The queue of the provider's desk is another.
+    Queue {
+        /// The patient's place in it, from 1.
+        position: Option<u32>,
+        /// Whether somebody sees to those who wait in it.
+        attended: bool,
+    },
     /// Somebody asks for a change by another way than a socket.
     Command {
         /// Names the answer.
@@ -82,6 +92,27 @@ pub enum Input {
     Timeout,
 }
 
+/// What somebody shows at `hello`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// A ticket that was good: the bare link.
+    Ticket {
+        /// The token epoch it was given for.
+        epoch: u32,
+        /// Somebody of the staff signed in and took it: that is who they say.
+        vouched: bool,
+    },
+    /// A resume secret.
+    Resume {
+        /// Its hash.
+        key: ResumeKey,
+        /// Of what they heard; none if they kept nothing of it.
+        incarnation: Option<String>,
+        /// The number of the last message they heard.
+        last_seq: u64,
+    },
+}
+
 /// What is to be done.
 #[derive(Debug)]
 pub enum Output {
@@ -89,8 +120,10 @@ pub enum Output {
     Send {
         /// To whom.
         connection: ConnectionId,
+        /// Its number.
+        seq: u64,
         /// What.
-        message: Box<ServerMessage>,
+        message: Arc<ServerMessage>,
     },
     /// Close, after what was sent. The socket is forgotten here already.
     Close {
@@ -110,10 +143,44 @@ pub enum Output {
         /// The version the session has by it, or why nothing was done.
         result: Result<u64, CallError>,
     },
-    /// Since when the patient waits for their provider; `None` when they do not.
-    Queue(Option<Timestamp>),
+    /// The patient waits for their provider, as said; `None` when they do not.
+    Queue(Option<Waits>),
+    /// Keep what secrets of somebody are good. Written or not, nothing waits for it.
+    KeepResume(ParticipantId, ResumeKeys),
     /// Keep a line of the thread. Those it is for were told it already: nothing has to be said of how it went.
     Said(Box<ThreadLine>),
+}
+
+/// A patient who waits, as the desk shows them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waits {
+    /// Who.
+    pub participant: ParticipantId,
+    /// How they are called.
+    pub name: String,
+    /// Since when: it is their place in the queue, and a reload does not take it from them.
+    pub since: Timestamp,
+    /// Whether they are there at this moment.
+    pub connected: bool,
+    /// They came before, and this may be another device.
+    pub new_device: bool,
+    /// Whether a provider is in the session already.
+    pub provider_present: bool,
+}
+
+/// How much a session holds of what comes and goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Devices, with or without a socket.
+    pub members: usize,
+    /// Messages kept for them.
+    pub messages: usize,
+    /// Requests the engine has not answered.
+    pub requests: usize,
+    /// Lines of chat.
+    pub lines: usize,
+    /// Revocations that are not written yet.
+    pub retries: usize,
 }
 
 /// A change of state to be written in one transaction.
@@ -123,8 +190,10 @@ pub struct Commit {
     pub before: u64,
     /// The state after it.
     pub after: VirtualSession,
-    /// What happened.
+    /// What happened. If nothing did, nothing of the session is different, and only [`Self::resume`] is to be written.
     pub events: Vec<Event>,
+    /// The secrets that are good from now on, of these.
+    pub resume: Vec<(ParticipantId, ResumeKeys)>,
     /// Who did it.
     pub actor: Actor,
     /// When.
@@ -192,6 +261,8 @@ pub enum CloseReason {
     NotLetIn,
     /// The server cannot let them in now; they were told.
     TryAgain,
+    /// They did too much of what is not theirs to do; they were told each time.
+    Violations,
 }
 
 /// One live session.
@@ -200,31 +271,22 @@ pub struct LiveSession {
     session: VirtualSession,
     profiles: BTreeMap<ParticipantId, Profile>,
     presence: Presence,
-    /// In the order of joining.
+    /// In the order of coming.
     members: Vec<Member>,
-    /// Who waits to be let in, and whether by the bare link after having been in.
-    knocking: BTreeMap<ParticipantId, bool>,
+    resume: BTreeMap<ParticipantId, ResumeKeys>,
+    /// What those want who do not want video.
+    tiers: BTreeMap<ParticipantId, BandwidthProfile>,
     thread: Thread,
     position: Option<u32>,
-    queued: Option<Timestamp>,
+    desk_attended: bool,
+    queued: Option<Waits>,
     room_is_open: bool,
-    peers: PeerNumbers,
+    numbers: Numbers,
     pending: Option<Pending>,
     retries: Vec<Retry>,
     /// The timers wait until then: the store did not take what they decided.
     timers_rest_until: Option<Timestamp>,
     outputs: VecDeque<Output>,
-}
-
-/// A change that is being written.
-#[derive(Debug)]
-struct Pending {
-    command: Command,
-    actor: Actor,
-    then: Then,
-    events: Vec<Event>,
-    after: VirtualSession,
-    conflicts: u32,
 }
 
 /// A revocation that is done, but not written yet.
@@ -244,17 +306,28 @@ enum Takes {
     Everybody,
 }
 
-/// Gives peers numbers that no other session gives.
+/// Gives peers numbers that no other session gives, and devices such as no other life of this session gives.
 #[derive(Debug)]
-struct PeerNumbers {
+struct Numbers {
     room: u32,
-    given: u32,
+    life: u64,
+    peers: u32,
+    members: u64,
 }
 
-impl PeerNumbers {
-    fn next(&mut self) -> PeerId {
-        self.given += 1;
-        PeerId(u64::from(self.room) << 32 | u64::from(self.given))
+impl Numbers {
+    fn peer(&mut self) -> PeerId {
+        self.peers += 1;
+        PeerId(u64::from(self.room) << 32 | u64::from(self.peers))
+    }
+
+    fn member(&mut self) -> MemberId {
+        self.members += 1;
+        MemberId(self.members)
+    }
+
+    fn incarnation(&self, member: MemberId) -> String {
+        format!("{:x}.{}", self.life, member.0)
     }
 }
 
@@ -263,9 +336,9 @@ impl PeerNumbers {
 impl LiveSession {
     /// Takes over a session. Those who had joined are lost until they say `hello` again.
     ///
-    /// `room` is a number that no other live session of this process ever has.
+    /// `room` is a number that no other live session of this process ever has; `life` one that no session anywhere had.
     #[must_use]
-    pub fn new(now: Timestamp, loaded: Loaded, room: u32) -> Self {
+    pub fn new(now: Timestamp, loaded: Loaded, room: u32, life: u64) -> Self {
         let Loaded { session, profiles } = loaded;
         let presence = Presence::after_restart(&session, now);
         Self {
@@ -273,12 +346,14 @@ impl LiveSession {
             profiles,
             presence,
             members: Vec::new(),
-            knocking: BTreeMap::new(),
+            resume: BTreeMap::new(),
+            tiers: BTreeMap::new(),
             thread: Thread::default(),
             position: None,
+            desk_attended: false,
             queued: None,
             room_is_open: false,
-            peers: PeerNumbers { room, given: 0 },
+            numbers: Numbers { room, life, peers: 0, members: 0 },
             pending: None,
             retries: Vec::new(),
             timers_rest_until: None,
@@ -293,13 +368,32 @@ impl LiveSession {
         self
     }
 
+    /// Lets those come back who hold a secret of an earlier life: [`Commit::resume`] of it, the latest of each.
+    #[must_use]
+    pub fn with_resume(mut self, keys: BTreeMap<ParticipantId, ResumeKeys>) -> Self {
+        self.resume = keys;
+        self
+    }
+
     /// The state, as committed.
     #[must_use]
     pub const fn session(&self) -> &VirtualSession {
         &self.session
     }
 
-    /// Whether somebody is connected.
+    /// How much it holds.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        Load {
+            members: self.members.len(),
+            messages: self.members.iter().map(|member| member.log.len()).sum(),
+            requests: self.members.iter().map(|member| member.requests.count()).sum(),
+            lines: self.thread.len(),
+            retries: self.retries.len(),
+        }
+    }
+
+    /// Whether anybody is connected, or waited for with all they had.
     #[must_use]
     pub fn has_members(&self) -> bool {
         !self.members.is_empty()
@@ -322,7 +416,8 @@ impl LiveSession {
         let retry = self.retries.iter().map(|retry| retry.at).min();
         let timer = self.session.next_deadline(&self.presence);
         let timer = timer.map(|due| self.timers_rest_until.map_or(due, |rest| rest.max(due)));
-        [retry, timer].into_iter().flatten().min()
+        let forgotten = self.members.iter().filter_map(|member| self.forgotten_at(member)).min();
+        [retry, timer, forgotten].into_iter().flatten().min()
     }
 }
 
@@ -337,47 +432,56 @@ impl LiveSession {
     pub fn handle(&mut self, now: Timestamp, input: Input) {
         assert!(self.pending.is_none(), "a commit is under way");
         match input {
-            Input::Hello { connection, participant, epoch, request } => {
-                self.hello(now, connection, participant, epoch, request);
+            Input::Hello { connection, participant, entry, fresh, request } => {
+                self.hello(now, arrive::Greeting { connection, participant, fresh, request }, entry);
             }
             Input::Frame { connection, frame } => self.frame(now, connection, frame),
-            Input::Closed { connection } => self.closed(now, connection),
+            Input::Closed { connection } => self.closed(connection),
             Input::Media(event) => self.media_event(event),
-            Input::Position(position) => self.position = position,
+            Input::Queue { position, attended } => {
+                self.position = position;
+                self.desk_attended = attended;
+            }
             Input::Command { call, command, actor, expected } => {
                 self.decide(now, command, actor, Then::Answer { call, expected });
             }
             Input::Timeout => self.timeout(now),
         }
         if self.pending.is_none() {
-            self.refresh();
+            self.refresh(now);
         }
     }
 
     /// Takes the state from the store: somebody else changed it. If they ended the session, everybody is told.
     pub fn reload(&mut self, now: Timestamp, loaded: Loaded) {
-        let people: Vec<ParticipantId> = self.members.iter().map(|member| member.participant).collect();
-        let before: Vec<bool> = people.iter().map(|&participant| self.is_in(participant)).collect();
+        let people: Vec<(ParticipantId, bool)> = self
+            .members
+            .iter()
+            .filter(|member| !member.is_newcomer())
+            .map(|member| (member.participant, self.is_in(member.participant)))
+            .collect();
         self.session = loaded.session;
         self.profiles = loaded.profiles;
-        for (&participant, was_in) in people.iter().zip(before) {
-            let standing = self.session.participant(participant).map(|participant| participant.standing);
+        for (participant, was_in) in people {
+            let record = self.session.participant(participant);
+            let standing = record.map(|record| record.standing);
             match (was_in, self.is_in(participant)) {
-                _ if !matches!(standing, Some(Standing::Waiting | Standing::Admitted)) => {
-                    self.let_go(participant)
-                }
-                (true, false) => {
-                    self.knocking.insert(participant, false);
-                    self.tell_of_knock(participant);
+                _ if !record.is_some_and(vestibule_domain::Participant::inside) => {
+                    self.let_go(participant, standing == Some(Standing::Removed));
                 }
                 (false, true) => self.let_in(participant),
                 _ => {}
             }
         }
+        // Those who are out and had no device here are not waited for either.
+        for record in self.session.participants().iter().filter(|record| !record.inside()) {
+            self.presence.set(record.id, Connection::Absent);
+        }
         if let Some(reason) = self.session.end_reason() {
             self.say_goodbye_to_all(now, reason);
         }
-        self.settle_gates();
+        self.turn_away_newcomers();
+        self.close_gates();
     }
 
     /// Whether a participant is known here. If not, they may be new in the store.
@@ -398,86 +502,15 @@ impl LiveSession {
         }
     }
 
-    fn hello(
-        &mut self,
-        now: Timestamp,
-        connection: ConnectionId,
-        participant: ParticipantId,
-        epoch: u32,
-        request: Option<RequestId>,
-    ) {
-        let current = self.session.participant(participant).map(|participant| participant.epoch);
-        if current != Some(epoch) {
-            self.refuse(
-                connection,
-                request,
-                ErrorCode::TicketInvalid,
-                "this ticket is of no use any more".into(),
-            );
-            self.close(connection, CloseReason::NotLetIn);
+    fn timeout(&mut self, now: Timestamp) {
+        if let Some(index) = self
+            .members
+            .iter()
+            .position(|member| self.forgotten_at(member) <= Some(now) && self.forgotten_at(member).is_some())
+        {
+            self.drop_member(index);
             return;
         }
-        let actor = Actor::Participant(participant);
-        let then = Then::Welcome { connection, participant, request };
-        self.decide(now, Command::Join { participant }, actor, then);
-    }
-
-    fn frame(&mut self, now: Timestamp, connection: ConnectionId, frame: Result<Frame, FrameError>) {
-        // Behind a close, sockets may still say something.
-        let Some(index) = self.index_of(connection) else { return };
-        match frame {
-            Ok(Frame { id, message }) => self.message(now, index, id, message),
-            Err(error) => self.refuse(connection, error.id, ErrorCode::Malformed, error.to_string()),
-        }
-    }
-
-    fn message(&mut self, now: Timestamp, index: usize, request: Option<RequestId>, message: ClientMessage) {
-        let member = &self.members[index];
-        let (connection, peer, participant) = (member.connection, member.peer, member.participant);
-        let actor = Actor::Participant(participant);
-        let then = Then::Reply { connection, request };
-        match message {
-            ClientMessage::Hello { .. } => {
-                self.refuse(connection, request, ErrorCode::HelloExpected, "you said hello before".into());
-            }
-            ClientMessage::Offer { sdp, negotiation } => self.offer(index, request, sdp, negotiation),
-            ClientMessage::Restart { .. } if !self.members[index].answered => {
-                let why = "there is nothing to restart before the first answer".into();
-                self.refuse(connection, request, ErrorCode::Refused, why);
-            }
-            ClientMessage::Restart { ufrag, pwd } => {
-                let command = MediaCommand::RestartIce { peer, ufrag, pwd };
-                self.ask(index, command, |requests| requests.restarts.push_back(request));
-            }
-            ClientMessage::Stats {} => {
-                self.ask(index, MediaCommand::Stats(peer), |requests| requests.stats.push_back(request));
-            }
-            ClientMessage::Subscribe { slots } => self.subscribe(index, request, slots),
-            ClientMessage::Publish { kind, muted } => {
-                self.members[index].set_muted(kind, muted);
-                self.done(connection, request);
-            }
-            ClientMessage::Admit { participant_id } => {
-                self.decide(now, Command::Admit { participant: participant_id }, actor, then);
-            }
-            ClientMessage::Deny { participant_id, reason } => {
-                self.decide(now, Command::Deny { participant: participant_id, reason }, actor, then);
-            }
-            ClientMessage::Chat { client_id, text } => self.chat(now, index, request, client_id, text),
-            ClientMessage::End {} => self.decide(now, Command::End, actor, then),
-            ClientMessage::Leave {} => self.decide(now, Command::Leave { participant }, actor, then),
-            ClientMessage::Ping {} => self.done(connection, request),
-        }
-    }
-
-    fn closed(&mut self, now: Timestamp, connection: ConnectionId) {
-        let Some(index) = self.index_of(connection) else { return };
-        let participant = self.members[index].participant;
-        self.drop_member(index);
-        self.presence.set(participant, Connection::Lost { since: now });
-    }
-
-    fn timeout(&mut self, now: Timestamp) {
         if let Some(index) = self.retries.iter().position(|retry| retry.at <= now) {
             let Retry { command, actor, then, .. } = self.retries.remove(index);
             self.decide(now, command, actor, then);
@@ -485,252 +518,6 @@ impl LiveSession {
         }
         if self.session.next_deadline(&self.presence).is_some_and(|due| due <= now) {
             self.decide(now, Command::Tick, Actor::Timer, Then::Nothing);
-        }
-    }
-
-    fn offer(&mut self, index: usize, request: Option<RequestId>, sdp: String, negotiation: u32) {
-        let member = &self.members[index];
-        let connection = member.connection;
-        if member.requests.offers.contains_key(&negotiation) {
-            let why = "this negotiation is under way".into();
-            return self.refuse(connection, request, ErrorCode::Refused, why);
-        }
-        let command = MediaCommand::Offer { peer: member.peer, negotiation, sdp };
-        self.ask(index, command, |requests| {
-            requests.offers.insert(negotiation, request);
-        });
-    }
-
-    /// Hands a client's request to the engine, unless it has too many there already.
-    fn ask(&mut self, index: usize, command: MediaCommand, note: impl FnOnce(&mut crate::member::Requests)) {
-        let member = &mut self.members[index];
-        let requests = &mut member.requests;
-        let under_way = requests.offers.len() + requests.restarts.len() + requests.stats.len();
-        note(requests);
-        if under_way >= REQUESTS_UNDER_WAY_MAX {
-            self.busy(&command);
-        } else {
-            self.media(command);
-        }
-    }
-
-    fn chat(
-        &mut self,
-        now: Timestamp,
-        index: usize,
-        request: Option<RequestId>,
-        client_id: String,
-        text: String,
-    ) {
-        let Member { connection, participant, .. } = self.members[index];
-        if !self.is_in(participant) {
-            return self.refuse_waiting(connection, request);
-        }
-        let characters = text.chars().count();
-        if text.trim().is_empty() || characters > CHAT_CHARACTERS_MAX {
-            let why =
-                format!("a line of chat has 1 to {CHAT_CHARACTERS_MAX} characters, and not only blanks");
-            return self.refuse(connection, request, ErrorCode::Malformed, why);
-        }
-        if !(1..=CLIENT_ID_CHARACTERS_MAX).contains(&client_id.chars().count()) {
-            let why = format!("`clientId` has 1 to {CLIENT_ID_CHARACTERS_MAX} characters");
-            return self.refuse(connection, request, ErrorCode::Malformed, why);
-        }
-        let people = self.session.participants().iter().map(|participant| participant.id);
-        let audience: BTreeSet<_> = people.filter(|&id| self.is_in(id)).collect();
-        let kept = self.thread.say(now, participant, (client_id, text), audience);
-        let line = self.spoken(&kept);
-        let inside: Vec<ConnectionId> = self.members_inside().map(|member| member.connection).collect();
-        for to in inside {
-            self.send(to, ServerMessage::Chat { line: line.clone() });
-        }
-        self.done(connection, request);
-        self.outputs.push_back(Output::Said(Box::new(kept)));
-    }
-
-    fn subscribe(&mut self, index: usize, request: Option<RequestId>, slots: Vec<SlotWish>) {
-        let Member { connection, participant, peer, .. } = self.members[index];
-        if !self.is_in(participant) {
-            return self.refuse_waiting(connection, request);
-        }
-        if let Err(why) = self.check(index, &slots) {
-            return self.refuse(connection, request, ErrorCode::Refused, why.into());
-        }
-        for SlotWish { seat, participant, layer } in slots {
-            let seat = SeatId(seat);
-            if let Some(rid) = layer {
-                self.media(MediaCommand::SelectLayer { peer, seat, rid });
-            }
-            if let Some(occupant) = participant {
-                seating::place(&mut self.members[index].seats, &seat, occupant);
-            }
-        }
-        self.done(connection, request);
-    }
-
-    /// All wishes can be fulfilled, or none is.
-    fn check(&self, index: usize, slots: &[SlotWish]) -> Result<(), &'static str> {
-        let viewer = &self.members[index];
-        if slots.len() > viewer.seats.len() {
-            return Err("more wishes than seats");
-        }
-        for wish in slots {
-            let seat = viewer
-                .seats
-                .iter()
-                .find(|seat| seat.id == SeatId(wish.seat))
-                .ok_or("there is no such seat")?;
-            if let Some(rid) = &wish.layer {
-                let is_rid = rid.bytes().all(|byte| byte.is_ascii_alphanumeric());
-                if !is_rid || !(1..=RID_CHARACTERS_MAX).contains(&rid.len()) {
-                    return Err("this is no rid");
-                }
-            }
-            let Some(Some(wanted)) = wish.participant else { continue };
-            if wanted == viewer.participant {
-                return Err("nobody sits in their own seats");
-            }
-            let wanted = self.members_inside().find(|member| member.participant == wanted);
-            let wanted = wanted.ok_or("there is no such participant")?;
-            if seat.screen && !wanted.shares_screen() {
-                return Err("this participant shares no screen");
-            }
-        }
-        Ok(())
-    }
-}
-
-// --- what the engine reports -------------------------------------------------------------------------------------
-
-impl LiveSession {
-    fn media_event(&mut self, event: MediaEvent) {
-        match event {
-            MediaEvent::Answer { peer, negotiation, sdp, seats } => {
-                let Some(index) = self.index_of_peer(peer) else { return };
-                let member = &mut self.members[index];
-                let reply_to = member.requests.offers.remove(&negotiation).flatten();
-                member.answered = true;
-                let taken = std::mem::take(&mut member.seats);
-                let occupant = |id| taken.iter().find(|seat| seat.id == id).and_then(|seat| seat.occupant);
-                member.seats = seats
-                    .iter()
-                    .map(|info| Seat {
-                        id: info.seat,
-                        screen: info.audio.is_none(),
-                        occupant: occupant(info.seat),
-                    })
-                    .collect();
-                let seats = seats
-                    .into_iter()
-                    .map(|info| SeatMids { seat: info.seat.0, audio: info.audio, video: info.video })
-                    .collect();
-                let connection = member.connection;
-                self.send(connection, ServerMessage::Answer { sdp, negotiation, seats, reply_to });
-            }
-            MediaEvent::OfferRejected { peer, negotiation, why } => {
-                let Some(index) = self.index_of_peer(peer) else { return };
-                let member = &mut self.members[index];
-                let request = member.requests.offers.remove(&negotiation).flatten();
-                let connection = member.connection;
-                self.refuse(connection, request, ErrorCode::OfferRejected, why);
-            }
-            MediaEvent::Restarted { peer, ufrag, pwd } => {
-                let Some(index) = self.index_of_peer(peer) else { return };
-                let member = &mut self.members[index];
-                let reply_to = member.requests.restarts.pop_front().flatten();
-                let connection = member.connection;
-                self.send(connection, ServerMessage::Restarted { ufrag, pwd, reply_to });
-            }
-            MediaEvent::RestartRejected { peer, why } => {
-                let Some(index) = self.index_of_peer(peer) else { return };
-                let member = &mut self.members[index];
-                // It comes before the next message of the client is looked at: it is the last one's.
-                let request = member.requests.restarts.pop_back().flatten();
-                let connection = member.connection;
-                self.refuse(connection, request, ErrorCode::Malformed, why);
-            }
-            MediaEvent::RestartFailed { peer } => {
-                let Some(index) = self.index_of_peer(peer) else { return };
-                let connection = self.members[index].connection;
-                let why = "the ICE restart found no path".into();
-                self.refuse(connection, None, ErrorCode::RestartFailed, why);
-            }
-            MediaEvent::Connected { peer } => {
-                if let Some(index) = self.index_of_peer(peer) {
-                    self.members[index].transport = true;
-                }
-            }
-            MediaEvent::Disconnected { peer, why } => self.transport_lost(peer, why),
-            MediaEvent::Refused { peer, why } => {
-                if let Some(index) = self.index_of_peer(peer) {
-                    self.refuse_all(index, ErrorCode::Refused, &why);
-                }
-            }
-            MediaEvent::Source { peer, kind, flowing } => self.source(peer, kind, flowing),
-            MediaEvent::Stats { peer, stats } => {
-                let Some(index) = self.index_of_peer(peer) else { return };
-                let member = &mut self.members[index];
-                let reply_to = member.requests.stats.pop_front().flatten();
-                let connection = member.connection;
-                self.send(connection, ServerMessage::Stats { stats, reply_to });
-            }
-            MediaEvent::Busy(command) => self.busy(&command),
-        }
-    }
-
-    /// The socket stays, and gets a fresh peer: the client offers again.
-    fn transport_lost(&mut self, peer: PeerId, why: String) {
-        let Some(index) = self.index_of_peer(peer) else { return };
-        self.refuse_all(index, ErrorCode::Busy, "the transport was lost meanwhile");
-        let fresh = self.peers.next();
-        let connection = self.members[index].connection;
-        self.members[index].renew_transport(fresh);
-        self.media(MediaCommand::RemovePeer(peer));
-        self.media(MediaCommand::AddPeer(fresh));
-        self.send(connection, ServerMessage::Disconnected { reason: why });
-    }
-
-    /// Nothing will come of what was asked of the engine.
-    fn refuse_all(&mut self, index: usize, code: ErrorCode, why: &str) {
-        let member = &mut self.members[index];
-        let connection = member.connection;
-        let requests = std::mem::take(&mut member.requests);
-        let asked = requests.offers.into_values().chain(requests.restarts).chain(requests.stats);
-        for request in asked {
-            self.refuse(connection, request, code, why.to_owned());
-        }
-    }
-
-    fn source(&mut self, peer: PeerId, kind: SourceKind, flowing: bool) {
-        if let Some(index) = self.index_of_peer(peer) {
-            self.members[index].set_flowing(kind, flowing);
-        }
-    }
-
-    /// A request found no room in the engine's queue: nothing has changed.
-    fn busy(&mut self, command: &MediaCommand) {
-        let (peer, request) = match command {
-            MediaCommand::Offer { peer, negotiation, .. } => {
-                let index = self.index_of_peer(*peer);
-                let request = index.and_then(|index| self.members[index].requests.offers.remove(negotiation));
-                (*peer, request.flatten())
-            }
-            // The last one noted is the one that was not taken.
-            MediaCommand::RestartIce { peer, .. } => {
-                let index = self.index_of_peer(*peer);
-                let request = index.and_then(|index| self.members[index].requests.restarts.pop_back());
-                (*peer, request.flatten())
-            }
-            MediaCommand::Stats(peer) => {
-                let index = self.index_of_peer(*peer);
-                let request = index.and_then(|index| self.members[index].requests.stats.pop_back());
-                (*peer, request.flatten())
-            }
-            _ => return,
-        };
-        if let Some(index) = self.index_of_peer(peer) {
-            let connection = self.members[index].connection;
-            self.refuse(connection, request, ErrorCode::Busy, "the server has too much to do".into());
         }
     }
 }
@@ -743,80 +530,102 @@ impl LiveSession {
     }
 
     fn index_of(&self, connection: ConnectionId) -> Option<usize> {
-        self.members.iter().position(|member| member.connection == connection)
+        self.members.iter().position(|member| member.connection == Some(connection))
+    }
+
+    fn index_of_member(&self, id: MemberId) -> Option<usize> {
+        self.members.iter().position(|member| member.id == id)
     }
 
     fn index_of_peer(&self, peer: PeerId) -> Option<usize> {
         self.members.iter().position(|member| member.peer == peer)
     }
 
-    fn index_of_participant(&self, participant: ParticipantId) -> Option<usize> {
-        self.members.iter().position(|member| member.participant == participant)
+    /// Of somebody's device that waits or is in.
+    fn index_of_first(&self, participant: ParticipantId) -> Option<usize> {
+        self.members.iter().position(|member| member.participant == participant && !member.is_newcomer())
+    }
+
+    fn index_of_newcomer(&self, participant: ParticipantId) -> Option<usize> {
+        self.members.iter().position(|member| member.participant == participant && member.is_newcomer())
     }
 
     /// Whether somebody may have media, names and chat. What was taken from them is so before it is written.
     fn is_in(&self, participant: ParticipantId) -> bool {
-        let admitted = |found: &vestibule_domain::Participant| found.standing == Standing::Admitted;
+        let admitted = |found: &vestibule_domain::Participant| {
+            found.standing == Standing::Admitted && found.left_at.is_none()
+        };
+        self.session.participant(participant).is_some_and(admitted) && !self.is_being_taken_out(participant)
+    }
+
+    /// Whether something was taken from somebody that is not written yet.
+    fn is_being_taken_out(&self, participant: ParticipantId) -> bool {
         let taken = |retry: &Retry| retry.takes == Takes::Everybody || retry.takes == Takes::One(participant);
-        self.session.participant(participant).is_some_and(admitted) && !self.retries.iter().any(taken)
+        self.retries.iter().any(taken)
     }
 
-    /// What was said while somebody was in.
-    fn chat_of(&self, participant: ParticipantId) -> Vec<ChatLine> {
-        self.thread.heard_by(participant).map(|line| self.spoken(line)).collect()
-    }
-
-    /// A line as people get it.
-    fn spoken(&self, line: &ThreadLine) -> ChatLine {
-        ChatLine {
-            from: line.from,
-            name: self.name_of(line.from),
-            client_id: line.client_id.clone(),
-            text: line.text.clone(),
-            at: line.at,
-        }
+    /// Whether a device is that of somebody who is in, and no newcomer.
+    fn is_inside(&self, member: &Member) -> bool {
+        !member.is_newcomer() && self.is_in(member.participant)
     }
 
     fn members_inside(&self) -> impl Iterator<Item = &Member> {
-        self.members.iter().filter(|member| self.is_in(member.participant))
+        self.members.iter().filter(|member| self.is_inside(member))
     }
 
     fn name_of(&self, participant: ParticipantId) -> String {
         self.profiles.get(&participant).map_or_else(String::new, |profile| profile.display_name.clone())
     }
 
-    /// Forgets a member and its peer.
+    /// Forgets a device and its peer.
     fn drop_member(&mut self, index: usize) {
         let member = self.members.remove(index);
-        self.knocking.remove(&member.participant);
         self.media(MediaCommand::RemovePeer(member.peer));
     }
 
-    fn refuse_waiting(&mut self, connection: ConnectionId, request: Option<RequestId>) {
-        self.refuse(connection, request, ErrorCode::NotAdmitted, "you are not let in yet".into());
+    fn refuse_waiting(&mut self, member: MemberId, request: Option<RequestId>) {
+        self.refuse(member, request, ErrorCode::NotAdmitted, "you are not let in yet".into());
     }
 
-    fn refuse(
-        &mut self,
-        connection: ConnectionId,
-        reply_to: Option<RequestId>,
-        code: ErrorCode,
-        message: String,
-    ) {
+    /// Tells a device that nothing came of what it asked. Who goes on asking what is not theirs is cut off.
+    fn refuse(&mut self, member: MemberId, reply_to: Option<RequestId>, code: ErrorCode, message: String) {
         let retryable = code.is_retryable();
-        self.send(connection, ServerMessage::Error { code, message, retryable, reply_to });
+        self.tell(member, ServerMessage::Error { code, message, retryable, reply_to });
+        let Some(index) = self.index_of_member(member).filter(|_| code.is_violation()) else { return };
+        self.members[index].violations += 1;
+        if self.members[index].violations >= VIOLATIONS_MAX {
+            self.detach(index, CloseReason::Violations);
+        }
     }
 
-    fn done(&mut self, connection: ConnectionId, reply_to: Option<RequestId>) {
-        self.send(connection, ServerMessage::Done { reply_to });
+    fn done(&mut self, member: MemberId, reply_to: Option<RequestId>) {
+        self.tell(member, ServerMessage::Done { reply_to });
     }
 
-    fn send(&mut self, connection: ConnectionId, message: ServerMessage) {
-        self.outputs.push_back(Output::Send { connection, message: Box::new(message) });
+    /// Tells a device something, now or when it comes back.
+    fn tell(&mut self, member: MemberId, message: ServerMessage) {
+        let Some(index) = self.index_of_member(member) else { return };
+        let member = &mut self.members[index];
+        let (seq, message) = member.log.push(message);
+        if let Some(connection) = member.connection {
+            self.outputs.push_back(Output::Send { connection, seq, message });
+        }
+    }
+
+    /// Says something on a socket that is no device's, or beside what is numbered.
+    fn say(&mut self, connection: ConnectionId, seq: u64, message: ServerMessage) {
+        self.outputs.push_back(Output::Send { connection, seq, message: Arc::new(message) });
     }
 
     fn close(&mut self, connection: ConnectionId, reason: CloseReason) {
         self.outputs.push_back(Output::Close { connection, reason });
+    }
+
+    /// Closes a device's socket, if it has one; the device stays.
+    fn detach(&mut self, index: usize, reason: CloseReason) {
+        if let Some(connection) = self.members[index].connection.take() {
+            self.close(connection, reason);
+        }
     }
 
     fn media(&mut self, command: MediaCommand) {

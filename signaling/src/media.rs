@@ -127,6 +127,16 @@ pub enum MediaEvent {
         /// Why, in words.
         why: String,
     },
+    /// Nothing was heard from a peer whose transport stands for some seconds.
+    Quiet {
+        /// Whose.
+        peer: PeerId,
+    },
+    /// Something is heard from it again.
+    Heard {
+        /// Whose.
+        peer: PeerId,
+    },
     /// Something a peer sends arrives, or does no more.
     Source {
         /// Whose.

@@ -1,10 +1,14 @@
-//! Somebody who is connected: one socket, at most one transport, and what they were told last.
+//! One device of somebody: a socket as long as there is one, a transport, and what it was told. It outlives its socket, and
+//! is forgotten when nothing was heard from it for long.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use jiff::Timestamp;
 use vestibule_domain::{ParticipantId, SessionStatus};
 
+use crate::log::Log;
 use crate::media::{PeerId, SeatId, SourceKind};
+use crate::resume::ResumeKey;
 use crate::seating::Seat;
 use crate::wire::{MediaState, Participant, ParticipantMedia, PublishKind, RequestId};
 
@@ -15,14 +19,43 @@ pub struct ConnectionId(pub u64);
 /// Requests of one kind a client may have under way.
 pub(crate) const REQUESTS_UNDER_WAY_MAX: usize = 8;
 
-/// Somebody connected.
+/// Names a device within its session. Never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MemberId(pub(crate) u64);
+
+/// What a device is to its participant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The one that waits or is in.
+    First,
+    /// Another one of somebody who is in: it waits to take the first one's place.
+    Newcomer(ResumeKey),
+}
+
+/// A device.
 #[derive(Debug)]
 pub(crate) struct Member {
+    pub(crate) id: MemberId,
     pub(crate) participant: ParticipantId,
-    pub(crate) connection: ConnectionId,
+    pub(crate) place: Place,
+    /// It, or somebody with the same link, came before.
+    pub(crate) new_device: bool,
+    /// Which it is over all pages that are loaded on it: that of its first member.
+    pub(crate) device: MemberId,
+    /// None while it is lost.
+    pub(crate) connection: Option<ConnectionId>,
+    /// The newest socket it had, whether it still has one or not.
+    pub(crate) newest: ConnectionId,
+    /// Since when nothing is heard from it on any channel.
+    pub(crate) lost_since: Option<Timestamp>,
+    /// On this socket.
+    pub(crate) violations: u32,
+    pub(crate) log: Log,
     pub(crate) peer: PeerId,
     /// ICE and DTLS are done.
     pub(crate) transport: bool,
+    /// Nothing is heard on it.
+    pub(crate) quiet: bool,
     /// What the engine was told of the peer's gate; a new peer's is closed.
     pub(crate) gate_is_open: bool,
     /// An offer was answered.
@@ -48,29 +81,47 @@ pub(crate) struct Requests {
     pub(crate) stats: VecDeque<Option<RequestId>>,
 }
 
+impl Requests {
+    pub(crate) fn count(&self) -> usize {
+        self.offers.len() + self.restarts.len() + self.stats.len()
+    }
+}
+
 /// What was told last: only what is different is told again.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
     pub(crate) participants: BTreeMap<ParticipantId, Participant>,
     pub(crate) session: Option<(SessionStatus, u64)>,
-    pub(crate) waiting: Option<(Option<u32>, bool)>,
+    pub(crate) waiting: Option<(Option<u32>, bool, bool)>,
     pub(crate) seats: Vec<Seat<SeatId, ParticipantId>>,
     pub(crate) occupants: BTreeMap<SeatId, PeerId>,
     pub(crate) people: u16,
+    /// Who waits, on which device, and whether it is a new one.
+    pub(crate) knocks: BTreeMap<ParticipantId, (MemberId, bool)>,
+    pub(crate) recording: bool,
 }
 
 impl Member {
     pub(crate) fn new(
-        participant: ParticipantId,
+        (id, participant, place): (MemberId, ParticipantId, Place),
         connection: ConnectionId,
         peer: PeerId,
         people: u16,
     ) -> Self {
         Self {
+            id,
             participant,
-            connection,
+            place,
+            new_device: matches!(place, Place::Newcomer(_)),
+            device: id,
+            connection: Some(connection),
+            newest: connection,
+            lost_since: None,
+            violations: 0,
+            log: Log::new(),
             peer,
             transport: false,
+            quiet: false,
             gate_is_open: false,
             answered: false,
             seats: Vec::new(),
@@ -82,10 +133,15 @@ impl Member {
         }
     }
 
+    pub(crate) const fn is_newcomer(&self) -> bool {
+        matches!(self.place, Place::Newcomer(_))
+    }
+
     /// Another transport takes the place of the lost one.
     pub(crate) fn renew_transport(&mut self, peer: PeerId) {
         self.peer = peer;
         self.transport = false;
+        self.quiet = false;
         self.gate_is_open = false;
         self.answered = false;
         self.seats.clear();

@@ -8,14 +8,16 @@ mod server;
 #[cfg(test)]
 mod typescript;
 
-pub use client::{ClientMessage, DenyReason, Frame, FrameError, PublishKind, RequestId, SlotWish};
+pub use client::{
+    ClientMessage, Credentials, DenyReason, Frame, FrameError, PublishKind, RequestId, SlotWish,
+};
 pub use door::{
     Clinic, ConsentAnswer, ConsentForm, ConsentsReply, ConsentsRequest, IceServer, JoinReply, JoinRequest,
     Problem, SessionSummary, Ticket, Who,
 };
 pub use server::{
-    ChatLine, ErrorCode, MediaState, Numbered, Participant, ParticipantMedia, SeatCounts, SeatMids,
-    SeatTaken, ServerMessage, SessionState,
+    ChatLine, ErrorCode, MediaState, Numbered, Participant, ParticipantMedia, Policy, SeatCounts, SeatMids,
+    SeatTaken, ServerMessage, SessionState, TierReason,
 };
 
 /// The WebSocket subprotocol.

@@ -6,11 +6,13 @@ mod audit;
 mod auth;
 mod config;
 mod consents;
+mod desk;
 mod events;
 mod keys;
 mod participants;
 mod sessions;
 mod staff;
+mod streams;
 mod visits;
 mod words;
 
@@ -26,7 +28,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::App;
-pub(crate) use events::Streams;
+pub(crate) use streams::Streams;
 pub(super) use visits::TEXT_BODY_BYTES_MAX as BODY_BYTES_MAX;
 
 /// An `ETag` of ours, or any.
@@ -61,7 +63,7 @@ const UUID_PATTERN: &str = "^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]
         (name = "Staff", description = "The clinic's own staff: who they are and what they are there for."),
         (name = "Audit", description = "Who did what to which session when."),
     ),
-    components(schemas(Problem))
+    components(schemas(Problem, desk::Queue<'_>))
 )]
 struct Described;
 
@@ -102,6 +104,7 @@ pub(super) fn routes() -> (Router<App>, Document) {
         .routes(routes!(participants::deny))
         .routes(routes!(participants::send_back))
         .routes(routes!(participants::remove))
+        .routes(routes!(desk::watch))
         .routes(routes!(consents::list, consents::attest))
         .merge(visits::router())
         .routes(routes!(config::get, config::change))

@@ -128,6 +128,18 @@ impl FromRequestParts<App> for Staff {
     }
 }
 
+/// Whether the cookie of a request, which need not have one, is that of somebody of the staff of `tenant` who may let people
+/// in there.
+pub(crate) async fn vouches(app: &App, parts: &Parts, tenant: TenantId) -> Result<bool, ApiError> {
+    match by_cookie(app, parts).await {
+        Ok(Staff { caller, .. }) => {
+            Ok(caller.tenant == tenant && caller.rights.contains(&Right::SessionsControl))
+        }
+        Err(ApiError::Unauthenticated | ApiError::OtherOrigin) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 async fn by_key(app: &App, token: &str) -> Result<Caller, ApiError> {
     let found = keys::identify(&app.store, token, clock::now()).await?;
     let (key, by_former) = found.ok_or(ApiError::Unauthenticated)?;

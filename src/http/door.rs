@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use jiff::Timestamp;
 use vestibule_domain::{
     Actor, Command, Context, Participant, Presence, TokenClaims, TokenError, VirtualSession, admit_token,
@@ -13,8 +14,9 @@ use vestibule_signaling::wire::{
     Who,
 };
 
+use super::caller::vouches;
 use super::problem::ApiError;
-use super::request;
+use super::{address, request};
 use crate::app::App;
 use crate::live::Call;
 use crate::tickets::Admission;
@@ -28,10 +30,11 @@ const CONSENTS_MAX: usize = 8;
 /// `POST /v1/join`: who am I, to what, and what is still needed. Changes nothing.
 pub(crate) async fn join(
     State(app): State<App>,
+    parts: Parts,
     body: Body<JoinRequest>,
 ) -> Result<Json<JoinReply>, ApiError> {
     let Json(JoinRequest { token }) = body?;
-    let guest = Guest::identify(&app, &token, clock::now()).await?;
+    let guest = Guest::identify(&app, &parts, &token, clock::now()).await?;
     let tenant = app.store.tenant(guest.session.tenant()).await?.ok_or(TokenError::Invalid)?;
     let config = app.store.config(tenant.id).await?.ok_or(TokenError::Invalid)?;
     let values = config.values();
@@ -62,10 +65,11 @@ pub(crate) async fn join(
 /// `POST /v1/join/consents`: what the patient says to the texts.
 pub(crate) async fn consents(
     State(app): State<App>,
+    parts: Parts,
     body: Body<ConsentsRequest>,
 ) -> Result<Json<ConsentsReply>, ApiError> {
     let Json(ConsentsRequest { token, consents: answers }) = body?;
-    let guest = Guest::identify(&app, &token, clock::now()).await?;
+    let guest = Guest::identify(&app, &parts, &token, clock::now()).await?;
     if !(1..=CONSENTS_MAX).contains(&answers.len()) {
         return Err(ApiError::Malformed(format!("`consents` has 1 to {CONSENTS_MAX} entries")));
     }
@@ -95,14 +99,16 @@ pub(crate) async fn consents(
     Ok(Json(ConsentsReply { consents: crate::consents::forms(&session, participant) }))
 }
 
-/// `POST /v1/join/ticket`: the person presses *join*.
+/// `POST /v1/join/ticket`: the person presses *join*. If they are signed in as staff who may let people in, that vouches
+/// for them.
 pub(crate) async fn ticket(
     State(app): State<App>,
+    parts: Parts,
     body: Body<JoinRequest>,
 ) -> Result<(StatusCode, Json<Ticket>), ApiError> {
     let Json(JoinRequest { token }) = body?;
     let now = clock::now();
-    let guest = Guest::identify(&app, &token, now).await?;
+    let guest = Guest::identify(&app, &parts, &token, now).await?;
     if consents::forms(&guest.session, guest.claims.participant).iter().any(|form| form.required) {
         return Err(ApiError::ConsentMissing);
     }
@@ -110,6 +116,7 @@ pub(crate) async fn ticket(
         session: guest.session.id(),
         participant: guest.claims.participant,
         epoch: guest.participant.epoch,
+        vouched: vouches(&app, &parts, guest.session.tenant()).await?,
     };
     let (ticket, expires_at) = app.tickets.issue(now, admission)?;
     Ok((StatusCode::CREATED, Json(Ticket { ticket, expires_at })))
@@ -124,8 +131,14 @@ struct Guest {
 }
 
 impl Guest {
-    async fn identify(app: &App, token: &str, now: Timestamp) -> Result<Self, ApiError> {
-        let claims = app.keys.verify(token)?;
+    async fn identify(app: &App, parts: &Parts, token: &str, now: Timestamp) -> Result<Self, ApiError> {
+        let claims = match (app.keys.verify(token), address::of(&parts.extensions)) {
+            (Err(error), Some(from)) => {
+                app.rates.wrong(from)?;
+                return Err(error.into());
+            }
+            (verified, _) => verified?,
+        };
         let stored = app.store.load_session(claims.session).await?.ok_or(TokenError::Invalid)?;
         let session = stored.session;
         match admit_token(&claims, &session, now) {

@@ -32,6 +32,14 @@ impl Origin {
     }
 }
 
+/// Whether a signaling socket may be opened: by a page of ours or of an origin that was allowed, and by programs that are no
+/// browser and say none.
+pub(crate) fn may_connect(headers: &HeaderMap, ours: &PublicUrl, allowed: &[PublicUrl]) -> bool {
+    let origin = headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
+    let is_allowed = |origin: &str| allowed.iter().any(|one| origin.eq_ignore_ascii_case(&one.to_string()));
+    Origin::of(headers, ours) != Origin::Others || origin.is_some_and(is_allowed)
+}
+
 /// Whether a request that a cookie speaks for comes from a page of ours. Reading changes nothing, and no other site's page
 /// is shown the answer.
 pub(crate) fn is_ours(method: &Method, headers: &HeaderMap, ours: &PublicUrl) -> bool {
@@ -63,6 +71,29 @@ mod tests {
         assert_eq!(of(&[(header::HOST, "a:1"), (header::ORIGIN, "http://b:1")]), Origin::Others);
         assert_eq!(of(&[(header::HOST, "a:1"), (header::ORIGIN, "null")]), Origin::Others);
         assert_eq!(of(&[(header::ORIGIN, "http://a:1")]), Origin::Others);
+    }
+
+    #[test]
+    fn a_socket_is_for_our_pages_and_those_that_were_allowed() {
+        let allowed = ["https://portal.example.org".parse().unwrap()];
+        let may = |origin: &'static str| {
+            let headers = headers(&[(header::HOST, "a:1"), (header::ORIGIN, origin)]);
+            may_connect(&headers, &ours(), &allowed)
+        };
+        assert!(may("https://visit.example.org") && may("http://a:1") && may("https://portal.example.org"));
+        for other in [
+            "http://portal.example.org",
+            "https://portal.example.org:8443",
+            "https://portal.example.org.evil",
+            "https://evil",
+            "null",
+            "",
+        ] {
+            assert!(!may(other), "{other}");
+        }
+        assert!(may_connect(&headers(&[(header::HOST, "a:1")]), &ours(), &[]));
+        let by_cookie = headers(&[(header::HOST, "a:1"), (header::ORIGIN, "https://portal.example.org")]);
+        assert!(!is_ours(&Method::POST, &by_cookie, &ours()), "it speaks for nobody who is signed in");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! How often somebody may ask: each caller has a bucket of their own, and what they ask too much is refused with the time
 //! to wait, so that one client's loop is nobody else's outage. Who has not said who they are is counted by their address:
-//! at the door like a caller, where passwords are looked at a tenth of that.
+//! at the door like a caller, where passwords are looked at a tenth of that. Tickets, resume secrets and links are counted
+//! there when they are wrong: whoever guesses is soon told nothing any more, and nobody else notices.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
@@ -51,6 +52,13 @@ impl Rates {
         buckets.check_key(&of_network(address)).map_err(|refused| too_often(&refused))
     }
 
+    /// Counts a ticket, a secret or a link that was wrong. Of an address that guesses no more is said than that; what is
+    /// right is never refused, or a guesser would shut out everybody behind the same proxy.
+    pub(crate) fn wrong(&self, address: IpAddr) -> Result<(), ApiError> {
+        self.sweep();
+        self.guesses.check_key(&of_network(address)).map_err(|refused| too_often(&refused))
+    }
+
     fn sweep(&self) {
         if self.asked.fetch_add(1, Ordering::Relaxed) % SWEEP_EVERY == SWEEP_EVERY - 1 {
             self.callers.retain_recent();
@@ -75,5 +83,23 @@ fn of_network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
         v4 => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_guesses_is_told_nothing_any_more_and_nobody_else_notices() {
+        let rates = Rates::per_second(10);
+        let (guesser, neighbour, other): (IpAddr, IpAddr, IpAddr) = (
+            "2001:db8::1".parse().unwrap(),
+            "2001:db8::2".parse().unwrap(),
+            "2001:db8:0:1::1".parse().unwrap(),
+        );
+        assert!((0..100).any(|_| rates.wrong(guesser).is_err()));
+        assert!(rates.wrong(neighbour).is_err(), "the whole network of the guesser");
+        assert!(rates.wrong(other).is_ok());
     }
 }

@@ -104,6 +104,8 @@ pub(super) fn translate(event: Event) -> Option<(u32, MediaEvent)> {
             tracing::info!(peer = peer.0, ?profile, "connected");
             about(peer, MediaEvent::Connected { peer: PeerId(peer.0) })
         }
+        Event::Quiet { peer } => about(peer, MediaEvent::Quiet { peer: PeerId(peer.0) }),
+        Event::Heard { peer } => about(peer, MediaEvent::Heard { peer: PeerId(peer.0) }),
         Event::Disconnected { peer, reason } => {
             tracing::info!(peer = peer.0, ?reason, "disconnected");
             let why = in_plain_words(reason).into();

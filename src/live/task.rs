@@ -4,21 +4,22 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
-use vestibule_domain::{ParticipantId, SessionId, SessionStatus};
+use vestibule_domain::{Actor, ParticipantId, SessionId, SessionStatus};
 use vestibule_media_engine::EngineError;
 use vestibule_signaling::wire::{ErrorCode, Frame, FrameError, RequestId, ServerMessage};
 use vestibule_signaling::{
-    CallError, CallId, CloseReason, Commit, CommitError, ConnectionId, Input, LiveSession, Loaded,
-    MediaCommand, MediaEvent, Output, Profile,
+    CallError, CallId, CloseReason, Commit, CommitError, ConnectionId, Entry, Input, LiveSession, Loaded,
+    MediaCommand, MediaEvent, Output, Profile, ResumeKeys,
 };
 
-use super::queue::Desk;
+use super::desk::Place;
 use super::thread::Keeper;
 use super::{Call, Closing, Registry, Socket, media};
-use crate::clock;
+use crate::data_dir::fill_random;
 use crate::store::{self, Beside, StoreError};
+use crate::{clock, resume};
 
 /// How long a session with nobody in it keeps its task. Timers of sessions without one are seen to by a sweep.
 const IDLE: Duration = Duration::from_secs(60);
@@ -30,7 +31,7 @@ pub(super) enum TaskInput {
     Hello {
         connection: ConnectionId,
         participant: ParticipantId,
-        epoch: u32,
+        entry: Entry,
         request: Option<RequestId>,
         socket: Socket,
     },
@@ -67,8 +68,6 @@ pub(super) struct Task {
     last_call: u64,
     /// What came of doing what the session wanted, for it to hear once all of that is done.
     later: VecDeque<Input>,
-    /// Since when the patient waits at which desk, and their position.
-    queued: Option<(Desk, Timestamp, watch::Receiver<u32>)>,
     /// Keeps what is said in writing.
     keeper: Keeper,
 }
@@ -93,16 +92,17 @@ impl Task {
             calls: HashMap::new(),
             last_call: 0,
             later: VecDeque::new(),
-            queued: None,
         }
     }
 
     /// Lives as long as the session is live.
     pub(super) async fn run(mut self) {
         if let Some(mut live) = self.load().await {
-            self.serve(&mut live).await;
+            let desk = (live.session().tenant(), live.session().provider_ref().clone());
+            let mut place = self.registry.0.desks.join(desk, self.session);
+            self.serve(&mut live, &mut place).await;
             live.close_room();
-            self.work(&mut live).await;
+            self.work(&mut live, &place).await;
             // A last time; there is nobody any more who could try again.
             self.keeper.write().await;
         }
@@ -121,7 +121,7 @@ impl Task {
                 let error =
                     ServerMessage::Error { code, message, retryable: code.is_retryable(), reply_to: request };
                 // If they are gone already, nobody needs to know.
-                let _ = socket.outbox.try_send(error);
+                let _ = socket.outbox.send(0, &error);
                 let _ = socket.close.send(Closing::Told(CloseReason::TryAgain));
             }
             TaskInput::Command { reply, .. } => {
@@ -144,13 +144,19 @@ impl Task {
     async fn read(&self) -> Result<Option<LiveSession>, StoreError> {
         let Some(stored) = self.registry.0.store.load_session(self.session).await? else { return Ok(None) };
         let thread = self.keeper.lines().await?;
-        let live = LiveSession::new(clock::now(), to_live(stored), self.room).with_thread(thread);
-        Ok(Some(live))
+        let keys = self.registry.0.store.resume_keys(self.session).await?;
+        let live = LiveSession::new(clock::now(), to_live(stored), self.room, fresh_life());
+        Ok(Some(live.with_thread(thread).with_resume(keys)))
     }
 
-    async fn serve(&mut self, live: &mut LiveSession) {
+    async fn serve(&mut self, live: &mut LiveSession, place: &mut Place) {
         let mut idle_since = Instant::now();
-        let mut stopping = self.registry.0.stopping.subscribe();
+        let registry = self.registry.clone();
+        let stopped = registry.stopped();
+        tokio::pin!(stopped);
+        let mut queue = place.look();
+        live.handle(clock::now(), queue_input(queue));
+        self.work(live, place).await;
         loop {
             if live.has_members() || live.session().status() != SessionStatus::Scheduled {
                 idle_since = Instant::now();
@@ -160,17 +166,22 @@ impl Task {
             let write_due = self.keeper.due();
             tokio::select! {
                 biased;
-                () = told_to_stop(&mut stopping) => return,
+                () = &mut stopped => return,
                 Some(event) = self.events.recv() => live.handle(clock::now(), Input::Media(event)),
                 input = self.inputs.recv() => match input {
                     Some(input) => self.take(live, input).await,
                     None => return,
                 },
-                position = position(&mut self.queued) => live.handle(clock::now(), Input::Position(position)),
+                () = place.changed() => {
+                    let now = place.look();
+                    if std::mem::replace(&mut queue, now) != now {
+                        live.handle(clock::now(), queue_input(now));
+                    }
+                }
                 () = sleep_until(write_due.unwrap_or(due)), if write_due.is_some() => self.keeper.write().await,
                 () = sleep_until(due) => live.handle(clock::now(), Input::Timeout),
             }
-            self.work(live).await;
+            self.work(live, place).await;
             let done = self.keeper.due().is_none() && (live.is_over() || Instant::now() >= idle);
             if done && !live.has_members() && self.registry.retire(self.session, &self.inputs) {
                 return;
@@ -180,12 +191,13 @@ impl Task {
 
     async fn take(&mut self, live: &mut LiveSession, input: TaskInput) {
         let input = match input {
-            TaskInput::Hello { connection, participant, epoch, request, socket } => {
+            TaskInput::Hello { connection, participant, entry, request, socket } => {
                 self.sockets.insert(connection, socket);
                 if !live.knows(participant) {
                     self.reload(live).await;
                 }
-                Input::Hello { connection, participant, epoch, request }
+                let fresh = resume::fresh(self.session, participant);
+                Input::Hello { connection, participant, entry, fresh, request }
             }
             TaskInput::Frame { connection, frame } => Input::Frame { connection, frame },
             TaskInput::Closed { connection } => {
@@ -215,25 +227,27 @@ impl Task {
     }
 
     /// Does everything the session wants done, and tells it what came of that.
-    async fn work(&mut self, live: &mut LiveSession) {
+    async fn work(&mut self, live: &mut LiveSession, place: &Place) {
         loop {
             while let Some(output) = live.poll_output() {
-                self.carry_out(live, output).await;
+                self.carry_out(live, place, output).await;
             }
-            let Some(input) = self.later.pop_front() else { return };
+            let Some(input) = self.later.pop_front() else { break };
             live.handle(clock::now(), input);
         }
+        self.sockets.values_mut().for_each(|socket| socket.outbox.greeted());
+        place.set_facts(live.session().scheduled_start(), live.provider_is_present());
     }
 
-    async fn carry_out(&mut self, live: &mut LiveSession, output: Output) {
+    async fn carry_out(&mut self, live: &mut LiveSession, place: &Place, output: Output) {
         match output {
-            Output::Send { connection, message } => self.send(connection, *message),
+            Output::Send { connection, seq, message } => self.send(connection, seq, &message),
             Output::Close { connection, reason } => self.close(connection, Closing::Told(reason)),
             Output::Media(command) => self.media(command).await,
             Output::Commit(commit) => {
                 let result = self.write(&commit).await;
                 if result.is_ok() {
-                    self.name_newcomers(live, &commit);
+                    self.name_invited(live, &commit);
                 }
                 let result = self.explain(result).await;
                 live.committed(clock::now(), result);
@@ -244,7 +258,8 @@ impl Task {
                     let _ = call.reply.send(result);
                 }
             }
-            Output::Queue(since) => self.queue(live, since),
+            Output::Queue(waits) => place.set_waiting(waits),
+            Output::KeepResume(participant, keys) => self.keep_resume(live, participant, keys).await,
             Output::Said(line) => self.keeper.keep(*line).await,
         }
     }
@@ -260,14 +275,37 @@ impl Task {
             now: commit.at,
             next_deadline: commit.next_deadline,
             profiles: call.map_or(&[], |call| &call.profiles),
+            resume: &commit.resume,
             beside: call.map_or(&nothing, |call| &call.beside),
         };
         self.registry.0.store.commit(store_commit).await?;
-        self.registry.0.news.notify_one();
+        if !commit.events.is_empty() {
+            self.registry.0.news.notify_one();
+        }
         Ok(())
     }
 
-    fn name_newcomers(&self, live: &mut LiveSession, commit: &Commit) {
+    /// Keeps what secrets of somebody are good. If it cannot be kept, nobody is worse off than before.
+    async fn keep_resume(&self, live: &LiveSession, participant: ParticipantId, keys: ResumeKeys) {
+        let (actor, kept, beside) =
+            (Actor::Participant(participant), [(participant, keys)], Beside::default());
+        let written = self.registry.0.store.commit(store::Commit {
+            before_version: live.session().version(),
+            after: live.session(),
+            events: &[],
+            actor: &actor,
+            now: clock::now(),
+            next_deadline: None,
+            profiles: &[],
+            resume: &kept,
+            beside: &beside,
+        });
+        if let Err(error) = written.await {
+            tracing::warn!(session = %self.session, %error, "what somebody comes back with was not written");
+        }
+    }
+
+    fn name_invited(&self, live: &mut LiveSession, commit: &Commit) {
         let call = commit.call.and_then(|call| self.calls.get(&call));
         for profile in call.into_iter().flat_map(|call| &call.profiles) {
             live.name(profile.participant, to_live_profile(profile));
@@ -290,17 +328,12 @@ impl Task {
         }
     }
 
-    fn send(&mut self, connection: ConnectionId, message: ServerMessage) {
+    fn send(&mut self, connection: ConnectionId, seq: u64, message: &ServerMessage) {
         let Some(socket) = self.sockets.get(&connection) else { return };
-        match socket.outbox.try_send(message) {
-            Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(_)) => {
-                tracing::info!(connection = connection.0, "a socket does not read and is closed");
-                self.close(connection, Closing::SlowReader);
-                self.later.push_back(Input::Closed { connection });
-            }
-            // The socket is gone; its own task says so.
-            Err(mpsc::error::TrySendError::Closed(_)) => {}
+        if socket.outbox.send(seq, message).is_err() {
+            tracing::info!(connection = connection.0, "a socket does not read and is closed");
+            self.close(connection, Closing::SlowReader);
+            self.later.push_back(Input::Closed { connection });
         }
     }
 
@@ -337,22 +370,6 @@ impl Task {
             }
         }
     }
-
-    fn queue(&mut self, live: &LiveSession, since: Option<Timestamp>) {
-        self.leave_queue();
-        if let Some(since) = since {
-            let desk: Desk = (live.session().tenant(), live.session().provider_ref().clone());
-            let mut position = self.registry.0.queues.enter(&desk, since, self.session);
-            position.mark_changed();
-            self.queued = Some((desk, since, position));
-        }
-    }
-
-    fn leave_queue(&mut self) {
-        if let Some((desk, since, _)) = self.queued.take() {
-            self.registry.0.queues.leave(&desk, since, self.session);
-        }
-    }
 }
 
 /// What is stored, as a live session takes it.
@@ -366,34 +383,27 @@ fn to_live_profile(profile: &store::Profile) -> Profile {
     Profile { display_name: profile.display_name.as_str().to_owned() }
 }
 
-/// Ready when the server stops.
-async fn told_to_stop(stopping: &mut watch::Receiver<bool>) {
-    // An error means that the registry is gone, which is the same.
-    drop(stopping.wait_for(|&stopping| stopping).await);
+const fn queue_input((position, attended): (Option<u32>, bool)) -> Input {
+    Input::Queue { position, attended }
+}
+
+/// A number that no life of any session had: what a client heard in another is not taken for this one's.
+fn fresh_life() -> u64 {
+    let mut bytes = [0; 8];
+    fill_random(&mut bytes);
+    u64::from_be_bytes(bytes)
 }
 
 /// Also when a bug ends the task: no gate may stay open behind it.
 impl Drop for Task {
     fn drop(&mut self) {
         self.inputs.close();
-        self.leave_queue();
         let shared = &self.registry.0;
         shared.sessions.remove_if(&self.session, |_, handle| handle.inputs.is_closed());
         shared.rooms.remove(&self.room);
         let room = vestibule_media_core::RoomId(u64::from(self.room));
         // An error says that the room is closed already, or was never opened.
         let _ = shared.engine.send(room, vestibule_media_core::Command::CloseRoom { room });
-    }
-}
-
-/// The next position in the queue; never ready while the patient is in none.
-async fn position(queued: &mut Option<(Desk, Timestamp, watch::Receiver<u32>)>) -> Option<u32> {
-    match queued {
-        Some((_, _, position)) => match position.changed().await {
-            Ok(()) => Some(*position.borrow_and_update()),
-            Err(_) => std::future::pending().await,
-        },
-        None => std::future::pending().await,
     }
 }
 

@@ -33,6 +33,7 @@ use vestibule_domain::{
     Actor, BackendRoom, ConfigEvent, Event, ParticipantId, SessionId, TenantConfig, TenantId, VideoBackend,
     VirtualSession,
 };
+use vestibule_signaling::ResumeKeys;
 
 pub(crate) use accounts::{
     AccountChange, AccountStore, ApiKey, OneTimeLink, Outcome, PasswordChange, Rotation, SignIn,
@@ -102,7 +103,7 @@ pub(crate) struct Commit<'a> {
     pub(crate) before_version: u64,
     /// The session with `events` folded in.
     pub(crate) after: &'a VirtualSession,
-    /// What the command led to. None if only profiles change.
+    /// What the command led to. None if only profiles or secrets change.
     pub(crate) events: &'a [Event],
     /// Who gave it.
     pub(crate) actor: &'a Actor,
@@ -112,6 +113,9 @@ pub(crate) struct Commit<'a> {
     pub(crate) next_deadline: Option<Timestamp>,
     /// Profiles that are new or have changed.
     pub(crate) profiles: &'a [Profile],
+    /// The resume secrets that are good from now on, of these. With them alone nothing of the session is different, and
+    /// its version does not matter.
+    pub(crate) resume: &'a [(ParticipantId, ResumeKeys)],
     /// What else goes into the transaction.
     pub(crate) beside: &'a Beside,
 }
@@ -221,6 +225,9 @@ pub(crate) trait SessionStore {
 
     /// The session of that identifier.
     async fn load_session(&self, id: SessionId) -> Result<Option<Loaded>>;
+
+    /// The resume secrets of a session that are good, as hashes.
+    async fn resume_keys(&self, session: SessionId) -> Result<BTreeMap<ParticipantId, ResumeKeys>>;
 
     /// The sessions of a tenant that fit, newest first.
     async fn list_sessions(

@@ -15,8 +15,8 @@ import { Clinic, scopesOf } from './harness/clinic.mjs';
 
 const HERE = fileURLToPath(new URL('.', import.meta.url));
 
-/** It never ends; story.test.mjs hears it. */
-const ENDLESS = ['streamEvents'];
+/** They never end; story.test.mjs hears them. */
+const ENDLESS = ['streamEvents', 'watchDesk'];
 /** What would take away the credentials that the rest of the run needs. */
 const ENDS_KEYS = ['rotateApiKey', 'revokeApiKey'];
 const ENDS_SESSIONS = ['signOut', 'signOutEverywhere', 'changePassword', 'changeStaff'];

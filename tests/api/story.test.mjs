@@ -3,10 +3,11 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
 
-import { post, tokenOf } from '../browser/harness/door.mjs';
+import { consent, post, tokenOf } from '../browser/harness/door.mjs';
 import { Server } from '../browser/harness/server.mjs';
 import { aSession, Clinic, participantOf, scopesOf } from './harness/clinic.mjs';
 import { byKey, call } from './harness/http.mjs';
+import { Socket } from './harness/socket.mjs';
 import { Stream } from './harness/stream.mjs';
 
 const HOUR_MS = 3_600_000;
@@ -394,6 +395,48 @@ test('streams of one caller are bounded, and a closed one makes room', async () 
   assert.ok(tenth);
   await Promise.all([...streams, tenth].map((stream) => stream.close()));
 });
+
+test('two patients wait at one desk in order, and move up when the first is let in', async () => {
+  const providerRef = `Practitioner/${clinic.tag}`;
+  const visits = [await visit(providerRef, 'Pat'), await visit(providerRef, 'Quinn')];
+  const query = `?providerRef=${encodeURIComponent(providerRef)}`;
+  const desk = await Stream.open(server.origin, { as: clinic.owner, path: '/v1/desk', query });
+  const names = ({ waiting }) => waiting.map(({ name }) => name).join();
+  await desk.last((queue) => names(queue) === '');
+
+  const sockets = [];
+  for (const { patientLink } of visits) {
+    sockets.push(await Socket.join(server.origin, patientLink));
+    await sockets.at(-1).hears('waiting', ({ position }) => position === sockets.length);
+  }
+  const { waiting } = await desk.last((queue) => names(queue) === 'Pat,Quinn');
+  assert.deepEqual(waiting.map(({ position }) => position), [1, 2]);
+  assert.deepEqual(waiting.map(({ sessionId }) => sessionId), visits.map(({ id }) => id));
+  assert.ok(waiting.every(({ connected, newDevice }) => connected && !newDevice));
+  assert.ok(await sockets[1].hears('waiting', ({ deskAttended }) => deskAttended), 'somebody looks at the desk');
+
+  sockets.push(await Socket.join(server.origin, visits[0].providerLink));
+  await desk.last((queue) => queue.waiting[0].providerPresent);
+  const { id, patient } = visits[0];
+  await clinic.must('POST', `/v1/sessions/${id}/participants/${patient}/admit`);
+  await sockets[0].hears('admitted');
+  const left = await desk.last((queue) => names(queue) === 'Quinn');
+  assert.equal(left.waiting[0].position, 1);
+  await sockets[1].hears('waiting', ({ position }) => position === 1);
+  sockets.forEach((socket) => socket.close());
+  await desk.close();
+});
+
+/** A session of a desk, with links, in which the patient has agreed to what they must. */
+async function visit(providerRef, displayName) {
+  const participants = [{ role: 'provider', displayName: 'Dr. Ada' }, { role: 'patient', displayName }];
+  const session = await clinic.session({ providerRef, participants });
+  const [provider, patient] = ['provider', 'patient'].map((role) => participantOf(session, role));
+  const providerLink = (await clinic.token(session.id, provider)).joinUrl;
+  const patientLink = (await clinic.token(session.id, patient)).joinUrl;
+  await consent(server.origin, patientLink);
+  return { id: session.id, patient, providerLink, patientLink };
+}
 
 test('the audit says the same in pages, as NDJSON and as CSV', async () => {
   const headers = { 'x-request-id': 'audit-of-this' };

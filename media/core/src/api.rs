@@ -357,6 +357,16 @@ pub enum Event {
         /// How its media is protected.
         profile: SrtpProfile,
     },
+    /// Nothing authenticated came from a connected peer for [`crate::bounds::QUIET_AFTER`].
+    Quiet {
+        /// From whom.
+        peer: PeerId,
+    },
+    /// Something authenticated came from a peer that was quiet.
+    Heard {
+        /// From whom.
+        peer: PeerId,
+    },
     /// The transport is gone for good; the peer stays until it is removed, silent.
     Disconnected {
         /// Whose.

@@ -33,7 +33,11 @@ impl Sfu {
             self.counters.dropped_rtcp_auth += 1;
             return;
         };
-        if !peer.is_open() {
+        let is_open = peer.is_open();
+        if peer.note_heard(now) {
+            self.heard_again(key, now);
+        }
+        if !is_open {
             self.counters.dropped_gate_closed += 1;
             return;
         }

@@ -50,7 +50,11 @@ impl Sfu {
         };
         let packet = &bytes[..opened.len];
         let extensions = Extensions::read(packet, &header, &peer.uplink.extensions);
-        let binding = match peer.uplink.bindings.find(header.ssrc, now) {
+        let known = peer.uplink.bindings.find(header.ssrc, now);
+        if peer.note_heard(now) {
+            self.heard_again(key, now);
+        }
+        let binding = match known {
             Some(binding) => binding,
             None => match self.bind_ssrc(key, header.ssrc, &extensions, now) {
                 Some(binding) => binding,

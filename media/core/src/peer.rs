@@ -36,6 +36,10 @@ pub(crate) struct Peer {
     pub(crate) fir_sequence: u8,
     /// Sequence numbers taken from NACKs in the second that began then.
     pub(crate) nacked: (Time, u32),
+    /// When something authenticated last came: a check, RTP or RTCP.
+    pub(crate) heard_at: Time,
+    /// That was so long ago that the caller has been told.
+    pub(crate) quiet: bool,
     pub(crate) timers: Timers,
 }
 
@@ -103,6 +107,8 @@ impl Peer {
             rtt: None,
             fir_sequence: 0,
             nacked: (Time::ZERO, 0),
+            heard_at: Time::ZERO,
+            quiet: false,
             timers: Timers::default(),
         }
     }
@@ -111,6 +117,14 @@ impl Peer {
     #[inline]
     pub(crate) fn is_open(&self) -> bool {
         self.gate == MediaGate::Open && self.transport == Transport::Connected
+    }
+
+    /// Notes that something authenticated came. True if the peer was quiet, which is to be told then.
+    #[inline]
+    #[must_use]
+    pub(crate) const fn note_heard(&mut self, now: Time) -> bool {
+        self.heard_at = now;
+        self.quiet
     }
 
     /// The measured round trip, or a guess.

@@ -153,6 +153,7 @@ impl Sfu {
             Timer::Repair => self.repair(key, now),
             Timer::Feedback => self.send_transport_feedback(key),
             Timer::Report => self.report(key, now),
+            Timer::Quiet => self.quiet_timeout(key, now),
         }
     }
 

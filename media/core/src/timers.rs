@@ -19,10 +19,13 @@ pub(crate) enum Timer {
     Feedback,
     /// Sender and receiver reports, and a look at what stopped.
     Report,
+    /// The peer may have gone quiet; it is set again when it finds that something came meanwhile.
+    Quiet,
 }
 
 impl Timer {
-    pub(crate) const ALL: [Self; 5] = [Self::Connect, Self::Ice, Self::Repair, Self::Feedback, Self::Report];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Connect, Self::Ice, Self::Repair, Self::Feedback, Self::Report, Self::Quiet];
 }
 
 /// The deadlines of one peer.

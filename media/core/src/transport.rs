@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::api::{DisconnectReason, DtlsEvent, DtlsMessage, Event, PeerId};
-use crate::bounds::REPORT_INTERVAL;
+use crate::bounds::{QUIET_AFTER, REPORT_INTERVAL};
 use crate::demux::{DatagramKind, classify};
 use crate::dtls_gate::GateVerdict;
 use crate::keys::PeerKey;
@@ -72,6 +72,9 @@ impl Sfu {
                 return;
             }
         };
+        if peer.note_heard(now) {
+            self.heard_again(key, now);
+        }
         self.answer_check(key, from, request);
         if let Some(evicted) = outcome.evicted
             && self.addresses.get(&evicted) == Some(&key)
@@ -132,6 +135,31 @@ impl Sfu {
         } else if let Some(peer) = self.peers.get_mut(key) {
             peer.timers.set(Timer::Ice, peer.ice.next_timeout());
         }
+    }
+
+    // Silence
+
+    /// A peer that was quiet was heard.
+    #[cold]
+    pub(crate) fn heard_again(&mut self, key: PeerKey, now: Time) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        peer.quiet = false;
+        peer.timers.set(Timer::Quiet, Some(now + QUIET_AFTER));
+        let event = Event::Heard { peer: peer.id };
+        self.schedule(key);
+        self.emit(event);
+    }
+
+    pub(crate) fn quiet_timeout(&mut self, key: PeerKey, now: Time) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        let quiet_at = peer.heard_at + QUIET_AFTER;
+        if now < quiet_at {
+            peer.timers.set(Timer::Quiet, Some(quiet_at));
+            return;
+        }
+        peer.quiet = true;
+        let event = Event::Quiet { peer: peer.id };
+        self.emit(event);
     }
 
     // DTLS
@@ -208,6 +236,8 @@ impl Sfu {
         peer.transport = Transport::Connected;
         peer.timers.set(Timer::Connect, None);
         peer.timers.set(Timer::Report, Some(now + REPORT_INTERVAL));
+        peer.heard_at = now;
+        peer.timers.set(Timer::Quiet, Some(now + QUIET_AFTER));
         let event = Event::Connected { peer: peer.id, profile: keys.profile() };
         self.schedule(key);
         self.emit(event);

@@ -1,27 +1,55 @@
 //! Deciding, writing, and what follows from what was written.
 
 use jiff::Timestamp;
-use vestibule_domain::{Actor, Command, Connection, EndReason, Event, ParticipantId, Standing};
+use vestibule_domain::{
+    Actor, BandwidthProfile, Command, Connection, EndReason, Event, ParticipantId, Rejection, VirtualSession,
+};
 
+use super::arrive::{Greeting, Heard};
 use super::{
-    CONFLICTS_MAX, CallError, CallId, CloseReason, Commit, CommitError, LiveSession, Output,
-    PEOPLE_FIRST_MAX, Pending, RETRY_AFTER, Retry, Takes,
+    CONFLICTS_MAX, CallError, CallId, CloseReason, Commit, CommitError, LiveSession, Output, RETRY_AFTER,
+    Retry, Takes,
 };
 use crate::media::MediaCommand;
-use crate::member::{ConnectionId, Member};
-use crate::wire::{ErrorCode, RequestId, SeatCounts, ServerMessage};
+use crate::member::MemberId;
+use crate::resume::ResumeKeys;
+use crate::wire::{ErrorCode, RequestId, ServerMessage};
 
 /// Who waits for a change, and what for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Then {
     /// A `hello`: let them in, or say why not and close.
-    Welcome { connection: ConnectionId, participant: ParticipantId, request: Option<RequestId> },
-    /// A request on a socket.
-    Reply { connection: ConnectionId, request: Option<RequestId> },
+    Welcome(Box<Greeting>),
+    /// A request of a device.
+    Reply { member: MemberId, request: Option<RequestId> },
+    /// A wish of a device for its line.
+    Tier { member: MemberId, request: Option<RequestId>, want: BandwidthProfile },
     /// A call from elsewhere, and the version its caller saw.
     Answer { call: CallId, expected: Option<u64> },
     /// Nobody.
     Nothing,
+}
+
+/// What is being written.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) change: Change,
+    pub(super) resume: Vec<(ParticipantId, ResumeKeys)>,
+}
+
+#[derive(Debug)]
+pub(super) enum Change {
+    /// A command, as decided.
+    Decided {
+        command: Command,
+        actor: Actor,
+        then: Then,
+        events: Vec<Event>,
+        after: Box<VirtualSession>,
+        conflicts: u32,
+    },
+    /// The next secret of somebody who comes back.
+    Resumed { greeting: Greeting, heard: Heard },
 }
 
 impl LiveSession {
@@ -31,21 +59,20 @@ impl LiveSession {
     }
 
     fn decide_again(&mut self, now: Timestamp, command: Command, actor: Actor, then: Then, conflicts: u32) {
-        if let Some(current) = self.stale(then) {
+        if let Some(current) = self.stale(&then) {
             let why = "the session has changed since".to_owned();
-            return self.failed(then, ErrorCode::Refused, why, CallError::Stale { current });
+            return self.failed(&then, ErrorCode::Refused, why, CallError::Stale { current });
+        }
+        if self.replaces_by_nobody(&command, &then) {
+            return self.rejected(&then, Rejection::NotConnected);
         }
         let decided = self.session.decide(&command, &Self::context(&self.presence, &actor, now));
         let events = match decided {
             Ok(events) => events,
-            Err(rejection) => {
-                let code = ErrorCode::Rejected(rejection.code());
-                let why = rejection.to_string();
-                return self.failed(then, code, why, CallError::Rejected(rejection));
-            }
+            Err(rejection) => return self.rejected(&then, rejection),
         };
         if events.is_empty() {
-            return self.settled(now, then, &events);
+            return self.settled(now, &then, &events);
         }
         // What time alone decides is nobody's to take back: who comes before it is written goes on undisturbed.
         if command != Command::Tick {
@@ -53,16 +80,25 @@ impl LiveSession {
         }
         let mut after = self.session.clone();
         after.commit(&events);
+        let resume = self.resume_after(&then, &events);
         self.outputs.push_back(Output::Commit(Box::new(Commit {
             before: self.session.version(),
             after: after.clone(),
             events: events.clone(),
+            resume: resume.clone(),
             actor: actor.clone(),
             at: now,
             next_deadline: after.next_deadline(&self.presence),
             call: if let Then::Answer { call, .. } = then { Some(call) } else { None },
         })));
-        self.pending = Some(Pending { command, actor, then, events, after, conflicts });
+        let after = Box::new(after);
+        let change = Change::Decided { command, actor, then, events, after, conflicts };
+        self.pending = Some(Pending { change, resume });
+    }
+
+    fn rejected(&mut self, then: &Then, rejection: Rejection) {
+        let code = ErrorCode::Rejected(rejection.code());
+        self.failed(then, code, rejection.to_string(), CallError::Rejected(rejection));
     }
 
     /// Takes in how a commit went.
@@ -71,33 +107,38 @@ impl LiveSession {
     ///
     /// If no commit was asked for.
     pub fn committed(&mut self, now: Timestamp, result: Result<(), CommitError>) {
-        let Some(pending) = self.pending.take() else { panic!("no commit was asked for") };
-        let Pending { command, actor, then, events, after, conflicts } = pending;
-        match result {
-            Ok(()) => {
-                self.session = after;
-                self.timers_rest_until = None;
-                self.settled(now, then, &events);
-            }
-            Err(CommitError::Conflict(loaded)) => {
-                self.reload(now, *loaded);
-                if conflicts < CONFLICTS_MAX {
-                    self.decide_again(now, command, actor, then, conflicts + 1);
-                } else {
-                    self.not_written(now, command, actor, then, &events);
+        let Some(Pending { change, resume }) = self.pending.take() else { panic!("no commit was asked for") };
+        if result.is_ok() {
+            self.resume.extend(resume);
+        }
+        match change {
+            Change::Resumed { greeting, heard } => self.resumed(&greeting, &heard, result.is_ok()),
+            Change::Decided { command, actor, then, events, after, conflicts } => match result {
+                Ok(()) => {
+                    self.session = *after;
+                    self.timers_rest_until = None;
+                    self.settled(now, &then, &events);
                 }
-            }
-            Err(CommitError::Unavailable) => self.not_written(now, command, actor, then, &events),
+                Err(CommitError::Conflict(loaded)) => {
+                    self.reload(now, *loaded);
+                    if conflicts < CONFLICTS_MAX {
+                        self.decide_again(now, command, actor, then, conflicts + 1);
+                    } else {
+                        self.not_written(now, command, actor, then, &events);
+                    }
+                }
+                Err(CommitError::Unavailable) => self.not_written(now, command, actor, then, &events),
+            },
         }
         if self.pending.is_none() {
-            self.refresh();
+            self.refresh(now);
         }
     }
 
     /// The version of now, if the caller saw another.
-    fn stale(&self, then: Then) -> Option<u64> {
+    fn stale(&self, then: &Then) -> Option<u64> {
         let current = self.session.version();
-        match then {
+        match *then {
             Then::Answer { expected: Some(expected), .. } if expected != current => Some(current),
             _ => None,
         }
@@ -107,24 +148,25 @@ impl LiveSession {
         let at = now.checked_add(RETRY_AFTER).unwrap_or(Timestamp::MAX);
         if command == Command::Tick {
             self.timers_rest_until = Some(at);
-        } else if let Some(takes) = events.iter().find_map(takes) {
-            // It is done already, and must not be undone by a restart: whoever asked hears of it when it is written.
+        } else if let Some(takes) = events.iter().find_map(takes)
+            && !self.retries.iter().any(|retry| retry.command == command)
+        {
+            // It is done already, and must not be undone by a restart: whoever asked hears of it when it is written. Once
+            // is enough: who asks again meanwhile is told to try later.
             self.retries.push(Retry { at, command, actor, then, takes });
         } else {
             let why = "the store does not answer; nothing was changed".to_owned();
-            self.failed(then, ErrorCode::StoreUnavailable, why, CallError::Unavailable);
+            self.failed(&then, ErrorCode::StoreUnavailable, why, CallError::Unavailable);
         }
     }
 
     /// Nothing came of it.
-    fn failed(&mut self, then: Then, code: ErrorCode, why: String, error: CallError) {
-        match then {
-            Then::Welcome { connection, request, .. } => {
-                self.refuse(connection, request, code, why);
-                let reason = if code.is_retryable() { CloseReason::TryAgain } else { CloseReason::NotLetIn };
-                self.close(connection, reason);
+    pub(super) fn failed(&mut self, then: &Then, code: ErrorCode, why: String, error: CallError) {
+        match *then {
+            Then::Welcome(ref greeting) => self.turn_away(greeting, code, why),
+            Then::Reply { member, request } | Then::Tier { member, request, .. } => {
+                self.refuse(member, request, code, why);
             }
-            Then::Reply { connection, request } => self.refuse(connection, request, code, why),
             Then::Answer { call, .. } => {
                 self.outputs.push_back(Output::Answered { call, result: Err(error) })
             }
@@ -133,12 +175,11 @@ impl LiveSession {
     }
 
     /// It is so: whoever asked is told, and so is everybody whom it is about.
-    fn settled(&mut self, now: Timestamp, then: Then, events: &[Event]) {
-        match then {
-            Then::Welcome { connection, participant, request } => {
-                self.welcome(connection, participant, request, events);
-            }
-            Then::Reply { connection, request } => self.done(connection, request),
+    fn settled(&mut self, now: Timestamp, then: &Then, events: &[Event]) {
+        match *then {
+            Then::Welcome(ref greeting) => self.welcome(greeting, events),
+            Then::Reply { member, request } => self.done(member, request),
+            Then::Tier { member, request, want } => self.set_tier(now, member, request, want),
             Then::Answer { call, .. } => {
                 let result = Ok(self.session.version());
                 self.outputs.push_back(Output::Answered { call, result });
@@ -148,56 +189,6 @@ impl LiveSession {
         for event in events {
             self.follow(now, then, event);
         }
-    }
-
-    fn welcome(
-        &mut self,
-        connection: ConnectionId,
-        participant: ParticipantId,
-        request: Option<RequestId>,
-        events: &[Event],
-    ) {
-        // They have come back since: what was still to be written of their leaving is past.
-        self.retries.retain(|retry| retry.command != Command::Leave { participant });
-        if let Some(index) = self.index_of_participant(participant) {
-            let old = self.members[index].connection;
-            self.drop_member(index);
-            self.send(old, ServerMessage::Superseded {});
-            self.close(old, CloseReason::Superseded);
-        }
-        if !std::mem::replace(&mut self.room_is_open, true) {
-            self.media(MediaCommand::CreateRoom);
-        }
-        let peer = self.peers.next();
-        self.media(MediaCommand::AddPeer(peer));
-        self.presence.set(participant, Connection::Connected);
-        let people = self.people_first();
-        self.members.push(Member::new(participant, connection, peer, people));
-        let inside = self.is_in(participant);
-        if !inside {
-            let returned = events.iter().any(|event| matches!(event, Event::Joined { new_device: true, .. }));
-            self.knocking.insert(participant, returned);
-        }
-        let Some(you) = self.describe(participant) else { return };
-        let participants = self.look(self.members.len() - 1);
-        let chat = if inside { self.chat_of(participant) } else { Vec::new() };
-        let seats = SeatCounts { people, screens: 1 };
-        let session = self.session_state();
-        self.send(
-            connection,
-            ServerMessage::Welcome { you, session, participants, seats, chat, reply_to: request },
-        );
-        if inside {
-            self.tell_who_knocks(connection, participant);
-        } else {
-            self.tell_of_knock(participant);
-        }
-    }
-
-    fn people_first(&self) -> u16 {
-        let others =
-            self.session.participants().iter().filter(|other| other.standing != Standing::Removed).count();
-        u16::try_from(others.saturating_sub(1)).unwrap_or(u16::MAX).clamp(1, PEOPLE_FIRST_MAX)
     }
 
     /// What is taken away is taken before it is written. If it comes to nothing, [`Self::settle_gates`] gives it back.
@@ -211,10 +202,21 @@ impl LiveSession {
         }
     }
 
-    /// Opens the gates of those who are in, and closes all others.
+    /// Closes the gates of those who are not in any more. None opens: what is being decided anew may take it.
+    pub(super) fn close_gates(&mut self) {
+        for index in 0..self.members.len() {
+            if !self.is_inside(&self.members[index]) {
+                self.set_gate(index, false);
+            }
+        }
+    }
+
+    /// Opens the gates of those who are in and have media, and closes all others.
     pub(super) fn settle_gates(&mut self) {
         for index in 0..self.members.len() {
-            let open = self.is_in(self.members[index].participant);
+            let member = &self.members[index];
+            let has_media = self.tier_of(member.participant) != BandwidthProfile::AsyncText;
+            let open = self.is_inside(member) && has_media;
             self.set_gate(index, open);
         }
     }
@@ -228,18 +230,37 @@ impl LiveSession {
     }
 
     /// What follows from something that is written.
-    fn follow(&mut self, now: Timestamp, then: Then, event: &Event) {
+    fn follow(&mut self, now: Timestamp, then: &Then, event: &Event) {
         match *event {
-            Event::Admitted { participant, .. } => self.admitted(then, participant),
+            Event::Admitted { participant, .. } if !is_welcome_of(then, participant) => {
+                self.let_in(participant);
+            }
+            Event::DeviceReplaced { participant, .. } if !is_welcome_of(then, participant) => {
+                self.replace_device(participant);
+            }
+            Event::DeviceRefused { participant, reason, .. } => {
+                if let Some(index) = self.index_of_newcomer(participant) {
+                    self.say_goodbye(index, ServerMessage::Denied { reason });
+                }
+            }
             Event::Denied { participant, reason, .. } => {
                 self.presence.set(participant, Connection::Absent);
-                self.say_goodbye(participant, ServerMessage::Denied { reason });
+                if let Some(index) = self.index_of_first(participant) {
+                    self.say_goodbye(index, ServerMessage::Denied { reason });
+                }
             }
             Event::SentBack { participant } => {
-                self.knocking.insert(participant, false);
-                self.tell_of_knock(participant);
+                self.tiers.remove(&participant);
+                if let Some(index) = self.index_of_first(participant) {
+                    self.members[index].new_device = false;
+                }
+                self.turn_away_newcomers();
             }
-            Event::Removed { participant, .. } | Event::Left { participant, .. } => self.let_go(participant),
+            Event::Removed { participant, .. } => self.let_go(participant, true),
+            Event::Left { participant, .. } => {
+                self.let_go(participant, false);
+                self.turn_away_newcomers();
+            }
             Event::Ended { reason, .. } | Event::Cancelled { reason, .. } | Event::Failed { reason, .. } => {
                 self.say_goodbye_to_all(now, reason);
             }
@@ -247,52 +268,52 @@ impl LiveSession {
         }
     }
 
-    /// Forgets somebody who is out of the session, and closes their socket.
-    pub(super) fn let_go(&mut self, participant: ParticipantId) {
+    /// Forgets somebody who is out of the session, and closes their socket. Of who was taken out, every device.
+    pub(super) fn let_go(&mut self, participant: ParticipantId, removed: bool) {
         self.presence.set(participant, Connection::Absent);
-        if let Some(index) = self.index_of_participant(participant) {
-            let connection = self.members[index].connection;
+        self.tiers.remove(&participant);
+        if removed {
+            while let Some(index) = self.members.iter().position(|member| member.participant == participant) {
+                self.say_goodbye(index, ServerMessage::Removed {});
+            }
+        } else if let Some(index) = self.index_of_first(participant) {
+            self.detach(index, CloseReason::Over);
             self.drop_member(index);
-            self.close(connection, CloseReason::Over);
         }
-    }
-
-    fn admitted(&mut self, then: Then, participant: ParticipantId) {
-        // A welcome says it already.
-        if matches!(then, Then::Welcome { participant: welcomed, .. } if welcomed == participant) {
-            return;
-        }
-        self.let_in(participant);
     }
 
     /// Tells somebody who waited that they are in.
     pub(super) fn let_in(&mut self, participant: ParticipantId) {
-        self.knocking.remove(&participant);
-        let Some(index) = self.index_of_participant(participant) else { return };
+        let Some(index) = self.index_of_first(participant) else { return };
+        let member = &mut self.members[index];
+        let id = member.id;
         // If they wait again, they are to be told so again.
-        self.members[index].told.waiting = None;
-        let connection = self.members[index].connection;
+        member.told.waiting = None;
+        member.new_device = false;
         let participants = self.look(index);
         let chat = self.chat_of(participant);
-        self.send(connection, ServerMessage::Admitted { participants, chat });
+        self.tell(id, ServerMessage::Admitted { participants, chat });
     }
 
     pub(super) fn say_goodbye_to_all(&mut self, now: Timestamp, reason: EndReason) {
         while let Some(member) = self.members.first() {
-            let participant = member.participant;
-            self.presence.set(participant, Connection::Lost { since: now });
-            self.say_goodbye(participant, ServerMessage::Ended { reason });
+            self.presence.set(member.participant, Connection::Lost { since: now });
+            self.say_goodbye(0, ServerMessage::Ended { reason });
         }
         self.close_room();
     }
 
-    fn say_goodbye(&mut self, participant: ParticipantId, last: ServerMessage) {
-        let Some(index) = self.index_of_participant(participant) else { return };
-        let connection = self.members[index].connection;
+    fn say_goodbye(&mut self, index: usize, last: ServerMessage) {
+        let id = self.members[index].id;
+        self.tell(id, last);
+        self.detach(index, CloseReason::Over);
         self.drop_member(index);
-        self.send(connection, last);
-        self.close(connection, CloseReason::Over);
     }
+}
+
+/// A welcome says it already.
+fn is_welcome_of(then: &Then, participant: ParticipantId) -> bool {
+    matches!(then, Then::Welcome(greeting) if greeting.participant == participant)
 }
 
 /// Whom an event takes something from.

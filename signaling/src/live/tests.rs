@@ -5,14 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use vestibule_domain::{
-    Communication, ConsentType, EndReason, ParticipantRole, PatientId, Schedule, SessionId, SessionPolicy,
-    SessionStatus, TenantId, VideoBackend,
+    Communication, Connection, ConsentType, EndReason, ParticipantRole, PatientId, Schedule, SessionId,
+    SessionPolicy, SessionStatus, TenantId, VideoBackend,
 };
 
 use super::thread::THREAD_BYTES_MAX;
 use super::*;
-use crate::media::SeatInfo;
-use crate::wire::Numbered;
+use crate::media::{SeatId, SeatInfo, SourceKind};
+use crate::member::REQUESTS_UNDER_WAY_MAX;
+use crate::wire::{CHAT_CHARACTERS_MAX, Numbered};
 
 /// Words that nobody who waits may ever read.
 const SECRET_NAMES: [&str; 3] = ["Provider Secretname", "Interpreter Secretname", "Second Secretname"];
@@ -50,6 +51,10 @@ struct Harness {
     commits: Vec<Commit>,
     /// What was to be kept of what was said.
     thread: Vec<ThreadLine>,
+    /// The secrets that were to be kept.
+    resume: BTreeMap<ParticipantId, ResumeKeys>,
+    secrets: u8,
+    lives: u64,
 }
 
 impl Harness {
@@ -103,7 +108,7 @@ impl Harness {
         session.commit(&events);
         let stored = Loaded { session, profiles };
         Self {
-            live: LiveSession::new(now, stored.clone(), 7),
+            live: LiveSession::new(now, stored.clone(), 7, 1),
             stored,
             now,
             store: StoreMode::Works,
@@ -114,7 +119,19 @@ impl Harness {
             last_connection: 0,
             commits: Vec::new(),
             thread: Vec::new(),
+            resume: BTreeMap::new(),
+            secrets: 0,
+            lives: 1,
         }
+    }
+
+    /// The server stops at once, and another takes over what is stored.
+    fn restart(&mut self) {
+        self.lives += 1;
+        let room = 6 + u32::try_from(self.lives).unwrap();
+        self.live = LiveSession::new(self.now, self.stored.clone(), room, self.lives)
+            .with_thread(self.thread.clone())
+            .with_resume(self.resume.clone());
     }
 
     fn input(&mut self, input: Input) {
@@ -125,8 +142,8 @@ impl Harness {
     fn drain(&mut self) {
         while let Some(output) = self.live.poll_output() {
             match output {
-                Output::Send { connection, message } => {
-                    let text = serde_json::to_value(Numbered { seq: 0, message: &message }).unwrap();
+                Output::Send { connection, seq, message } => {
+                    let text = serde_json::to_value(Numbered { seq, message: &message }).unwrap();
                     self.did.push(Did::Send(connection.0, text));
                 }
                 Output::Close { connection, reason } => self.did.push(Did::Close(connection.0, reason)),
@@ -138,6 +155,11 @@ impl Harness {
                 }
                 Output::Answered { result, .. } => self.did.push(Did::Answered(result)),
                 Output::Queue(_) => {}
+                Output::KeepResume(participant, keys) => {
+                    if self.store == StoreMode::Works {
+                        self.resume.insert(participant, keys);
+                    }
+                }
                 Output::Said(line) => {
                     self.did.push(Did::Said(line.position));
                     self.thread.push(*line);
@@ -156,22 +178,70 @@ impl Harness {
         if self.store == StoreMode::Fails {
             return Err(CommitError::Unavailable);
         }
+        if commit.events.is_empty() {
+            self.resume.extend(commit.resume.iter().copied());
+            return Ok(());
+        }
         if commit.before != self.stored.session.version() {
             return Err(CommitError::Conflict(Box::new(self.stored.clone())));
         }
         assert_eq!(commit.after.version(), commit.before + 1);
         self.stored.session = commit.after.clone();
+        self.resume.extend(commit.resume.iter().copied());
         self.commits.push(commit.clone());
         Ok(())
     }
 
     fn hello(&mut self, who: &str) -> u64 {
+        self.hello_by(who, false)
+    }
+
+    fn hello_by(&mut self, who: &str, vouched: bool) -> u64 {
+        let epoch = self.live.session().participant(self.ids[who]).unwrap().epoch;
+        self.come(who, Entry::Ticket { epoch, vouched })
+    }
+
+    /// Comes back with the secret of an earlier socket, and what was heard there up to `last_seq`.
+    fn back(&mut self, who: &str, secret: &str, heard: Option<(&str, u64)>) -> u64 {
+        let incarnation = heard.map(|(incarnation, _)| incarnation.to_owned());
+        let last_seq = heard.map_or(0, |(_, last_seq)| last_seq);
+        self.come(who, Entry::Resume { key: key(secret), incarnation, last_seq })
+    }
+
+    /// Comes back to where an earlier socket stopped.
+    fn resume(&mut self, who: &str, lost: u64) -> u64 {
+        let (secret, incarnation, last_seq) = self.kept(lost);
+        let connection = self.back(who, &secret, Some((&incarnation, last_seq)));
+        let peer = self.peers[&lost];
+        self.peers.entry(connection).or_insert(peer);
+        connection
+    }
+
+    /// What a page that stays open keeps of a socket: secret, incarnation, and the number of what it heard last.
+    fn kept(&self, connection: u64) -> (String, String, u64) {
+        let sent = self.sent(connection);
+        let text =
+            |field: &str| sent.iter().rev().find_map(|message| message[field].as_str()).unwrap().to_owned();
+        (text("resume"), self.incarnation(connection), sent.last().unwrap()["seq"].as_u64().unwrap())
+    }
+
+    fn incarnation(&self, connection: u64) -> String {
+        let welcomed = (1..=connection).rev().find_map(|connection| {
+            let welcome = self.sent(connection).into_iter().find(|message| message["type"] == "welcome")?;
+            welcome["incarnation"].as_str().map(str::to_owned)
+        });
+        welcomed.unwrap()
+    }
+
+    fn come(&mut self, who: &str, entry: Entry) -> u64 {
         self.last_connection += 1;
+        self.secrets += 1;
         let connection = ConnectionId(self.last_connection);
         let participant = self.ids[who];
-        let epoch = self.live.session().participant(participant).unwrap().epoch;
+        let secret = format!("secret {}", self.secrets);
+        let fresh = FreshSecret { key: key(&secret), secret };
         let before = self.did.len();
-        self.input(Input::Hello { connection, participant, epoch, request: Some(RequestId(1)) });
+        self.input(Input::Hello { connection, participant, entry, fresh, request: Some(RequestId(1)) });
         let added = self.did[before..].iter().find_map(|did| match did {
             Did::Media(MediaCommand::AddPeer(peer)) => Some(*peer),
             _ => None,
@@ -182,6 +252,50 @@ impl Harness {
         connection.0
     }
 
+    fn lose(&mut self, connection: u64) {
+        self.input(Input::Closed { connection: ConnectionId(connection) });
+    }
+
+    /// Socket and transport, both.
+    fn vanish(&mut self, connection: u64) {
+        self.lose(connection);
+        self.media(MediaEvent::Disconnected { peer: self.peers[&connection], why: "gone".into() });
+    }
+
+    /// The page is loaded anew: it keeps the secret alone.
+    fn reload(&mut self, who: &str, lost: u64) -> u64 {
+        let (secret, ..) = self.kept(lost);
+        let connection = self.back(who, &secret, None);
+        self.offer(connection);
+        connection
+    }
+
+    fn chat(&mut self, connection: u64, client_id: &str, text: &str) {
+        self.say(connection, json!({"type": "chat", "clientId": client_id, "text": text}));
+    }
+
+    /// What was said, as somebody was told it: by a welcome, an admission, or as it was said.
+    fn heard(&self, connection: u64) -> Vec<&str> {
+        let sent = self.sent(connection).into_iter();
+        let lines = sent.flat_map(|message| match message["type"].as_str() {
+            Some("chat") => vec![&message["text"]],
+            Some("welcome" | "admitted") => {
+                message["chat"].as_array().unwrap().iter().map(|line| &line["text"]).collect()
+            }
+            _ => Vec::new(),
+        });
+        lines.map(|text| text.as_str().unwrap()).collect()
+    }
+
+    /// How somebody was seen last.
+    fn state_of(&self, seen_by: u64, who: &str) -> Value {
+        let id = json!(self.ids[who]);
+        let told = self.sent(seen_by).into_iter().rev();
+        let mut told =
+            told.filter(|message| message["type"] == "participant" && message["participantId"] == id);
+        told.next().map_or(Value::Null, |message| message["participant"]["state"].clone())
+    }
+
     fn say(&mut self, connection: u64, message: Value) {
         let frame = Frame::parse(&message.to_string());
         self.input(Input::Frame { connection: ConnectionId(connection), frame });
@@ -189,7 +303,7 @@ impl Harness {
 
     /// Offers, and lets the engine answer with two seats for people and one for a screen.
     fn offer(&mut self, connection: u64) {
-        self.say(connection, json!({"type": "offer", "sdp": "v=0", "negotiation": 1, "id": 9}));
+        self.say(connection, json!({"type": "offer", "sdp": "v=0", "negotiation": 1}));
         let peer = self.peers[&connection];
         let mid = |text: &str| Some(text.to_owned());
         let seats = vec![
@@ -211,9 +325,16 @@ impl Harness {
         connection
     }
 
+    /// Lets somebody in: on the device whose knock was heard, if there was one.
     fn admit(&mut self, by: u64, who: &str) {
         let id = self.ids[who];
-        self.say(by, json!({"type": "admit", "participantId": id, "id": 2}));
+        let heard =
+            |message: &&&Value| message["type"] == "knock" && message["participant"]["id"] == json!(id);
+        let device = self.sent(by).iter().rev().find(heard).map(|knock| knock["device"].clone());
+        match device {
+            Some(device) => self.say(by, json!({"type": "admit", "participantId": id, "device": device})),
+            None => self.say(by, json!({"type": "admit", "participantId": id})),
+        }
     }
 
     fn advance(&mut self, seconds: i64) {
@@ -273,6 +394,13 @@ impl Harness {
     fn seats_told(&self, connection: u64) -> Option<&Value> {
         self.sent(connection).into_iter().rfind(|message| message["type"] == "seats")
     }
+}
+
+/// Stands for the hash of a secret.
+fn key(secret: &str) -> ResumeKey {
+    let mut key = [0; 32];
+    key[..secret.len()].copy_from_slice(secret.as_bytes());
+    ResumeKey(key)
 }
 
 #[test]
@@ -348,8 +476,7 @@ fn an_admission_is_written_before_media_flows_and_then_everybody_is_seated() {
     assert_eq!(harness.seated(provider), BTreeMap::from([(0, harness.peers[&patient])]));
     let told = harness.seats_told(patient).unwrap();
     assert_eq!(told["seats"][0], json!({"seat": 0, "participant": harness.ids["provider"]}));
-    let done = harness.sent(provider).into_iter().find(|message| message["replyTo"] == 2).unwrap();
-    assert_eq!(done["type"], "done");
+    assert!(harness.types(provider).contains(&"done"));
 }
 
 #[test]
@@ -358,25 +485,17 @@ fn what_was_said_while_somebody_was_out_is_never_for_them() {
     let provider = harness.enter("provider");
     let second = harness.enter("second");
     let patient = harness.enter("patient");
-    let say = |harness: &mut Harness, text: &str| {
-        harness.say(provider, json!({"type": "chat", "clientId": "c", "text": text}));
-    };
-    say(&mut harness, SECRET_LINE);
+    harness.chat(provider, "1", SECRET_LINE);
     harness.admit(provider, "patient");
-    say(&mut harness, "for all");
-    harness.input(Input::Closed { connection: ConnectionId(patient) });
-    harness.input(Input::Closed { connection: ConnectionId(second) });
+    harness.chat(provider, "2", "for all");
+    harness.vanish(second);
+    harness.say(patient, json!({"type": "leave"}));
     let patient = harness.enter("patient");
-    say(&mut harness, SECRET_LINE);
+    harness.chat(provider, "3", SECRET_LINE);
     harness.admit(provider, "patient");
-    let read: String = harness.sent(patient).into_iter().map(Value::to_string).collect();
-    assert!(read.contains("for all") && !read.contains(SECRET_LINE), "{read}");
-    let second = harness.enter("second");
-    assert_eq!(
-        harness.sent(second)[0]["chat"].as_array().unwrap().len(),
-        3,
-        "who was in all the time has all"
-    );
+    assert_eq!(harness.heard(patient), ["for all"]);
+    let second = harness.reload("second", second);
+    assert_eq!(harness.heard(second).len(), 3, "who was lost was in all the time");
 }
 
 #[test]
@@ -457,15 +576,15 @@ fn a_session_cancelled_by_somebody_else_lets_nobody_in_any_more() {
 }
 
 #[test]
-fn a_newer_socket_takes_the_place_of_the_older_one() {
+fn a_page_that_is_loaded_anew_takes_the_place_of_the_older_one() {
     let mut harness = Harness::new();
     let first = harness.enter("provider");
-    let second = harness.enter("provider");
+    let second = harness.reload("provider", first);
     assert_eq!(harness.types(first).last(), Some(&"superseded"));
     assert!(harness.did.contains(&Did::Close(first, CloseReason::Superseded)));
     assert!(harness.did.contains(&Did::Media(MediaCommand::RemovePeer(harness.peers[&first]))));
     harness.say(first, json!({"type": "ping", "id": 8}));
-    harness.input(Input::Closed { connection: ConnectionId(first) });
+    harness.lose(first);
     harness.say(second, json!({"type": "ping", "id": 8}));
     assert_eq!(harness.types(second).last(), Some(&"done"));
     assert_eq!(harness.types(first).last(), Some(&"superseded"), "the old one is not heard any more");
@@ -477,21 +596,510 @@ fn a_patient_who_comes_back_by_the_bare_link_knocks_again() {
     let provider = harness.enter("provider");
     let patient = harness.enter("patient");
     harness.admit(provider, "patient");
-    harness.input(Input::Closed { connection: ConnectionId(patient) });
-    let seen = *harness.sent(provider).last().unwrap();
-    assert_eq!(
-        harness.sent(provider).iter().rfind(|m| m["type"] == "participant").unwrap()["participant"]["state"],
-        "lost",
-        "{seen}"
-    );
+    harness.vanish(patient);
+    assert_eq!(harness.state_of(provider, "patient"), "lost");
     let back = harness.enter("patient");
+    assert_eq!(harness.sent(back)[0]["newDevice"], true);
     assert!(harness.types(back).contains(&"waiting"));
     assert!(harness.seated(back).is_empty());
+    assert_eq!(harness.state_of(provider, "patient"), "lost", "a knock is not the one who is in");
     let knock = harness.sent(provider).into_iter().rfind(|message| message["type"] == "knock").unwrap();
-    assert_eq!(knock["newDevice"], true);
-    assert_eq!(harness.live.session().status(), SessionStatus::Active);
+    assert_eq!((&knock["newDevice"], &knock["participant"]["state"]), (&json!(true), &json!("waiting")));
+    harness.advance(100);
+    assert_eq!(harness.live.session().status(), SessionStatus::Active, "a patient at the door is not lost");
     harness.admit(provider, "patient");
     assert!(harness.types(back).contains(&"admitted"));
+    assert!(harness.types(provider).contains(&"knockOver"));
+}
+
+#[test]
+fn the_first_device_goes_on_until_the_second_is_let_in() {
+    let mut harness = Harness::new();
+    let provider = harness.enter("provider");
+    let first = harness.enter("patient");
+    harness.admit(provider, "patient");
+    let (peer, seen) = (harness.peers[&first], harness.sent(first).len());
+    let second = harness.enter("patient");
+    assert_eq!(harness.gate(peer), Some(true));
+    assert_eq!(harness.gate(harness.peers[&second]), None);
+    assert_eq!(harness.sent(first).len(), seen, "and hears nothing of it");
+    for message in [
+        json!({"type": "chat", "clientId": "c", "text": "let me in"}),
+        json!({"type": "admit", "participantId": harness.ids["patient"]}),
+        json!({"type": "end"}),
+        json!({"type": "tier", "want": "async_text"}),
+    ] {
+        harness.say(second, message);
+    }
+    assert_eq!(harness.errors(second), ["not_admitted"; 4]);
+
+    // Not now: it is turned away, and nothing else is different.
+    let device =
+        harness.sent(provider).into_iter().rfind(|message| message["type"] == "knock").unwrap()["device"]
+            .clone();
+    let deny =
+        json!({"type": "deny", "participantId": harness.ids["patient"], "reason": "other", "device": device});
+    harness.say(provider, deny);
+    assert_eq!(harness.types(second).last(), Some(&"denied"));
+    assert_eq!(harness.gate(peer), Some(true));
+    assert!(harness.types(provider).contains(&"knockOver"));
+
+    // Yes: it takes the place, and the secret of the first is void.
+    let third = harness.enter("patient");
+    harness.admit(provider, "patient");
+    assert_eq!(harness.types(first).last(), Some(&"superseded"));
+    assert!(harness.types(third).contains(&"admitted"));
+    assert_eq!(harness.gate(harness.peers[&third]), Some(true));
+    let (old, ..) = harness.kept(first);
+    let old = harness.back("patient", &old, None);
+    assert_eq!(harness.errors(old), ["resume_invalid"]);
+    let again = harness.resume("patient", third);
+    assert_eq!(harness.types(again), ["resumed"]);
+}
+
+#[test]
+fn a_provider_says_yes_to_their_own_second_device_and_nobody_else_does() {
+    let mut harness = Harness::new();
+    let first = harness.enter("provider");
+    let other = harness.enter("second");
+    let second = harness.enter("provider");
+    assert_eq!(harness.sent(second)[0]["you"]["state"], "waiting");
+    assert!(harness.types(first).contains(&"knock") && !harness.types(other).contains(&"knock"));
+    harness.say(second, json!({"type": "admit", "participantId": harness.ids["provider"]}));
+    assert_eq!(harness.errors(second), ["not_admitted"], "not the one who knocks");
+    let device =
+        harness.sent(first).into_iter().rfind(|message| message["type"] == "knock").unwrap()["device"]
+            .clone();
+    harness.say(other, json!({"type": "admit", "participantId": harness.ids["provider"], "device": device}));
+    assert_eq!(harness.errors(other).last(), Some(&"not_permitted"), "not a colleague either");
+    harness.admit(first, "provider");
+    assert_eq!(harness.types(first).last(), Some(&"superseded"));
+    assert!(harness.types(second).contains(&"admitted"));
+}
+
+#[test]
+fn who_is_signed_in_as_staff_needs_no_yes_for_a_providers_seat() {
+    let mut harness = Harness::new();
+    let first = harness.enter("provider");
+    let second = harness.hello_by("provider", true);
+    assert_eq!(harness.types(first).last(), Some(&"superseded"));
+    assert_eq!(harness.sent(second)[0]["you"]["state"], "admitted");
+    assert_eq!(harness.commits.last().unwrap().events.len(), 1, "and it is on record");
+    // For a patient's seat it means nothing.
+    harness.offer(second);
+    let patient = harness.enter("patient");
+    harness.admit(second, "patient");
+    let newcomer = harness.hello_by("patient", true);
+    assert_eq!(harness.sent(newcomer)[0]["you"]["state"], "waiting");
+    assert_ne!(harness.types(patient).last(), Some(&"superseded"));
+}
+
+#[test]
+fn a_second_provider_who_is_not_let_in_lets_nobody_in() {
+    let mut harness = Harness::new();
+    let provider = harness.enter("provider");
+    let patient = harness.enter("patient");
+    harness.vanish(provider);
+    harness.enter("provider");
+    let admit = Command::Admit { participant: harness.ids["patient"] };
+    let staff = Actor::System;
+    harness.input(Input::Command { call: CallId(1), command: admit, actor: staff, expected: None });
+    assert_eq!(harness.did.last(), Some(&Did::Answered(Err(CallError::Rejected(Rejection::ProviderAbsent)))));
+    let last = harness.sent(patient).into_iter().rfind(|message| message["type"] == "waiting").unwrap();
+    assert_eq!(last["providerPresent"], false);
+}
+
+#[test]
+fn a_lost_socket_loses_neither_media_nor_messages() {
+    let mut harness = Harness::new();
+    let provider = harness.enter("provider");
+    let patient = harness.enter("patient");
+    harness.admit(provider, "patient");
+    harness.chat(provider, "1", "before");
+    let lost = patient;
+    let (_, incarnation, last) = harness.kept(lost);
+    harness.say(lost, json!({"type": "publish", "kind": "audio", "muted": true, "id": 12}));
+    harness.lose(lost);
+    harness.chat(provider, "2", "meanwhile");
+    assert_eq!(harness.gate(harness.peers[&lost]), Some(true));
+    assert_eq!(harness.state_of(provider, "patient"), "active", "their media goes on");
+    let (secret, ..) = harness.kept(lost);
+    // The reply to the last request was lost with the socket.
+    let back = harness.back("patient", &secret, Some((&incarnation, last)));
+    assert_eq!(harness.types(back), ["resumed", "done", "chat"]);
+    let sent = harness.sent(back);
+    assert_eq!((&sent[0]["seq"], &sent[0]["heard"]), (&json!(last), &json!(12)));
+    assert_eq!((&sent[1]["seq"], &sent[1]["replyTo"]), (&json!(last + 1), &json!(12)));
+    assert_eq!(sent[2]["text"], "meanwhile");
+    assert!(!harness.did.contains(&Did::Media(MediaCommand::RemovePeer(harness.peers[&lost]))));
+    harness.advance(1_000);
+    assert_eq!(harness.live.session().status(), SessionStatus::Active);
+}
+
+#[test]
+fn of_two_sockets_the_newer_counts_though_the_older_is_missed_late() {
+    let mut harness = Harness::new();
+    let provider = harness.enter("provider");
+    let back = harness.resume("provider", provider);
+    assert!(harness.did.contains(&Did::Close(provider, CloseReason::Superseded)));
+    harness.say(provider, json!({"type": "ping", "id": 20}));
+    harness.lose(provider);
+    harness.say(back, json!({"type": "ping", "id": 21}));
+    assert_eq!(harness.sent(back).last().unwrap()["replyTo"], 21);
+    assert_eq!(harness.live.presence.get(harness.ids["provider"]), Connection::Connected);
+}
+
+#[test]
+fn a_lost_welcome_locks_nobody_out() {
+    let mut harness = Harness::new();
+    let provider = harness.enter("provider");
+    let (secret, ..) = harness.kept(provider);
+    // Three times the answer is lost on the way: the secret of before is all there is.
+    for _ in 0..3 {
+        let lost = harness.back("provider", &secret, None);
+        assert_eq!(harness.types(lost)[0], "welcome");
+        harness.lose(lost);
+    }
+    harness.restart();
+    let back = harness.back("provider", &secret, None);
+    let (next, ..) = harness.kept(back);
+    let again = harness.back("provider", &next, None);
+    assert_eq!(harness.types(again)[0], "welcome");
+    let old = harness.back("provider", &secret, None);
+    assert_eq!(harness.errors(old), ["resume_invalid"], "the next one was used");
+}
+
+#[test]
+fn a_provider_whose_first_welcome_is_lost_comes_in_by_the_link_again() {
+    let mut harness = Harness::new();
+    let lost = harness.hello("provider");
+    harness.lose(lost);
+    harness.restart();
+    let again = harness.enter("provider");
+    assert_eq!(harness.sent(again)[0]["you"]["state"], "admitted", "there is no first device to ask");
+    // This one was heard, and what it proved outlives the server.
+    harness.restart();
+    let another = harness.enter("provider");
+    assert_eq!(harness.sent(another)[0]["you"]["state"], "waiting");
+}
+
+#[test]
+fn to_let_in_twice_lets_in_nobody_else() {
+    let mut harness = Harness::new();
+    let provider = harness.enter("provider");
+    let patient = harness.enter("patient");
+    harness.admit(provider, "patient");
+    let first_knock = harness.sent(provider).into_iter().find(|message| message["type"] == "knock").unwrap()
+        ["device"]
+        .clone();
+    harness.enter("patient");
+    let id = harness.ids["patient"];
+    harness.say(provider, json!({"type": "admit", "participantId": id, "id": 40}));
+    assert_eq!(harness.sent(provider).last().unwrap()["type"], "done", "they are in, and that is all");
+    harness.say(provider, json!({"type": "admit", "participantId": id, "device": first_knock, "id": 41}));
+    assert_eq!(harness.sent(provider).last().unwrap()["type"], "done");
+    let call = Command::Admit { participant: id };
+    harness.input(Input::Command { call: CallId(9), command: call, actor: Actor::System, expected: None });
+    assert_ne!(harness.types(patient).last(), Some(&"superseded"));
+}
+
+#[test]
+fn whoever_knocks_in_anothers_place_knocks_anew() {
+    let mut harness = Harness::new();
+    let provider = harness.enter("provider");
+    harness.enter("patient");
+    harness.enter("patient");
+    let before =
+        harness.sent(provider).into_iter().rfind(|message| message["type"] == "knock").unwrap()["device"]
+            .clone();
+    harness.enter("patient");
+    let knocks = harness.types(provider).into_iter().filter(|&kind| kind == "knock").count();
+    assert_eq!(knocks, 3, "each of them is another device");
+    harness
+        .say(provider, json!({"type": "admit", "participantId": harness.ids["patient"], "device": before}));
+    assert_eq!(harness.errors(provider), ["not_waiting"], "not the one they did not hear of");
+}
+
+#[test]
+fn without_the_store_the_secret_that_was_used_stays_good() {
+    let mut harness = Harness::new();
+    let provider = harness.enter("provider");
+    harness.store = StoreMode::Fails;
+    let (secret, incarnation, last) = harness.kept(provider);
+    harness.lose(provider);
+    let back = harness.back("provider", &secret, Some((&incarnation, last)));
+    assert_eq!(harness.types(back), ["resumed"]);
+    assert_eq!(harness.sent(back)[0]["resume"], Value::Null);
+    harness.restart();
+    harness.store = StoreMode::Works;
+    let again = harness.back("provider", &secret, Some((&incarnation, last)));
+    assert_eq!(harness.types(again)[0], "welcome");
+}
+
+#[test]
+fn after_a_restart_there_is_a_snapshot_and_another_incarnation() {
+    let mut harness = Harness::new();
+    let provider = harness.enter("provider");
+    let patient = harness.enter("patient");
+    harness.admit(provider, "patient");
+    harness.chat(provider, "1", "before");
+    let before = harness.kept(patient);
+    harness.restart();
+    let back = harness.resume("patient", patient);
+    let welcome = harness.sent(back)[0].clone();
+    assert_eq!(welcome["type"], "welcome");
+    assert_ne!(welcome["incarnation"], json!(before.1));
+    assert_eq!(
+        (&welcome["you"]["state"], &welcome["participants"][0]["state"]),
+        (&json!("admitted"), &json!("lost"))
+    );
+    assert_eq!(welcome["chat"][0]["text"], "before");
+    assert!(welcome["participants"][0]["lostUntil"].is_string(), "others see how long they are waited for");
+    assert_eq!(harness.gate(harness.peers[&back]), Some(true), "without asking anybody");
+}
+
+#[test]
+fn who_missed_more_than_is_kept_begins_anew() {
+    let mut harness = Harness::new();
+    let provider = harness.enter("provider");
+    let second = harness.enter("second");
+    harness.lose(second);
+    for n in 0..=crate::log::LOG_MESSAGES_MAX {
+        harness.chat(provider, &n.to_string(), "x");
+    }
+    assert!(harness.live.load().messages <= 2 * crate::log::LOG_MESSAGES_MAX);
+    let back = harness.resume("second", second);
+    assert_eq!(harness.types(back)[0], "welcome");
+    assert_eq!(harness.heard(back).len(), THREAD_LINES_MAX);
+}
+
+#[test]
+fn what_was_heard_is_not_kept() {
+    let mut harness = Harness::new();
+    let provider = harness.enter("provider");
+    for n in 0..20 {
+        harness.chat(provider, &n.to_string(), "x");
+    }
+    let last = harness.sent(provider).last().unwrap()["seq"].clone();
+    harness.say(provider, json!({"type": "ping", "lastSeq": last}));
+    assert_eq!(harness.live.load().messages, 1, "the answer to that");
+}
+
+#[test]
+fn a_line_sent_again_is_said_once() {
+    let mut harness = Harness::new();
+    let provider = harness.enter("provider");
+    harness.chat(provider, "a", "once");
+    harness.restart();
+    let back = harness.resume("provider", provider);
+    harness.say(back, json!({"type": "chat", "clientId": "a", "text": "once", "id": 30}));
+    assert_eq!(harness.heard(back), ["once"]);
+    assert_eq!(harness.sent(back).last().unwrap()["replyTo"], 30);
+    assert_eq!(harness.thread.len(), 1);
+}
+
+#[test]
+fn a_reload_keeps_the_place_in_front_of_the_door() {
+    let mut harness = Harness::new();
+    let provider = harness.enter("provider");
+    let patient = harness.enter("patient");
+    harness.lose(patient);
+    assert_eq!(harness.state_of(provider, "patient"), "lost");
+    assert!(harness.live.queued.as_ref().is_some_and(|waits| !waits.connected), "still in the queue");
+    let since = harness.live.queued.as_ref().unwrap().since;
+    harness.now = harness.now.checked_add(SignedDuration::from_secs(20)).unwrap();
+    let back = harness.reload("patient", patient);
+    let waits = harness.live.queued.clone().unwrap();
+    assert_eq!((waits.connected, waits.since), (true, since));
+    let knocks = harness.types(provider).into_iter().filter(|&kind| kind == "knock" || kind == "knockOver");
+    assert_eq!(knocks.count(), 1, "nobody knocks twice");
+    harness.admit(provider, "patient");
+    assert!(harness.types(back).contains(&"admitted"));
+}
+
+#[test]
+fn who_waits_and_stays_away_is_forgotten_and_may_come_back() {
+    let mut harness = Harness::new();
+    let provider = harness.enter("provider");
+    let patient = harness.enter("patient");
+    harness.lose(patient);
+    harness.advance(61);
+    assert!(harness.types(provider).contains(&"knockOver"));
+    assert_eq!((harness.live.load().members, &harness.live.queued), (1, &None));
+    let back = harness.reload("patient", patient);
+    assert_eq!(harness.types(provider).into_iter().filter(|&kind| kind == "knock").count(), 2);
+    harness.admit(provider, "patient");
+    assert!(harness.types(back).contains(&"admitted"));
+}
+
+#[test]
+fn a_line_that_is_quiet_and_has_no_socket_is_lost_and_one_that_is_heard_again_is_not() {
+    let mut harness = Harness::new();
+    let provider = harness.enter("provider");
+    let patient = harness.enter("patient");
+    harness.admit(provider, "patient");
+    let peer = harness.peers[&patient];
+    harness.media(MediaEvent::Quiet { peer });
+    assert_eq!(harness.state_of(provider, "patient"), "active", "their socket is there");
+    harness.lose(patient);
+    assert_eq!(harness.state_of(provider, "patient"), "lost");
+    harness.advance(30);
+    harness.media(MediaEvent::Heard { peer });
+    assert_eq!(harness.state_of(provider, "patient"), "active");
+    harness.advance(100);
+    assert_eq!(harness.live.session().status(), SessionStatus::Active);
+}
+
+#[test]
+fn a_removal_takes_every_device_and_every_secret() {
+    let mut harness = Harness::new();
+    let provider = harness.enter("provider");
+    let first = harness.enter("patient");
+    harness.admit(provider, "patient");
+    let second = harness.enter("patient");
+    let remove = json!({"type": "remove", "participantId": harness.ids["patient"], "id": 5});
+    harness.say(provider, remove);
+    for device in [first, second] {
+        assert_eq!(harness.types(device).last(), Some(&"removed"));
+        assert!(harness.did.contains(&Did::Close(device, CloseReason::Over)));
+        let (secret, ..) = harness.kept(device);
+        let back = harness.back("patient", &secret, None);
+        let heard = if device == first { "removed" } else { "error" };
+        assert_eq!(harness.types(back), [heard], "the newcomer's was never good");
+    }
+    let gate = harness.position(|did| *did == Did::Media(MediaCommand::CloseGate(harness.peers[&first])));
+    let commit = harness.did.iter().rposition(|did| matches!(did, Did::Commit(_))).unwrap();
+    assert!(gate < commit, "media first");
+}
+
+#[test]
+fn who_is_sent_back_waits_and_their_newcomer_comes_again() {
+    let mut harness = Harness::new();
+    let provider = harness.enter("provider");
+    let first = harness.enter("patient");
+    harness.admit(provider, "patient");
+    let newcomer = harness.enter("patient");
+    let send_back = json!({"type": "sendBack", "participantId": harness.ids["patient"], "id": 5});
+    harness.say(provider, send_back);
+    assert_eq!(harness.gate(harness.peers[&first]), Some(false));
+    assert!(harness.types(first).contains(&"waiting"));
+    assert!(harness.did.contains(&Did::Close(newcomer, CloseReason::TryAgain)));
+    harness.admit(provider, "patient");
+    assert_eq!(harness.gate(harness.peers[&first]), Some(true));
+}
+
+#[test]
+fn who_comes_back_to_a_session_that_is_over_hears_how_it_ended() {
+    let mut harness = Harness::new();
+    let provider = harness.enter("provider");
+    let patient = harness.enter("patient");
+    harness.admit(provider, "patient");
+    harness.lose(patient);
+    harness.say(provider, json!({"type": "end"}));
+    let back = harness.resume("patient", patient);
+    assert_eq!(harness.sent(back)[0]["reason"], "provider_ended");
+    assert!(harness.did.contains(&Did::Close(back, CloseReason::Over)));
+}
+
+#[test]
+fn what_was_decided_while_somebody_was_away_is_what_they_hear_when_they_come_back() {
+    let mut harness = Harness::new();
+    let provider = harness.enter("provider");
+    let patient = harness.enter("patient");
+    let interpreter = harness.enter("interpreter");
+    harness.lose(patient);
+    harness.lose(interpreter);
+    harness
+        .say(provider, json!({"type": "deny", "participantId": harness.ids["patient"], "reason": "not_now"}));
+    harness.say(provider, json!({"type": "remove", "participantId": harness.ids["interpreter"]}));
+    let back = harness.resume("patient", patient);
+    assert_eq!(harness.sent(back)[0]["reason"], "not_now");
+    let back = harness.resume("interpreter", interpreter);
+    assert_eq!(harness.types(back), ["removed"]);
+    assert!(harness.did.contains(&Did::Close(back, CloseReason::Over)));
+}
+
+#[test]
+fn a_newcomer_whose_line_is_gone_does_not_knock_until_it_is_back() {
+    let mut harness = Harness::new();
+    let provider = harness.enter("provider");
+    let patient = harness.enter("patient");
+    harness.admit(provider, "patient");
+    let newcomer = harness.enter("patient");
+    harness.lose(newcomer);
+    assert_eq!(harness.types(provider).last(), Some(&"knockOver"));
+    harness.admit(provider, "patient");
+    assert_ne!(harness.types(patient).last(), Some(&"superseded"));
+    let back = harness.resume("patient", newcomer);
+    assert_eq!(harness.types(back), ["resumed"]);
+    assert_eq!(harness.types(provider).last(), Some(&"knock"));
+    harness.admit(provider, "patient");
+    assert!(harness.types(back).contains(&"admitted"));
+}
+
+#[test]
+fn ten_violations_close_the_socket_and_the_device_may_come_back() {
+    let mut harness = Harness::new();
+    let provider = harness.enter("provider");
+    let patient = harness.enter("patient");
+    for n in 0..VIOLATIONS_MAX {
+        assert!(!harness.did.contains(&Did::Close(patient, CloseReason::Violations)), "{n}");
+        harness.say(patient, json!({"type": "end"}));
+    }
+    assert!(harness.did.contains(&Did::Close(patient, CloseReason::Violations)));
+    assert_eq!(harness.errors(patient).len(), 10);
+    harness.say(patient, json!({"type": "end"}));
+    assert_eq!(harness.errors(patient).len(), 10, "it is not heard any more");
+    let back = harness.resume("patient", patient);
+    assert_eq!(harness.types(back)[0], "resumed");
+    // What may happen to anybody is none.
+    for _ in 0..2 * VIOLATIONS_MAX {
+        harness.say(provider, json!({"type": "deny", "participantId": harness.ids["second"]}));
+    }
+    assert!(!harness.did.contains(&Did::Close(provider, CloseReason::Violations)));
+}
+
+#[test]
+fn in_writing_there_is_no_media_and_a_visit_waits_longer() {
+    let mut harness = Harness::new();
+    let provider = harness.enter("provider");
+    let patient = harness.enter("patient");
+    harness.admit(provider, "patient");
+    harness.say(patient, json!({"type": "tier", "want": "async_text", "id": 3}));
+    assert_eq!(harness.gate(harness.peers[&patient]), Some(false));
+    assert_eq!(
+        harness.sent(patient).into_iter().rfind(|m| m["type"] == "tier").unwrap()["profile"],
+        "async_text"
+    );
+    let seen = harness.sent(provider).into_iter().rfind(|m| m["type"] == "participant").unwrap();
+    assert_eq!(seen["participant"]["tier"], "async_text");
+    assert!(harness.live.session().fallback_since().is_some());
+    harness.vanish(patient);
+    harness.advance(29 * 60);
+    assert_eq!(harness.live.session().status(), SessionStatus::Active);
+    let back = harness.resume("patient", patient);
+    harness.say(back, json!({"type": "tier", "want": "video", "id": 4}));
+    assert!(harness.live.session().fallback_since().is_none());
+    let open = harness.live.members.iter().filter(|member| member.gate_is_open).count();
+    assert_eq!(open, 2);
+    harness.vanish(back);
+    harness.advance(61);
+    assert_eq!(harness.stored.session.end_reason(), Some(EndReason::ReconnectExpired));
+}
+
+#[test]
+fn a_patient_withdraws_their_consent_in_the_visit() {
+    let mut harness = Harness::new();
+    let provider = harness.enter("provider");
+    let patient = harness.enter("patient");
+    let consent =
+        |granted| json!({"type": "consent", "consentType": "telehealth", "version": "2", "granted": granted});
+    harness.say(provider, consent(false));
+    assert_eq!(harness.errors(provider), ["not_permitted"]);
+    harness.say(patient, consent(false));
+    assert!(!harness.live.session().has_consent(ConsentType::Telehealth));
+    harness.admit(provider, "patient");
+    assert_eq!(harness.errors(provider), ["not_permitted", "consent_missing"]);
 }
 
 #[test]
@@ -518,7 +1126,7 @@ fn a_provider_who_comes_later_hears_who_waits() {
     assert!(harness.types(provider).contains(&"knock"));
     let waiting = harness.sent(patient).into_iter().rfind(|message| message["type"] == "waiting").unwrap();
     assert_eq!(waiting["providerPresent"], true);
-    harness.input(Input::Position(Some(2)));
+    harness.input(Input::Queue { position: Some(2), attended: true });
     let waiting = harness.sent(patient).into_iter().rfind(|message| message["type"] == "waiting").unwrap();
     assert_eq!(waiting["position"], 2);
 }
@@ -622,9 +1230,11 @@ fn a_lost_transport_gets_a_fresh_one_on_the_same_socket() {
 fn the_answer_names_the_request_and_so_does_every_refusal() {
     let mut harness = Harness::new();
     let provider = harness.enter("provider");
-    let answer = harness.sent(provider).into_iter().find(|message| message["type"] == "answer").unwrap();
-    assert_eq!(answer["replyTo"], 9);
     let peer = harness.peers[&provider];
+    harness.say(provider, json!({"type": "offer", "sdp": "x", "negotiation": 7, "id": 9}));
+    harness.media(MediaEvent::Answer { peer, negotiation: 7, sdp: "x".into(), seats: Vec::new() });
+    let answer = harness.sent(provider).into_iter().rfind(|message| message["type"] == "answer").unwrap();
+    assert_eq!(answer["replyTo"], 9);
     harness.say(provider, json!({"type": "offer", "sdp": "x", "negotiation": 2, "id": 11}));
     harness.say(provider, json!({"type": "offer", "sdp": "x", "negotiation": 2, "id": 12}));
     harness.media(MediaEvent::OfferRejected { peer, negotiation: 2, why: "no".into() });
@@ -738,9 +1348,8 @@ fn who_waits_and_is_gone_cannot_be_let_in() {
     let mut harness = Harness::new();
     let provider = harness.enter("provider");
     let patient = harness.enter("patient");
-    harness.input(Input::Closed { connection: ConnectionId(patient) });
-    let gone = harness.sent(provider).into_iter().rfind(|message| message["type"] == "participant").unwrap();
-    assert_eq!(gone["participant"], Value::Null, "and is not shown as waiting");
+    harness.lose(patient);
+    assert_eq!(harness.state_of(provider, "patient"), "lost", "though their transport stands");
     harness.admit(provider, "patient");
     assert_eq!(harness.errors(provider), ["not_connected"]);
     assert_eq!(harness.live.session().status(), SessionStatus::Waiting);
@@ -766,7 +1375,7 @@ fn a_line_is_shown_at_once_and_then_kept_for_those_it_was_for() {
     // Lines are no change of state: they are shown while the store takes none.
     harness.store = StoreMode::Fails;
     for text in ["first", SECRET_LINE] {
-        harness.say(provider, json!({"type": "chat", "clientId": text, "text": text, "id": 5}));
+        harness.say(provider, json!({"type": "chat", "clientId": text, "text": text}));
     }
     assert_eq!(harness.types(second).into_iter().filter(|kind| *kind == "chat").count(), 2);
     let shown = harness
@@ -793,15 +1402,14 @@ fn a_restart_loses_no_line_and_gives_none_to_anybody_else() {
         let lines = welcome["chat"].as_array().unwrap().iter();
         lines.map(|line| (line["text"].clone(), line["name"].clone())).collect::<Vec<_>>()
     };
-    let before = harness.enter("provider");
-    let before = chat(&harness, before);
+    let provider = harness.reload("provider", provider);
+    let before = chat(&harness, provider);
     assert_eq!(before.len(), 2);
 
-    let kept = harness.thread.clone();
-    harness.live = LiveSession::new(harness.now, harness.stored.clone(), 8).with_thread(kept);
-    let provider = harness.enter("provider");
+    harness.restart();
+    let provider = harness.reload("provider", provider);
     assert_eq!(chat(&harness, provider), before);
-    let second = harness.enter("second");
+    let second = harness.reload("second", second);
     assert_eq!(chat(&harness, second), [(json!("for both"), json!(SECRET_NAMES[2]))]);
     harness.say(second, json!({"type": "chat", "clientId": "c", "text": "again"}));
     assert_eq!(harness.thread.last().unwrap().position, 3, "the thread goes on");
@@ -821,10 +1429,10 @@ fn a_line_of_chat_is_bounded() {
     assert!(!harness.types(second).contains(&"chat"));
     harness.say(provider, json!({"type": "chat", "clientId": "c", "text": "ä".repeat(CHAT_CHARACTERS_MAX)}));
     assert!(harness.types(second).contains(&"chat"));
-    for _ in 0..=THREAD_LINES_MAX {
-        harness.say(provider, json!({"type": "chat", "clientId": "c", "text": "x"}));
+    for n in 0..=THREAD_LINES_MAX {
+        harness.chat(provider, &n.to_string(), "x");
     }
-    let again = harness.enter("second");
+    let again = harness.reload("second", second);
     assert_eq!(harness.sent(again)[0]["chat"].as_array().unwrap().len(), THREAD_LINES_MAX);
 }
 
@@ -832,12 +1440,11 @@ fn a_line_of_chat_is_bounded() {
 fn what_somebody_who_comes_back_gets_of_the_chat_is_bounded_in_bytes() {
     let mut harness = Harness::new();
     let provider = harness.enter("provider");
-    harness.enter("second");
-    for _ in 0..20 {
-        harness
-            .say(provider, json!({"type": "chat", "clientId": "c", "text": "ä".repeat(CHAT_CHARACTERS_MAX)}));
+    let second = harness.enter("second");
+    for n in 0..20 {
+        harness.chat(provider, &n.to_string(), &"ä".repeat(CHAT_CHARACTERS_MAX));
     }
-    let late = harness.enter("second");
+    let late = harness.reload("second", second);
     let welcome = harness.sent(late)[0];
     assert_eq!(welcome["chat"].as_array().unwrap().len(), THREAD_BYTES_MAX / (2 * CHAT_CHARACTERS_MAX));
 }
@@ -852,7 +1459,9 @@ fn an_old_ticket_does_not_let_in_who_was_removed() {
     let remove = Command::Remove { participant: id };
     harness.input(Input::Command { call: CallId(1), command: remove, actor: by, expected: None });
     let connection = ConnectionId(50);
-    harness.input(Input::Hello { connection, participant: id, epoch: old_epoch, request: None });
+    let fresh = FreshSecret { key: key("s"), secret: "s".into() };
+    let entry = Entry::Ticket { epoch: old_epoch, vouched: false };
+    harness.input(Input::Hello { connection, participant: id, entry, fresh, request: None });
     assert_eq!(harness.errors(50), ["ticket_invalid"]);
     assert!(harness.did.contains(&Did::Close(50, CloseReason::NotLetIn)));
     assert_eq!(harness.errors(provider), [""; 0]);
@@ -915,7 +1524,7 @@ fn who_stays_away_too_long_fails_the_session() {
     let provider = harness.enter("provider");
     let patient = harness.enter("patient");
     harness.admit(provider, "patient");
-    harness.input(Input::Closed { connection: ConnectionId(patient) });
+    harness.vanish(patient);
     harness.advance(59);
     assert!(!harness.live.is_over());
     harness.advance(2);
@@ -929,7 +1538,7 @@ fn a_timer_that_cannot_be_written_is_tried_again_and_does_not_spin() {
     let provider = harness.enter("provider");
     let patient = harness.enter("patient");
     harness.admit(provider, "patient");
-    harness.input(Input::Closed { connection: ConnectionId(patient) });
+    harness.vanish(patient);
     harness.store = StoreMode::Fails;
     harness.advance(65);
     let tried = harness.did.iter().filter(|did| matches!(did, Did::Commit(_))).count();
@@ -945,12 +1554,11 @@ fn who_comes_back_before_a_timer_is_written_finds_the_others_media_undisturbed()
     let provider = harness.enter("provider");
     let patient = harness.enter("patient");
     harness.admit(provider, "patient");
-    harness.input(Input::Closed { connection: ConnectionId(patient) });
+    harness.vanish(patient);
     harness.store = StoreMode::Fails;
     harness.advance(61);
     harness.store = StoreMode::Works;
-    harness.enter("patient");
-    harness.admit(provider, "patient");
+    harness.reload("patient", patient);
     harness.advance(120);
     assert_eq!(harness.live.session().status(), SessionStatus::Active);
     let peer = harness.peers[&provider];
@@ -974,7 +1582,8 @@ fn a_revocation_that_comes_to_nothing_gives_media_back() {
         assert_eq!(harness.gate(peer), Some(true), "the visit goes on");
     }
     assert!(harness.did.contains(&Did::Close(second, CloseReason::Over)));
-    assert!(harness.live.knocking.is_empty(), "who was taken out does not knock");
+    let knocks = harness.sent(provider).into_iter().filter(|message| message["type"] == "knock");
+    assert_eq!(knocks.count(), 1, "the patient's alone");
     assert_eq!(harness.seated(provider).len(), 1, "the patient alone");
 }
 
@@ -982,24 +1591,24 @@ fn a_revocation_that_comes_to_nothing_gives_media_back() {
 fn after_a_restart_those_who_were_in_are_lost_until_they_come_back() {
     let mut harness = Harness::new();
     let provider = harness.enter("provider");
-    harness.enter("patient");
+    let patient = harness.enter("patient");
     harness.admit(provider, "patient");
-    harness.live = LiveSession::new(harness.now, harness.stored.clone(), 8);
+    harness.restart();
     assert!(harness.live.poll_timeout().is_some(), "their grace runs");
-    let again = harness.enter("provider");
+    let again = harness.reload("provider", provider);
     let welcome = harness.sent(again)[0];
     assert_eq!(welcome["participants"][0]["state"], "lost");
-    harness.enter("patient");
-    harness.admit(again, "patient");
+    harness.reload("patient", patient);
     harness.advance(120);
     assert_eq!(harness.live.session().status(), SessionStatus::Active);
 }
 
 #[test]
 fn peers_of_two_sessions_have_other_numbers() {
-    let mut one = PeerNumbers { room: 1, given: 0 };
-    let mut two = PeerNumbers { room: 2, given: 0 };
-    assert_ne!(one.next(), two.next());
+    let numbers = |room, life| Numbers { room, life, peers: 0, members: 0 };
+    assert_ne!(numbers(1, 1).peer(), numbers(2, 1).peer());
+    let member = numbers(1, 1).member();
+    assert_ne!(numbers(1, 1).incarnation(member), numbers(1, 2).incarnation(member));
 }
 
 #[derive(Clone, Debug)]
@@ -1061,7 +1670,7 @@ proptest! {
             let inside_now = inside(&harness);
             for member in &harness.live.members {
                 let open = harness.gate(member.peer).unwrap_or(false);
-                prop_assert_eq!(open, harness.live.is_in(member.participant), "a gate that is not as it should be");
+                prop_assert_eq!(open, harness.live.is_inside(member), "a gate that is not as it should be");
             }
             for did in &harness.did[begun..] {
                 if let Did::Send(to, message) = did {

@@ -70,6 +70,15 @@ impl Thread {
         line
     }
 
+    /// Whether somebody said a line of that id already.
+    pub(super) fn has(&self, from: ParticipantId, client_id: &str) -> bool {
+        self.lines.iter().any(|line| line.from == from && line.client_id == client_id)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.lines.len()
+    }
+
     /// What was said while somebody was in.
     pub(super) fn heard_by(&self, participant: ParticipantId) -> impl Iterator<Item = &ThreadLine> {
         self.lines.iter().filter(move |line| line.audience.contains(&participant))

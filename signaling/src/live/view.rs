@@ -2,25 +2,40 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use vestibule_domain::{Connection, ParticipantId, ParticipantRole, ParticipantState, Standing};
 
-use super::{LiveSession, Output};
+use super::thread::ThreadLine;
+use super::{LiveSession, Output, Waits};
 use crate::media::{MediaCommand, PeerId, SeatId};
-use crate::member::{ConnectionId, Member};
+use crate::member::{Member, MemberId};
 use crate::seating;
-use crate::wire::{Participant, ParticipantMedia, SeatTaken, ServerMessage, SessionState};
+use crate::wire::{ChatLine, Participant, ParticipantMedia, SeatTaken, ServerMessage, SessionState};
 
 impl LiveSession {
     /// Tells everybody what is different since they were told last.
-    pub(super) fn refresh(&mut self) {
+    pub(super) fn refresh(&mut self, now: Timestamp) {
+        self.settle_contact(now);
         self.settle_gates();
         self.grow_seats();
         for index in 0..self.members.len() {
             self.tell_session(index);
-            if self.is_in(self.members[index].participant) {
+            if self.is_inside(&self.members[index]) {
+                if self.members[index].told.waiting.is_some() {
+                    // What was taken from them is theirs again: nothing came of it.
+                    self.let_in(self.members[index].participant);
+                }
                 self.tell_participants(index);
+                self.tell_recording(index);
                 self.reseat(index);
+                self.tell_knocks(index);
             } else {
+                // To be told to wait is to be told that all one knew of others is past.
+                let told = &mut self.members[index].told;
+                told.participants.clear();
+                told.knocks.clear();
+                told.seats.clear();
+                told.recording = false;
                 self.tell_waiting(index);
                 self.empty_seats(index);
             }
@@ -40,15 +55,51 @@ impl LiveSession {
     /// A participant as those see them who may.
     pub(super) fn describe(&self, id: ParticipantId) -> Option<Participant> {
         let participant = self.session.participant(id)?;
-        let member = self.index_of_participant(id).map(|index| &self.members[index]);
+        let member = self.index_of_first(id).map(|index| &self.members[index]);
         let transport = member.is_some_and(|member| member.transport);
+        // Contact with a newcomer is none with who is in, whose device may be forgotten by now.
+        let reached = member.is_some_and(|member| member.lost_since.is_none());
+        let connection = match self.presence.get(id) {
+            Connection::Connected if !reached => Connection::Absent,
+            connection => connection,
+        };
         Some(Participant {
             id,
             role: participant.role,
             name: self.name_of(id),
-            state: ParticipantState::of(participant, self.presence.get(id), transport),
+            state: ParticipantState::of(participant, connection, transport),
             media: member.map_or_else(ParticipantMedia::default, Member::media),
+            tier: self.tier_of(id),
+            lost_until: self.session.waited_for_until(id, &self.presence),
         })
+    }
+
+    /// A device as its owner sees it: a newcomer waits, though its participant is in.
+    pub(super) fn describe_device(&self, index: usize) -> Option<Participant> {
+        let member = &self.members[index];
+        let you = self.describe(member.participant)?;
+        let waits = member.is_newcomer();
+        Some(if waits {
+            Participant { state: ParticipantState::Waiting, media: member.media(), ..you }
+        } else {
+            you
+        })
+    }
+
+    /// What was said while somebody was in.
+    pub(super) fn chat_of(&self, participant: ParticipantId) -> Vec<ChatLine> {
+        self.thread.heard_by(participant).map(|line| self.spoken(line)).collect()
+    }
+
+    /// A line as people get it.
+    pub(super) fn spoken(&self, line: &ThreadLine) -> ChatLine {
+        ChatLine {
+            from: line.from,
+            name: self.name_of(line.from),
+            client_id: line.client_id.clone(),
+            text: line.text.clone(),
+            at: line.at,
+        }
     }
 
     /// What a member sees, noted as told.
@@ -62,7 +113,7 @@ impl LiveSession {
     /// Who is admitted sees who is admitted, providers also who waits; who waits sees nobody.
     fn seen_by(&self, index: usize) -> Vec<Participant> {
         let viewer = self.members[index].participant;
-        if !self.is_in(viewer) {
+        if !self.is_inside(&self.members[index]) {
             return Vec::new();
         }
         let sees_waiting = self.role_of(viewer) == Some(ParticipantRole::Provider);
@@ -73,8 +124,8 @@ impl LiveSession {
             .filter(|other| other.id != viewer && self.presence.get(other.id) != Connection::Absent)
             .filter(|other| match other.standing {
                 Standing::Admitted => true,
-                // Nobody can be let in who is not there.
-                Standing::Waiting => sees_waiting && self.presence.connected(other.id),
+                // Those whose line is gone for a moment keep their place in front of the door.
+                Standing::Waiting => sees_waiting && self.index_of_first(other.id).is_some(),
                 Standing::Invited | Standing::Removed => false,
             })
             .collect();
@@ -82,92 +133,140 @@ impl LiveSession {
         seen.into_iter().filter_map(|other| self.describe(other.id)).collect()
     }
 
-    /// Tells a provider who has just come in who waits already.
-    pub(super) fn tell_who_knocks(&mut self, connection: ConnectionId, viewer: ParticipantId) {
-        if self.role_of(viewer) != Some(ParticipantRole::Provider) {
-            return;
+    /// Who waits, as far as it is for this device to let them in: providers see to who waits and to others' newcomers, and
+    /// everybody who is a provider to their own.
+    fn knocks_for(&self, index: usize) -> BTreeMap<ParticipantId, (MemberId, bool)> {
+        let viewer = &self.members[index];
+        let is_provider = |participant| self.role_of(participant) == Some(ParticipantRole::Provider);
+        if !self.is_inside(viewer) || !is_provider(viewer.participant) {
+            return BTreeMap::new();
         }
-        for (id, new_device) in self.knocking.clone() {
-            let Some(participant) = self.describe(id) else { continue };
-            self.send(connection, ServerMessage::Knock { participant, new_device });
+        let waits = |member: &&Member| {
+            let theirs = member.participant;
+            let record = self.session.participant(theirs);
+            if member.is_newcomer() {
+                // One whose line is gone cannot take over; it knocks again when it is back.
+                let is_there = member.connection.is_some();
+                is_there && (!is_provider(theirs) || theirs == viewer.participant)
+            } else {
+                record.is_some_and(|record| record.standing == Standing::Waiting)
+            }
+        };
+        let waiting = self.members.iter().filter(waits);
+        waiting.map(|member| (member.participant, (member.device, member.new_device))).collect()
+    }
+
+    /// Tells a provider who has come to wait, and who waits no more.
+    fn tell_knocks(&mut self, index: usize) {
+        let now = self.knocks_for(index);
+        let before = std::mem::replace(&mut self.members[index].told.knocks, now.clone());
+        let id = self.members[index].id;
+        for participant_id in before.keys().copied().filter(|participant| !now.contains_key(participant)) {
+            self.tell(id, ServerMessage::KnockOver { participant_id });
+        }
+        for (&participant, &(device, new_device)) in &now {
+            if before.get(&participant) == Some(&(device, new_device)) {
+                continue;
+            }
+            let newcomer = self.index_of_newcomer(participant);
+            let described = match newcomer {
+                Some(index) => self.describe_device(index),
+                None => self.describe(participant),
+            };
+            let Some(participant) = described else { continue };
+            let device = self.numbers.incarnation(device);
+            self.tell(id, ServerMessage::Knock { participant, new_device, device });
         }
     }
 
-    /// Tells all providers who are in that somebody waits.
-    pub(super) fn tell_of_knock(&mut self, waiting: ParticipantId) {
-        let Some(participant) = self.describe(waiting) else { return };
-        let new_device = self.knocking.get(&waiting).copied().unwrap_or(false);
-        let providers: Vec<ConnectionId> = self
-            .members_inside()
-            .filter(|member| self.role_of(member.participant) == Some(ParticipantRole::Provider))
-            .map(|member| member.connection)
-            .collect();
-        for connection in providers {
-            self.send(connection, ServerMessage::Knock { participant: participant.clone(), new_device });
+    fn tell_recording(&mut self, index: usize) {
+        let on = self.session.recording_enabled();
+        let member = &mut self.members[index];
+        if std::mem::replace(&mut member.told.recording, on) != on {
+            let id = member.id;
+            self.tell(id, ServerMessage::Recording { on });
         }
     }
 
-    fn role_of(&self, participant: ParticipantId) -> Option<ParticipantRole> {
+    pub(super) fn role_of(&self, participant: ParticipantId) -> Option<ParticipantRole> {
         self.session.participant(participant).map(|participant| participant.role)
     }
 
     fn tell_session(&mut self, index: usize) {
         let now = (self.session.status(), self.session.version());
-        let inside = self.is_in(self.members[index].participant);
-        let member = &mut self.members[index];
-        let before = member.told.session.replace(now);
-        let Some(before) = before else { return };
+        let inside = self.is_inside(&self.members[index]);
+        let told = &mut self.members[index].told.session;
+        // A welcome says it.
+        let before = *told.get_or_insert(now);
         // The version tells of every change in there: who waits is told of the status alone.
         if before.0 != now.0 || (inside && before.1 != now.1) {
-            let connection = member.connection;
+            *told = Some(now);
+            let id = self.members[index].id;
             let SessionState { status, version, started_at, .. } = self.session_state();
-            self.send(connection, ServerMessage::Session { status, version, started_at });
+            self.tell(id, ServerMessage::Session { status, version, started_at });
         }
     }
 
     fn tell_participants(&mut self, index: usize) {
         let before = std::mem::take(&mut self.members[index].told.participants);
         let seen = self.look(index);
-        let connection = self.members[index].connection;
+        let id = self.members[index].id;
         for participant in &seen {
             if before.get(&participant.id) != Some(participant) {
                 let participant_id = participant.id;
                 let participant = Some(participant.clone());
-                self.send(connection, ServerMessage::Participant { participant_id, participant });
+                self.tell(id, ServerMessage::Participant { participant_id, participant });
             }
         }
         for participant_id in before.into_keys() {
             if !seen.iter().any(|participant| participant.id == participant_id) {
-                self.send(connection, ServerMessage::Participant { participant_id, participant: None });
+                self.tell(id, ServerMessage::Participant { participant_id, participant: None });
             }
         }
     }
 
     fn tell_waiting(&mut self, index: usize) {
-        let provider_present = self
-            .members_inside()
-            .any(|member| self.role_of(member.participant) == Some(ParticipantRole::Provider));
-        let participant = self.members[index].participant;
-        let is_patient = self.role_of(participant) == Some(ParticipantRole::Patient);
-        let position = if is_patient { self.position } else { None };
+        let provider_present = self.provider_is_present();
+        let member = &self.members[index];
+        let is_patient = self.role_of(member.participant) == Some(ParticipantRole::Patient);
+        let position = if is_patient && !member.is_newcomer() { self.position } else { None };
+        let told = (position, provider_present, self.desk_attended);
         let member = &mut self.members[index];
-        if member.told.waiting != Some((position, provider_present)) {
-            member.told.waiting = Some((position, provider_present));
-            let connection = member.connection;
-            self.send(connection, ServerMessage::Waiting { position, provider_present });
+        if member.told.waiting.replace(told) != Some(told) {
+            let id = member.id;
+            let desk_attended = self.desk_attended;
+            self.tell(id, ServerMessage::Waiting { position, provider_present, desk_attended });
         }
     }
 
-    /// A patient who waits and has seen a provider's desk is in its queue.
+    /// Whether a provider is in, and heard from.
+    #[must_use]
+    pub fn provider_is_present(&self) -> bool {
+        let is_provider =
+            |member: &Member| self.role_of(member.participant) == Some(ParticipantRole::Provider);
+        self.members_inside().any(|member| is_provider(member) && member.lost_since.is_none())
+    }
+
+    /// A patient who waits is in the queue of the desk, and stays there over a short loss of their line.
     fn tell_queue(&mut self) {
-        let waiting = self.session.patient().filter(|patient| {
-            patient.standing == Standing::Waiting && self.presence.get(patient.id) == Connection::Connected
-        });
-        let since = waiting.and_then(|patient| patient.first_joined_at);
-        if since != self.queued {
-            self.queued = since;
-            self.outputs.push_back(Output::Queue(since));
+        let waits = self.waits();
+        if waits != self.queued {
+            self.queued.clone_from(&waits);
+            self.outputs.push_back(Output::Queue(waits));
         }
+    }
+
+    fn waits(&self) -> Option<Waits> {
+        let patient = self.session.patient().filter(|patient| patient.standing == Standing::Waiting)?;
+        let member = &self.members[self.index_of_first(patient.id)?];
+        Some(Waits {
+            participant: patient.id,
+            name: self.name_of(patient.id),
+            since: patient.first_joined_at?,
+            connected: member.lost_since.is_none(),
+            new_device: member.new_device,
+            provider_present: self.provider_is_present(),
+        })
     }
 
     /// Doubles the seats of those who have fewer than there are others (PROTOCOL: K).
@@ -220,7 +319,7 @@ impl LiveSession {
         let taken = |seats: &[seating::Seat<SeatId, ParticipantId>]| -> Vec<(SeatId, Option<ParticipantId>)> {
             seats.iter().map(|seat| (seat.id, seat.occupant)).collect()
         };
-        let inside = self.is_in(self.members[index].participant);
+        let inside = self.is_inside(&self.members[index]);
         let member = &mut self.members[index];
         let differs =
             taken(&member.seats) != taken(&member.told.seats) || member.people != member.told.people;
@@ -229,13 +328,13 @@ impl LiveSession {
             member.told.people = member.people;
             let seats = member.seats.iter();
             let seats = seats.map(|seat| SeatTaken { seat: seat.id.0, participant: seat.occupant }).collect();
-            (member.connection, ServerMessage::Seats { seats, people: member.people })
+            (member.id, ServerMessage::Seats { seats, people: member.people })
         });
         for change in changes {
             self.media(change);
         }
-        if let Some((connection, message)) = message {
-            self.send(connection, message);
+        if let Some((id, message)) = message {
+            self.tell(id, message);
         }
     }
 }

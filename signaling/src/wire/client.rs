@@ -1,7 +1,7 @@
 //! What a client says on the signaling socket.
 
 use serde::{Deserialize, Deserializer};
-use vestibule_domain::ParticipantId;
+use vestibule_domain::{BandwidthProfile, ConsentType, ConsentVersion, ParticipantId};
 
 /// The number a client gives a request, for the reply to name. JavaScript's integers end at 2^53 − 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -61,10 +61,24 @@ impl Frame {
 #[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
 pub enum ClientMessage {
-    /// The first message.
+    /// The first message: with a ticket, or with a resume secret and what was heard last.
     Hello {
         /// From `POST /v1/join/ticket`.
-        ticket: String,
+        #[serde(default)]
+        #[cfg_attr(test, ts(optional))]
+        ticket: Option<String>,
+        /// The secret of the last `welcome` or `resumed`.
+        #[serde(default)]
+        #[cfg_attr(test, ts(optional))]
+        resume: Option<String>,
+        /// That of the last `welcome`; left out by who kept nothing but the secret.
+        #[serde(default)]
+        #[cfg_attr(test, ts(optional))]
+        incarnation: Option<String>,
+        /// The number of the last message that was received in that incarnation.
+        #[serde(default)]
+        #[cfg_attr(test, ts(optional, type = "number"))]
+        last_seq: Option<u64>,
     },
     /// An SDP offer.
     Offer {
@@ -97,19 +111,57 @@ pub enum ClientMessage {
         /// Who.
         #[cfg_attr(test, ts(type = "string"))]
         participant_id: ParticipantId,
+        /// On which device, as their `knock` said. Left out it means who waits, and never another device of who is in.
+        #[serde(default)]
+        #[cfg_attr(test, ts(optional))]
+        device: Option<String>,
     },
     /// Does not let somebody who waits in now.
     Deny {
         /// Who.
         #[cfg_attr(test, ts(type = "string"))]
         participant_id: ParticipantId,
-        /// Why.
+        /// Why; `other` when left out.
+        #[serde(default = "unsaid")]
         #[cfg_attr(test, ts(type = "DenyReason"))]
         reason: DenyReason,
+        /// As with `admit`.
+        #[serde(default)]
+        #[cfg_attr(test, ts(optional))]
+        device: Option<String>,
+    },
+    /// Has somebody wait again who was let in.
+    SendBack {
+        /// Who.
+        #[cfg_attr(test, ts(type = "string"))]
+        participant_id: ParticipantId,
+    },
+    /// Takes somebody out, with every link and token they have.
+    Remove {
+        /// Who.
+        #[cfg_attr(test, ts(type = "string"))]
+        participant_id: ParticipantId,
+    },
+    /// The patient gives or withdraws a consent.
+    Consent {
+        /// Which.
+        #[cfg_attr(test, ts(type = "ConsentType"))]
+        consent_type: ConsentType,
+        /// The version of the text they read.
+        #[cfg_attr(test, ts(type = "string"))]
+        version: ConsentVersion,
+        /// False to withdraw.
+        granted: bool,
+    },
+    /// What the person wants of their line.
+    Tier {
+        /// That.
+        #[cfg_attr(test, ts(type = "BandwidthProfile"))]
+        want: BandwidthProfile,
     },
     /// A line for everybody who is in.
     Chat {
-        /// The client's id of the line; it comes back with it.
+        /// The client's id of the line; it comes back with it. A second one of the same id is not said again.
         client_id: String,
         /// What is said.
         text: String,
@@ -121,7 +173,48 @@ pub enum ClientMessage {
     /// Asks what the server counts.
     Stats {},
     /// Asks for a sign of life.
-    Ping {},
+    Ping {
+        /// Everything up to this number was received, and need not be kept any longer.
+        #[serde(default)]
+        #[cfg_attr(test, ts(optional, type = "number"))]
+        last_seq: Option<u64>,
+    },
+}
+
+const fn unsaid() -> DenyReason {
+    DenyReason::Other
+}
+
+/// What a `hello` shows.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Credentials {
+    /// A ticket.
+    Ticket(String),
+    /// A resume secret.
+    Resume {
+        /// It.
+        secret: String,
+        /// Of the messages that were heard.
+        incarnation: Option<String>,
+        /// The last of them.
+        last_seq: u64,
+    },
+}
+
+impl ClientMessage {
+    /// What it shows, if it is a `hello`. `None` of a `hello` with neither or both.
+    #[must_use]
+    pub fn credentials(self) -> Option<Credentials> {
+        match self {
+            Self::Hello { ticket: Some(ticket), resume: None, incarnation: None, last_seq: None } => {
+                Some(Credentials::Ticket(ticket))
+            }
+            Self::Hello { ticket: None, resume: Some(secret), incarnation, last_seq } => {
+                Some(Credentials::Resume { secret, incarnation, last_seq: last_seq.unwrap_or(0) })
+            }
+            _ => None,
+        }
+    }
 }
 
 /// What is wanted of one seat; what is left out stays as it is.
@@ -176,10 +269,32 @@ mod tests {
     }
 
     #[test]
+    fn a_hello_shows_a_ticket_or_a_secret_and_not_both() {
+        let shown = |json| Frame::parse(json).unwrap().message.credentials();
+        assert!(
+            matches!(shown(r#"{"type":"hello","ticket":"t"}"#), Some(Credentials::Ticket(ticket)) if ticket == "t")
+        );
+        let resumed = shown(r#"{"type":"hello","resume":"s","incarnation":"a","lastSeq":7}"#);
+        assert!(
+            matches!(resumed, Some(Credentials::Resume { secret, incarnation: Some(_), last_seq: 7 }) if secret == "s")
+        );
+        let reloaded = shown(r#"{"type":"hello","resume":"s"}"#);
+        assert!(matches!(reloaded, Some(Credentials::Resume { incarnation: None, last_seq: 0, .. })));
+        for json in [
+            r#"{"type":"hello"}"#,
+            r#"{"type":"hello","ticket":"t","resume":"s"}"#,
+            r#"{"type":"hello","ticket":"t","lastSeq":1}"#,
+            r#"{"type":"ping"}"#,
+        ] {
+            assert!(shown(json).is_none(), "{json}");
+        }
+    }
+
+    #[test]
     fn a_frame_carries_its_number_beside_the_message() {
         let frame = Frame::parse(r#"{"type":"ping","id":7}"#).unwrap();
         assert_eq!(frame.id, Some(RequestId(7)));
-        assert!(matches!(frame.message, ClientMessage::Ping {}));
+        assert!(matches!(frame.message, ClientMessage::Ping { last_seq: None }));
         assert_eq!(Frame::parse(r#"{"type":"leave"}"#).unwrap().id, None);
         let error = Frame::parse(r#"{"type":"conquer","id":9007199254740991}"#).unwrap_err();
         assert_eq!(error.id, Some(RequestId(RequestId::MAX)), "an error names the request it is about");
@@ -200,6 +315,10 @@ mod tests {
             r#"{"type":"leave","id":9007199254740992}"#,
             r#"{"type":"leave","id":"1"}"#,
             r#"{"type":"leave"} {}"#,
+            r#"{"type":"hello","ticket":7}"#,
+            r#"{"type":"hello","resume":"s","lastSeq":-1}"#,
+            r#"{"type":"consent","consentType":"telehealth","version":"","granted":true}"#,
+            r#"{"type":"tier","want":"hologram"}"#,
             r#"{"type":"offer","sdp":"v=0"}"#,
             r#"{"type":"offer","sdp":"v=0","negotiation":-1}"#,
             r#"{"type":"subscribe","slots":[{"seat":65536}]}"#,

@@ -3,15 +3,16 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use vestibule_domain::{
-    EndReason, ParticipantId, ParticipantRole, ParticipantState, SessionId, SessionStatus,
+    BandwidthProfile, EndReason, ParticipantId, ParticipantRole, ParticipantState, SessionId, SessionStatus,
 };
 
 use super::client::{DenyReason, RequestId};
 
-/// A message with its number on this socket.
+/// A message with its number.
 #[derive(Debug, Serialize)]
 pub struct Numbered<'a> {
-    /// From 1, without gaps.
+    /// From 1 in each incarnation, without gaps. Of `welcome` and `resumed`, and of what comes before either, the number
+    /// of the last message before it.
     pub seq: u64,
     /// What is said.
     #[serde(flatten)]
@@ -23,10 +24,12 @@ pub struct Numbered<'a> {
 #[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum ServerMessage {
-    /// The `hello` is accepted.
+    /// The `hello` is accepted, and this is all there is to know: an incarnation begins.
     Welcome {
         /// Who is welcome.
         you: Participant,
+        /// You are in already on another device, which goes on; this one is let in in its place, or not.
+        new_device: bool,
         /// Where the session stands.
         session: SessionState,
         /// Those `you` may see, in join order, without `you`.
@@ -35,6 +38,21 @@ pub enum ServerMessage {
         seats: SeatCounts,
         /// What was said so far; empty for who waits.
         chat: Vec<ChatLine>,
+        /// The rules that matter to a client.
+        policy: Policy,
+        /// The secret to come back with. `null`: the one before stays good.
+        resume: Option<String>,
+        /// Names the numbers of the messages from here on.
+        incarnation: String,
+        /// The `hello`.
+        reply_to: Option<RequestId>,
+    },
+    /// The `hello` is accepted, and the incarnation goes on: what was missed follows.
+    Resumed {
+        /// The secret to come back with next time. `null`: the one before stays good.
+        resume: Option<String>,
+        /// The highest number of a request that was heard in this incarnation; 0 if none was.
+        heard: RequestId,
         /// The `hello`.
         reply_to: Option<RequestId>,
     },
@@ -44,13 +62,23 @@ pub enum ServerMessage {
         position: Option<u32>,
         /// Whether a provider is connected.
         provider_present: bool,
+        /// Whether somebody sees to the patients of this provider, here or elsewhere.
+        desk_attended: bool,
     },
     /// Somebody waits. To providers.
     Knock {
         /// Who.
         participant: Participant,
-        /// They were in before and use the bare link again.
+        /// They came before, and this may be another device.
         new_device: bool,
+        /// Names it: to be said with `admit` and `deny`, so that nobody else is let in than who knocked.
+        device: String,
+    },
+    /// Somebody waits no more: they are in, were not let in, or are gone. To who heard of the knock.
+    KnockOver {
+        /// Who.
+        #[cfg_attr(test, ts(type = "string"))]
+        participant_id: ParticipantId,
     },
     /// You are in.
     Admitted {
@@ -117,8 +145,26 @@ pub enum ServerMessage {
         #[serde(flatten)]
         line: ChatLine,
     },
+    /// The session is recorded, or is not any more.
+    Recording {
+        /// Which.
+        on: bool,
+    },
+    /// What your line carries is different.
+    Tier {
+        /// What it carries now.
+        #[cfg_attr(test, ts(type = "BandwidthProfile"))]
+        profile: BandwidthProfile,
+        /// Why.
+        reason: TierReason,
+        /// Since when.
+        #[cfg_attr(test, ts(type = "string"))]
+        since: Timestamp,
+    },
     /// The same participant came in elsewhere.
     Superseded {},
+    /// You were taken out, and your link with you.
+    Removed {},
     /// The session is over.
     Ended {
         /// Why.
@@ -159,6 +205,7 @@ pub enum ServerMessage {
 /// Somebody in the session, as one viewer may see them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase")]
 pub struct Participant {
     /// Who.
     #[cfg_attr(test, ts(type = "string"))]
@@ -173,6 +220,34 @@ pub struct Participant {
     pub state: ParticipantState,
     /// What they send.
     pub media: ParticipantMedia,
+    /// What their line carries.
+    #[cfg_attr(test, ts(type = "BandwidthProfile"))]
+    pub tier: BandwidthProfile,
+    /// Until when they are waited for, while they are lost to a visit that has begun.
+    #[cfg_attr(test, ts(type = "string | null"))]
+    pub lost_until: Option<Timestamp>,
+}
+
+/// Why somebody's line carries what it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[serde(rename_all = "snake_case")]
+pub enum TierReason {
+    /// They want it so.
+    Chosen,
+}
+
+/// The rules of a session that matter to a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase")]
+pub struct Policy {
+    /// How long somebody lost is waited for.
+    pub grace_reconnect_seconds: u16,
+    /// How long somebody is waited for who goes on in writing.
+    pub text_grace_minutes: u16,
+    /// Whether anything may be recorded at all.
+    pub recording_allowed: bool,
 }
 
 /// What somebody sends.
@@ -281,6 +356,8 @@ pub enum ErrorCode {
     HelloExpected,
     /// Not a ticket of this server, used before, or older than a minute.
     TicketInvalid,
+    /// No resume secret of this server, or one that is void: come by a ticket.
+    ResumeInvalid,
     /// Only who is admitted may.
     NotAdmitted,
     /// The offer cannot be answered.
@@ -299,10 +376,11 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// All but the domain's own.
-    pub const OWN: [Self; 9] = [
+    pub const OWN: [Self; 10] = [
         Self::Malformed,
         Self::HelloExpected,
         Self::TicketInvalid,
+        Self::ResumeInvalid,
         Self::NotAdmitted,
         Self::OfferRejected,
         Self::RestartFailed,
@@ -310,6 +388,15 @@ impl ErrorCode {
         Self::Busy,
         Self::StoreUnavailable,
     ];
+
+    /// Whether a client that does as it should never gets it: not understood, out of order, or not theirs to ask.
+    #[must_use]
+    pub fn is_violation(self) -> bool {
+        matches!(
+            self,
+            Self::Malformed | Self::HelloExpected | Self::NotAdmitted | Self::Rejected("not_permitted")
+        )
+    }
 
     /// Whether the same message may work a moment later.
     #[must_use]
@@ -324,6 +411,7 @@ impl From<ErrorCode> for &'static str {
             ErrorCode::Malformed => "malformed",
             ErrorCode::HelloExpected => "hello_expected",
             ErrorCode::TicketInvalid => "ticket_invalid",
+            ErrorCode::ResumeInvalid => "resume_invalid",
             ErrorCode::NotAdmitted => "not_admitted",
             ErrorCode::OfferRejected => "offer_rejected",
             ErrorCode::RestartFailed => "restart_failed",

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 use ts_rs::{Config, TS};
 use vestibule_domain::{
-    Communication, ConsentType, EndReason, ParticipantRole, ParticipantState, SessionStatus,
+    BandwidthProfile, Communication, ConsentType, EndReason, ParticipantRole, ParticipantState, SessionStatus,
 };
 
 use super::*;
@@ -25,7 +25,7 @@ const FOOTER: &str = "\
 /** A frame of the client: a message, and the number its reply names. */
 export type ClientFrame = ClientMessage & { id?: number };
 
-/** A frame of the server: a message, and its number on this socket, from 1. */
+/** A frame of the server: a message, and its number in this incarnation, from 1. */
 export type ServerFrame = ServerMessage & { seq: number };
 ";
 
@@ -42,6 +42,7 @@ fn typescript() -> String {
     unions("DenyReason", words(DenyReason::ALL));
     unions("ConsentType", words(ConsentType::ALL));
     unions("Communication", words(Communication::ALL));
+    unions("BandwidthProfile", words(BandwidthProfile::ALL));
     macro_rules! declare {
         ($($name:ty),+ $(,)?) => {
             $(let _ = writeln!(text, "\nexport {}", tidy(&<$name as TS>::decl(&config)));)+
@@ -56,6 +57,8 @@ fn typescript() -> String {
         Participant,
         ParticipantMedia,
         MediaState,
+        TierReason,
+        Policy,
         SessionState,
         SeatCounts,
         SeatMids,

@@ -1,9 +1,6 @@
 //! The feed: what happened in a clinic, as CloudEvents 1.0, page by page or as it happens.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{FromRequestParts as _, Request, State};
@@ -18,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use utoipa::{IntoParams, ToSchema};
 use vestibule_domain::{PublishedType, TenantId};
 
+use super::streams::{KEEP_ALIVE, STREAM_LIFE, Seat};
 use super::words;
 use crate::app::App;
 use crate::http::body::Params;
@@ -27,12 +25,6 @@ use crate::store::FeedEvent;
 
 const LIMIT_DEFAULT: u32 = 50;
 const LIMIT_MAX: u32 = 100;
-/// How long a stream lasts; then the client comes again.
-const STREAM_LIFE: Duration = Duration::from_secs(15 * 60);
-/// A word now and then, so that no proxy takes the stream for dead.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// Streams of one caller at a time.
-const STREAMS_EACH_MAX: usize = 8;
 
 /// Which events.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -188,42 +180,6 @@ impl Reader {
                     tracing::warn!(%error, "a stream of events ends: the store does not answer");
                     return None;
                 }
-            }
-        }
-    }
-}
-
-/// How many streams each caller has.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Streams(Arc<Mutex<HashMap<String, usize>>>);
-
-/// The right to one stream, given back when it ends.
-#[derive(Debug)]
-struct Seat {
-    streams: Streams,
-    caller: String,
-}
-
-impl Streams {
-    fn take(&self, caller: &str) -> Result<Seat, ApiError> {
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = open.entry(caller.to_owned()).or_default();
-        if *count >= STREAMS_EACH_MAX {
-            return Err(ApiError::TooOften { wait_s: KEEP_ALIVE.as_secs() });
-        }
-        *count += 1;
-        drop(open);
-        Ok(Seat { streams: self.clone(), caller: caller.to_owned() })
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let mut open = self.streams.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = open.get_mut(&self.caller) {
-            *count -= 1;
-            if *count == 0 {
-                open.remove(&self.caller);
             }
         }
     }

@@ -10,15 +10,32 @@ use crate::clock;
 use crate::ids::Ids;
 use crate::keys::{self, NewKey};
 use crate::rights::{Right, Role};
-use crate::store::{AuditFilter, Beside, Outcome, Page, PersonText, StaffAccount};
+use crate::store::{AuditFilter, Beside, Outcome, Page, PersonText, StaffAccount, Tenant};
 use crate::tenants;
 
 const PASSWORD: &str = "a plain long sentence";
 
 impl Server {
     /// Makes an account as the first start does, and signs it in by its link: the cookie.
-    async fn settle(&self, login: &str, role: Role) -> String {
-        let token = self.invite(login, role).await;
+    pub(super) async fn settle(&self, login: &str, role: Role) -> String {
+        self.settle_at(&self.clinic, login, role, None).await
+    }
+
+    pub(super) async fn settle_at_another_clinic(&self, login: &str, role: Role) -> String {
+        let (ids, values) = (Ids::system(), ConfigValues::default());
+        let other = tenants::of_name(&self.store, &ids, "Another", values, clock::now()).await.unwrap();
+        self.settle_at(&other, login, role, None).await
+    }
+
+    /// At a desk of their own, if they have one.
+    pub(super) async fn settle_at(
+        &self,
+        clinic: &Tenant,
+        login: &str,
+        role: Role,
+        desk: Option<&str>,
+    ) -> String {
+        let token = self.invite_to(clinic, login, role, desk).await;
         let answer =
             self.post(As::Nobody, "/v1/auth/setup", json!({ "token": token, "password": PASSWORD })).await;
         let cookie = answer.cookie();
@@ -27,14 +44,18 @@ impl Server {
     }
 
     async fn invite(&self, login: &str, role: Role) -> String {
+        self.invite_to(&self.clinic, login, role, None).await
+    }
+
+    async fn invite_to(&self, clinic: &Tenant, login: &str, role: Role, desk: Option<&str>) -> String {
         let now = clock::now();
         let account = StaffAccount {
             id: Ids::system().staff_account(now),
-            tenant: self.clinic.id,
+            tenant: clinic.id,
             login: LoginName::parse(login).unwrap(),
             display_name: PersonText::parse("Zebulon Quixworthy").unwrap(),
             role,
-            provider_ref: None,
+            provider_ref: desk.map(|desk| desk.parse().unwrap()),
             disabled: false,
             password: None,
             attempts: Attempts::default(),

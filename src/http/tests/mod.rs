@@ -1,6 +1,8 @@
 //! The whole HTTP side as a client sees it, without a socket: requests go through the router, to a store in a file.
 
 mod accounts;
+mod desk;
+mod signal;
 mod trust;
 mod visits;
 
@@ -37,7 +39,8 @@ const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// A server with one clinic.
 struct Server {
-    _folder: TempDir,
+    folder: Arc<TempDir>,
+    app: App,
     store: Store,
     clinic: Tenant,
     feed: Feed,
@@ -67,7 +70,22 @@ enum As<'a> {
 
 impl Server {
     async fn start() -> Self {
-        let folder = TempDir::new();
+        Self::with_rate(100_000).await
+    }
+
+    /// One whose callers may ask so many times a second.
+    async fn with_rate(rate: u32) -> Self {
+        Self::on(Arc::new(TempDir::new()), rate).await
+    }
+
+    /// The server is stopped, and another one takes over what it kept.
+    async fn restart(self) -> Self {
+        self.app.registry.stop();
+        self.store.close().await;
+        Self::on(Arc::clone(&self.folder), 100_000).await
+    }
+
+    async fn on(folder: Arc<TempDir>, rate: u32) -> Self {
         let data = DataDir::open(folder.path()).unwrap();
         let ids = Ids::system();
         let location = Location::File(folder.path().join("vestibule.db"));
@@ -94,13 +112,14 @@ impl Server {
             keys: data.join_keys().unwrap(),
             tickets: Tickets::default(),
             accounts: Accounts::default(),
-            rates: Rates::per_second(100_000),
+            rates: Rates::per_second(rate),
             streams: Streams::default(),
             registry,
             origin: ORIGIN.parse().unwrap(),
+            allowed_origins: vec!["https://portal.example.org".parse().unwrap()],
             tls: false,
         });
-        Self { _folder: folder, store, clinic, feed, router: super::router(app) }
+        Self { folder, store, clinic, feed, router: super::router(app.clone()), app }
     }
 
     async fn ask(&self, who: As<'_>, method: Method, path: &str, body: Option<Value>) -> Answer {

@@ -5,6 +5,7 @@
 mod accounts;
 mod feed;
 mod log;
+mod resume;
 mod retention;
 mod row;
 mod sessions;

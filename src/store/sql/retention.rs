@@ -47,10 +47,11 @@ const EVENTS: &str = "\
     ORDER BY e.id LIMIT $4)";
 
 /// In the order in which nothing is left that refers to something gone. The events stay: they go by the audit's time.
-const OF_SESSION: [&str; 6] = [
+const OF_SESSION: [&str; 7] = [
     "DELETE FROM thread_line WHERE session = $1",
     "DELETE FROM participant_profile WHERE session = $1",
     "DELETE FROM consent WHERE session = $1",
+    "DELETE FROM resume_key WHERE session = $1",
     "DELETE FROM participant WHERE session = $1",
     "DELETE FROM outbox WHERE aggregate = 'session' AND aggregate_id = $1",
     "DELETE FROM virtual_session WHERE id = $1",

@@ -9,8 +9,10 @@ use vestibule_domain::{
     Actor, BackendRoom, ConsentRecord, Event, Participant, ParticipantId, Presence, SessionId, StoredSession,
     TenantId, VideoBackend, VirtualSession,
 };
+use vestibule_signaling::ResumeKeys;
 
 use super::log::write_log;
+use super::resume::{read_keys, write_keys};
 use super::row::{
     actor, actor_columns, column, from_json, natural, optional_parsed, optional_time, parsed, small, time,
 };
@@ -34,10 +36,11 @@ impl SessionStore for Handle {
         let next_deadline = session.next_deadline(&Presence::new());
         let logged = Logged::of_session(session, events, (actor, session.created_at()), beside, self.ids());
         self.write_session(Change {
-            before_version: None,
+            row: Written::New,
             touched: session.participants().iter().map(|participant| participant.id).collect(),
             session: session.clone(),
             profiles: profiles.to_vec(),
+            resume: Vec::new(),
             next_deadline,
             logged,
         })
@@ -45,14 +48,17 @@ impl SessionStore for Handle {
     }
 
     async fn commit(&self, commit: Commit<'_>) -> Result<()> {
-        let Commit { before_version, after, events, actor, now, next_deadline, profiles, beside } = commit;
+        let Commit { before_version, after, events, actor, now, next_deadline, profiles, resume, beside } =
+            commit;
         let expected = before_version + u64::from(!events.is_empty());
         assert_eq!(after.version(), expected, "one version a command, and none without events");
+        let only_secrets = events.is_empty() && profiles.is_empty() && !resume.is_empty();
         self.write_session(Change {
-            before_version: Some(before_version),
+            row: if only_secrets { Written::Same } else { Written::Changed { before_version } },
             touched: events.iter().filter_map(Event::participant).collect(),
             session: after.clone(),
             profiles: profiles.to_vec(),
+            resume: resume.to_vec(),
             next_deadline,
             logged: Logged::of_session(after, events, (actor, now), beside, self.ids()),
         })
@@ -71,6 +77,10 @@ impl SessionStore for Handle {
         let loaded = with_belongings(&mut transaction, vec![read_session(&row)?]).await?;
         transaction.commit().await.map_err(unavailable)?;
         Ok(loaded.into_iter().next())
+    }
+
+    async fn resume_keys(&self, session: SessionId) -> Result<BTreeMap<ParticipantId, ResumeKeys>> {
+        read_keys(self.readers(), session).await
     }
 
     async fn list_sessions(
@@ -145,14 +155,22 @@ impl SessionStore for Handle {
 
 /// A session's row and all that goes with it, whether it is new or changed.
 struct Change {
-    /// None: it is new.
-    before_version: Option<u64>,
+    row: Written,
     session: VirtualSession,
     /// Whose records may have changed.
     touched: BTreeSet<ParticipantId>,
     profiles: Vec<Profile>,
+    resume: Vec<(ParticipantId, ResumeKeys)>,
     next_deadline: Option<Timestamp>,
     logged: Logged,
+}
+
+/// What becomes of a session's own row.
+#[derive(Clone, Copy)]
+enum Written {
+    New,
+    Changed { before_version: u64 },
+    Same,
 }
 
 impl Handle {
@@ -160,17 +178,20 @@ impl Handle {
         let audit_ids = self.audit_ids(&change.logged.beside);
         self.write(move |connection| {
             Box::pin(async move {
-                match change.before_version {
-                    None => insert_session(connection, &change.session, change.next_deadline).await?,
-                    Some(before) => {
-                        update_session(connection, &change.session, before, change.next_deadline).await?;
+                let deadline = change.next_deadline;
+                match change.row {
+                    Written::New => insert_session(connection, &change.session, deadline).await?,
+                    Written::Changed { before_version } => {
+                        update_session(connection, &change.session, before_version, deadline).await?;
                     }
+                    Written::Same => {}
                 }
                 if let Some(mut insert) = participants(&change.session, &change.touched) {
                     insert.build().execute(&mut *connection).await.map_err(unavailable)?;
                 }
                 write_consents(connection, &change).await?;
                 write_profiles(connection, change.session.id(), &change.profiles).await?;
+                write_keys(connection, change.session.id(), &change.resume).await?;
                 write_log(connection, audit_ids, &change.logged).await
             })
         })

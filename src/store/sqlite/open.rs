@@ -121,6 +121,7 @@ pub(in crate::store) fn migrations() -> Vec<Migration> {
         migration(2, "one log", include_str!("../../../migrations/sqlite/0002_one_log.sql")),
         migration(3, "accounts", include_str!("../../../migrations/sqlite/0003_accounts.sql")),
         migration(4, "visits", include_str!("../../../migrations/sqlite/0004_visits.sql")),
+        migration(5, "resume", include_str!("../../../migrations/sqlite/0005_resume.sql")),
     ]
 }
 

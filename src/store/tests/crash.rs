@@ -198,6 +198,7 @@ async fn writes(store: Store, round: u8, writer: u8) {
                 now: at(50),
                 next_deadline: None,
                 profiles: &[],
+                resume: &[],
                 beside: &Beside::default(),
             };
             if store.commit(commit).await.is_err() {

@@ -180,6 +180,7 @@ pub(super) async fn an_answer_is_kept_with_its_change_or_not_at_all(place: Place
             now: at(50),
             next_deadline: None,
             profiles: &[],
+            resume: &[],
             beside,
         };
         store.commit(commit).await.map(|()| after)

@@ -38,6 +38,7 @@ macro_rules! stories {
 
 // After the macro, which it uses.
 mod accounts;
+mod resume;
 mod visits;
 
 stories! {
@@ -207,6 +208,7 @@ impl Visit {
             now: self.now,
             next_deadline: after.next_deadline(&self.presence),
             profiles: &[],
+            resume: &[],
             beside: &Beside::default(),
         };
         self.store.commit(commit).await.map(|()| after)
@@ -501,6 +503,7 @@ async fn a_profile_can_change_without_a_command(place: Place) {
         now: at(100),
         next_deadline: visit.session.next_deadline(&visit.presence),
         profiles: std::slice::from_ref(&renamed),
+        resume: &[],
         beside: &Beside::default(),
     };
     visit.store.commit(commit).await.unwrap();

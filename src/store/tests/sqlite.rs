@@ -115,6 +115,7 @@ async fn a_database_of_the_first_version_is_brought_up_to_date_with_all_that_is_
     let id = "0197d0f8-0000-7000-8000-000000000002".parse().unwrap();
     let loaded = store.load_session(id).await.unwrap().unwrap();
     assert_eq!((loaded.session.version(), loaded.session.policy().text_grace_minutes), (1, 30));
+    assert!(store.resume_keys(id).await.unwrap().is_empty());
     while store.sequence(10).await.unwrap() > 0 {}
     let told = store.feed(tenant.id, 0, &[], 10).await.unwrap();
     assert_eq!(told.len(), 1, "what was not told yet is told now");
@@ -135,6 +136,7 @@ async fn a_database_of_the_first_version_is_brought_up_to_date_with_all_that_is_
         now: super::at(60),
         next_deadline: None,
         profiles: &[],
+        resume: &[],
         beside: &Beside::default(),
     };
     store.commit(commit).await.unwrap();

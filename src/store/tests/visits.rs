@@ -11,7 +11,8 @@ use vestibule_domain::{
 };
 
 use super::place::Place;
-use super::{Visit, at, insert, open, participant, staff, tenant};
+use super::resume::keys;
+use super::{Visit, at, insert, open, participant, provider, staff, tenant};
 use crate::blobs::{BlobPath, Blobs};
 use crate::data_dir::DataDir;
 use crate::images::{MediaType, Size};
@@ -422,6 +423,7 @@ async fn rows_of_sessions(place: &Place) -> Vec<usize> {
         "participant_profile",
         "consent",
         "thread_line",
+        "resume_key",
         "outbox WHERE aggregate = 'session'",
     ] {
         counts.push(place.count(table).await);
@@ -432,7 +434,10 @@ async fn rows_of_sessions(place: &Place) -> Vec<usize> {
 async fn a_session_goes_by_its_age_with_all_that_belongs_to_it(place: Place) {
     let mut over = Visit::new(&place).await;
     let store = over.store.clone();
-    Visit::made(store.clone(), 8).await;
+    let another = Visit::made(store.clone(), 8).await;
+    for visit in [&over, &another] {
+        visit.renews(provider(), keys(1, None)).await.unwrap();
+    }
     store.sequence(100).await.unwrap();
     let of_another = rows_of_sessions(&place).await;
     over.lives().await;

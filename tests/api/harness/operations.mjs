@@ -31,6 +31,7 @@ export const MAKERS = {
   denyParticipant: async (clinic) => ({ path: await seat(clinic), body: { reason: 'not_now' } }),
   sendParticipantBack: async (clinic) => ({ path: await seat(clinic) }),
   removeParticipant: async (clinic) => ({ path: await freshSession(clinic) }),
+  watchDesk: () => ({ query: '?providerRef=Practitioner/12' }),
   listConsents: async (clinic) => ({ path: await seat(clinic) }),
   attestConsent: async (clinic) => ({ path: await freshSession(clinic), body: { type: 'telehealth', granted: true } }),
   listAsyncVisits: () => ({ query: '?limit=1' }),

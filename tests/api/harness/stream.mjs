@@ -1,4 +1,4 @@
-/** The feed as server-sent events (WHATWG HTML, section 9.2), heard one by one. */
+/** Server-sent events of the feed, or of a desk (WHATWG HTML, section 9.2), heard one by one. */
 import { until } from '../../browser/harness/wait.mjs';
 
 export class Stream {
@@ -7,11 +7,11 @@ export class Stream {
   #stop = new AbortController();
   #over;
 
-  /** @param {string} origin @param {{as: Record<string, string>, query?: string, lastEventId?: string}} how */
-  static async open(origin, { as, query = '', lastEventId }) {
+  /** @param {string} origin @param {{as: Record<string, string>, path?: string, query?: string, lastEventId?: string}} how */
+  static async open(origin, { as, path = '/v1/events/stream', query = '', lastEventId }) {
     const stream = new Stream();
     const last = lastEventId === undefined ? {} : { 'last-event-id': lastEventId };
-    const response = await fetch(`${origin}/v1/events/stream${query}`, {
+    const response = await fetch(`${origin}${path}${query}`, {
       headers: { accept: 'text/event-stream', ...as, ...last },
       signal: stream.#stop.signal,
     });
@@ -24,6 +24,12 @@ export class Stream {
   async heard(count) {
     await until(`${count} events; there are ${this.events.length}`, () => this.events.length >= count);
     return this.events;
+  }
+
+  /** Waits until the last of them is as wanted; its data. @param {(data: any) => boolean} wanted */
+  async last(wanted) {
+    const found = () => [this.events.at(-1)?.data].find((data) => data && wanted(data));
+    return until(`another event than ${JSON.stringify(this.events.at(-1))}`, found);
   }
 
   async close() {

@@ -19,13 +19,27 @@ export type ConsentType = 'telehealth' | 'recording';
 
 export type Communication = 'speech' | 'sign';
 
+export type BandwidthProfile = 'video' | 'audio_only' | 'async_text';
+
 export type RequestId = number;
 
 export type ClientMessage = { 'type': 'hello', 
 /**
  * From `POST /v1/join/ticket`.
  */
-ticket: string, }
+ticket?: string, 
+/**
+ * The secret of the last `welcome` or `resumed`.
+ */
+resume?: string, 
+/**
+ * That of the last `welcome`; left out by who kept nothing but the secret.
+ */
+incarnation?: string, 
+/**
+ * The number of the last message that was received in that incarnation.
+ */
+lastSeq?: number, }
   | { 'type': 'offer', 
 /**
  * The description.
@@ -62,19 +76,55 @@ muted: boolean, }
 /**
  * Who.
  */
-participantId: string, }
+participantId: string, 
+/**
+ * On which device, as their `knock` said. Left out it means who waits, and never another device of who is in.
+ */
+device?: string, }
   | { 'type': 'deny', 
 /**
  * Who.
  */
 participantId: string, 
 /**
- * Why.
+ * Why; `other` when left out.
  */
-reason: DenyReason, }
+reason: DenyReason, 
+/**
+ * As with `admit`.
+ */
+device?: string, }
+  | { 'type': 'sendBack', 
+/**
+ * Who.
+ */
+participantId: string, }
+  | { 'type': 'remove', 
+/**
+ * Who.
+ */
+participantId: string, }
+  | { 'type': 'consent', 
+/**
+ * Which.
+ */
+consentType: ConsentType, 
+/**
+ * The version of the text they read.
+ */
+version: string, 
+/**
+ * False to withdraw.
+ */
+granted: boolean, }
+  | { 'type': 'tier', 
+/**
+ * That.
+ */
+want: BandwidthProfile, }
   | { 'type': 'chat', 
 /**
- * The client's id of the line; it comes back with it.
+ * The client's id of the line; it comes back with it. A second one of the same id is not said again.
  */
 clientId: string, 
 /**
@@ -84,7 +134,11 @@ text: string, }
   | { 'type': 'end', }
   | { 'type': 'leave', }
   | { 'type': 'stats', }
-  | { 'type': 'ping', };
+  | { 'type': 'ping', 
+/**
+ * Everything up to this number was received, and need not be kept any longer.
+ */
+lastSeq?: number, };
 
 export type SlotWish = { 
 /**
@@ -108,6 +162,10 @@ export type ServerMessage = { 'type': 'welcome',
  */
 you: Participant, 
 /**
+ * You are in already on another device, which goes on; this one is let in in its place, or not.
+ */
+newDevice: boolean, 
+/**
  * Where the session stands.
  */
 session: SessionState, 
@@ -124,6 +182,31 @@ seats: SeatCounts,
  */
 chat: Array<ChatLine>, 
 /**
+ * The rules that matter to a client.
+ */
+policy: Policy, 
+/**
+ * The secret to come back with. `null`: the one before stays good.
+ */
+resume: string | null, 
+/**
+ * Names the numbers of the messages from here on.
+ */
+incarnation: string, 
+/**
+ * The `hello`.
+ */
+replyTo: RequestId | null, }
+  | { 'type': 'resumed', 
+/**
+ * The secret to come back with next time. `null`: the one before stays good.
+ */
+resume: string | null, 
+/**
+ * The highest number of a request that was heard in this incarnation; 0 if none was.
+ */
+heard: RequestId, 
+/**
  * The `hello`.
  */
 replyTo: RequestId | null, }
@@ -135,16 +218,29 @@ position: number | null,
 /**
  * Whether a provider is connected.
  */
-providerPresent: boolean, }
+providerPresent: boolean, 
+/**
+ * Whether somebody sees to the patients of this provider, here or elsewhere.
+ */
+deskAttended: boolean, }
   | { 'type': 'knock', 
 /**
  * Who.
  */
 participant: Participant, 
 /**
- * They were in before and use the bare link again.
+ * They came before, and this may be another device.
  */
-newDevice: boolean, }
+newDevice: boolean, 
+/**
+ * Names it: to be said with `admit` and `deny`, so that nobody else is let in than who knocked.
+ */
+device: string, }
+  | { 'type': 'knockOver', 
+/**
+ * Who.
+ */
+participantId: string, }
   | { 'type': 'admitted', 
 /**
  * Those you may see now.
@@ -241,7 +337,26 @@ text: string,
  * When the server heard it.
  */
 at: string, }
+  | { 'type': 'recording', 
+/**
+ * Which.
+ */
+on: boolean, }
+  | { 'type': 'tier', 
+/**
+ * What it carries now.
+ */
+profile: BandwidthProfile, 
+/**
+ * Why.
+ */
+reason: TierReason, 
+/**
+ * Since when.
+ */
+since: string, }
   | { 'type': 'superseded', }
+  | { 'type': 'removed', }
   | { 'type': 'ended', 
 /**
  * Why.
@@ -304,7 +419,15 @@ state: ParticipantState,
 /**
  * What they send.
  */
-media: ParticipantMedia, };
+media: ParticipantMedia, 
+/**
+ * What their line carries.
+ */
+tier: BandwidthProfile, 
+/**
+ * Until when they are waited for, while they are lost to a visit that has begun.
+ */
+lostUntil: string | null, };
 
 export type ParticipantMedia = { 
 /**
@@ -321,6 +444,22 @@ camera: MediaState,
 screen: MediaState, };
 
 export type MediaState = 'off' | 'muted' | 'live';
+
+export type TierReason = 'chosen';
+
+export type Policy = { 
+/**
+ * How long somebody lost is waited for.
+ */
+graceReconnectSeconds: number, 
+/**
+ * How long somebody is waited for who goes on in writing.
+ */
+textGraceMinutes: number, 
+/**
+ * Whether anything may be recorded at all.
+ */
+recordingAllowed: boolean, };
 
 export type SessionState = { 
 /**
@@ -603,5 +742,5 @@ requestId?: string, };
 /** A frame of the client: a message, and the number its reply names. */
 export type ClientFrame = ClientMessage & { id?: number };
 
-/** A frame of the server: a message, and its number on this socket, from 1. */
+/** A frame of the server: a message, and its number in this incarnation, from 1. */
 export type ServerFrame = ServerMessage & { seq: number };

@@ -1,0 +1,80 @@
+//! Who is heard from. A socket that closes loses nobody: while a device is heard from on another channel, it is there.
+
+use jiff::{SignedDuration, Timestamp};
+use vestibule_domain::{BandwidthProfile, Connection, ParticipantId, ParticipantRole};
+
+use super::LiveSession;
+use crate::member::{ConnectionId, Member};
+
+impl LiveSession {
+    pub(super) fn closed(&mut self, connection: ConnectionId) {
+        if let Some(index) = self.index_of(connection) {
+            self.members[index].connection = None;
+        }
+    }
+
+    /// Whether a device is heard from. Who waits has no media: only their socket counts.
+    fn has_contact(&self, member: &Member) -> bool {
+        member.connection.is_some() || (self.is_inside(member) && member.transport && !member.quiet)
+    }
+
+    /// Notes since when which device is not heard from, and whom of the participants that makes lost.
+    pub(super) fn settle_contact(&mut self, now: Timestamp) {
+        for index in 0..self.members.len() {
+            let contact = self.has_contact(&self.members[index]);
+            let member = &mut self.members[index];
+            member.lost_since = if contact { None } else { member.lost_since.or(Some(now)) };
+        }
+        let known: Vec<ParticipantId> =
+            self.session.participants().iter().map(|participant| participant.id).collect();
+        for participant in known {
+            self.settle_presence(participant, now);
+        }
+    }
+
+    /// Of somebody who has just come: what is decided next is decided in view of them.
+    pub(super) fn settle_contact_of(&mut self, participant: ParticipantId) {
+        if self.is_reached(participant) {
+            self.presence.set(participant, Connection::Connected);
+        }
+    }
+
+    fn settle_presence(&mut self, participant: ParticipantId, now: Timestamp) {
+        let connection = self.presence.get(participant);
+        if self.is_reached(participant) {
+            self.presence.set(participant, Connection::Connected);
+        } else if connection == Connection::Connected {
+            // Not since their first device was lost: a newcomer may have been there until now.
+            let by_design = self.tier_of(participant) == BandwidthProfile::AsyncText;
+            let lost =
+                if by_design { Connection::Offline { since: now } } else { Connection::Lost { since: now } };
+            self.presence.set(participant, lost);
+        }
+    }
+
+    /// Whether any device of theirs is heard from. A newcomer keeps a visit open whose first device is lost; it stands for
+    /// no provider, though: who is not let in yet lets nobody in.
+    fn is_reached(&self, participant: ParticipantId) -> bool {
+        let counts = |member: &Member| {
+            !member.is_newcomer() || self.role_of(member.participant) != Some(ParticipantRole::Provider)
+        };
+        let theirs = self.members.iter().filter(|member| member.participant == participant);
+        theirs.into_iter().any(|member| counts(member) && self.has_contact(member))
+    }
+
+    /// When a device that is not heard from is forgotten, with what was kept for it. Its secret stays good.
+    pub(super) fn forgotten_at(&self, member: &Member) -> Option<Timestamp> {
+        let policy = self.session.policy();
+        let grace = if self.tier_of(member.participant) == BandwidthProfile::AsyncText {
+            SignedDuration::from_mins(policy.text_grace_minutes.into())
+        } else {
+            SignedDuration::from_secs(policy.grace_reconnect_seconds.into())
+        };
+        let since = member.lost_since?;
+        Some(since.checked_add(grace).unwrap_or(Timestamp::MAX))
+    }
+
+    pub(super) fn tier_of(&self, participant: ParticipantId) -> BandwidthProfile {
+        self.tiers.get(&participant).copied().unwrap_or_default()
+    }
+}

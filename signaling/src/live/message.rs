@@ -1,0 +1,293 @@
+//! What a device says, and whether it may. Who waits may offer, so that their transport stands when they are let in; what is
+//! said of the session and its people is for those who are in.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use vestibule_domain::{Actor, BandwidthProfile, Command, Rejection};
+
+use super::outcome::Then;
+use super::{CloseReason, LiveSession, Output};
+use crate::media::{MediaCommand, SeatId};
+use crate::member::{ConnectionId, Member, MemberId, REQUESTS_UNDER_WAY_MAX, Requests};
+use crate::seating;
+use crate::wire::{
+    CHAT_CHARACTERS_MAX, CLIENT_ID_CHARACTERS_MAX, ClientMessage, ErrorCode, Frame, FrameError, RequestId,
+    ServerMessage, SlotWish, TierReason,
+};
+
+/// Characters of a rid (RFC 8851).
+const RID_CHARACTERS_MAX: usize = 16;
+
+impl LiveSession {
+    pub(super) fn frame(
+        &mut self,
+        now: Timestamp,
+        connection: ConnectionId,
+        frame: Result<Frame, FrameError>,
+    ) {
+        // Behind a close, sockets may still say something.
+        let Some(index) = self.index_of(connection) else { return };
+        let id = frame.as_ref().map_or_else(|error| error.id, |frame| frame.id);
+        if let Some(id) = id {
+            let heard = self.members[index].log.heard;
+            if id <= heard {
+                // The reply of that number is another request's, and comes or came once.
+                let why = format!("`id` {} after {}: the numbers of requests grow", id.0, heard.0);
+                return self.refuse(self.members[index].id, None, ErrorCode::Malformed, why);
+            }
+            self.members[index].log.heard = id;
+        }
+        self.prove(index);
+        match frame {
+            Ok(Frame { id, message }) => self.message(now, index, id, message),
+            Err(error) => {
+                let member = self.members[index].id;
+                self.refuse(member, error.id, ErrorCode::Malformed, error.to_string());
+            }
+        }
+    }
+
+    fn message(&mut self, now: Timestamp, index: usize, request: Option<RequestId>, message: ClientMessage) {
+        let member = &self.members[index];
+        let (id, peer, participant) = (member.id, member.peer, member.participant);
+        // Who is being taken out has no say any more, though it is not written yet.
+        let has_a_say = !member.is_newcomer() && !self.is_being_taken_out(participant);
+        if !has_a_say && !is_for_newcomers(&message) {
+            return self.refuse_waiting(id, request);
+        }
+        let device = device_of(&message).map(str::to_owned);
+        let command = match message {
+            ClientMessage::Hello { .. } => {
+                return self.refuse(id, request, ErrorCode::HelloExpected, "you said hello before".into());
+            }
+            ClientMessage::Offer { sdp, negotiation } => return self.offer(index, request, sdp, negotiation),
+            ClientMessage::Restart { .. } if !self.members[index].answered => {
+                let why = "there is nothing to restart before the first answer".into();
+                return self.refuse(id, request, ErrorCode::Refused, why);
+            }
+            ClientMessage::Restart { ufrag, pwd } => {
+                let command = MediaCommand::RestartIce { peer, ufrag, pwd };
+                return self.ask(index, command, |requests| requests.restarts.push_back(request));
+            }
+            ClientMessage::Stats {} => {
+                let command = MediaCommand::Stats(peer);
+                return self.ask(index, command, |requests| requests.stats.push_back(request));
+            }
+            ClientMessage::Subscribe { slots } => return self.subscribe(index, request, slots),
+            ClientMessage::Publish { kind, muted } => {
+                self.members[index].set_muted(kind, muted);
+                return self.done(id, request);
+            }
+            ClientMessage::Chat { client_id, text } => {
+                return self.chat(now, index, request, client_id, text);
+            }
+            ClientMessage::Tier { want } => return self.tier(now, index, request, want),
+            ClientMessage::Ping { last_seq } => {
+                self.members[index].log.forget(last_seq.unwrap_or(0));
+                return self.done(id, request);
+            }
+            ClientMessage::Leave {} if self.members[index].is_newcomer() => {
+                self.done(id, request);
+                self.detach(index, CloseReason::Over);
+                return self.drop_member(index);
+            }
+            ClientMessage::Leave {} => Command::Leave { participant },
+            ClientMessage::End {} => Command::End,
+            ClientMessage::Admit { participant_id, .. } => Command::Admit { participant: participant_id },
+            ClientMessage::Deny { participant_id, reason, .. } => {
+                Command::Deny { participant: participant_id, reason }
+            }
+            ClientMessage::SendBack { participant_id } => Command::SendBack { participant: participant_id },
+            ClientMessage::Remove { participant_id } => Command::Remove { participant: participant_id },
+            ClientMessage::Consent { consent_type, version, granted } => {
+                Command::CaptureConsent { consent_type, granted, version }
+            }
+        };
+        let Some(command) = self.of_the_device(command, device.as_deref()) else {
+            let code = ErrorCode::Rejected(Rejection::NotWaiting.code());
+            return self.refuse(id, request, code, "this device does not wait any more".into());
+        };
+        let then = Then::Reply { member: id, request };
+        self.decide(now, command, Actor::Participant(participant), then);
+    }
+
+    /// What somebody wants of their line. In writing alone, a visit waits longer for who is lost.
+    fn tier(&mut self, now: Timestamp, index: usize, request: Option<RequestId>, want: BandwidthProfile) {
+        let Member { id, participant, .. } = self.members[index];
+        if !self.is_inside(&self.members[index]) {
+            return self.refuse_waiting(id, request);
+        }
+        let was = self.tier_of(participant);
+        let in_writing = |tier: BandwidthProfile| tier == BandwidthProfile::AsyncText;
+        let others = self.tiers.iter().any(|(&other, &tier)| other != participant && in_writing(tier));
+        let command = if in_writing(want) {
+            Command::InitiateFallback { participant }
+        } else if in_writing(was) && !others {
+            Command::EndFallback { participant }
+        } else {
+            return self.set_tier(now, id, request, want);
+        };
+        let then = Then::Tier { member: id, request, want };
+        self.decide(now, command, Actor::Participant(participant), then);
+    }
+
+    pub(super) fn set_tier(
+        &mut self,
+        now: Timestamp,
+        member: MemberId,
+        request: Option<RequestId>,
+        profile: BandwidthProfile,
+    ) {
+        if let Some(index) = self.index_of_member(member) {
+            let participant = self.members[index].participant;
+            let before = self.tier_of(participant);
+            if profile == BandwidthProfile::Video {
+                self.tiers.remove(&participant);
+            } else {
+                self.tiers.insert(participant, profile);
+            }
+            if before != profile {
+                self.tell(member, ServerMessage::Tier { profile, reason: TierReason::Chosen, since: now });
+            }
+        }
+        self.done(member, request);
+    }
+
+    fn offer(&mut self, index: usize, request: Option<RequestId>, sdp: String, negotiation: u32) {
+        let member = &self.members[index];
+        if member.requests.offers.contains_key(&negotiation) {
+            let why = "this negotiation is under way".into();
+            return self.refuse(member.id, request, ErrorCode::Refused, why);
+        }
+        let command = MediaCommand::Offer { peer: member.peer, negotiation, sdp };
+        self.ask(index, command, |requests| {
+            requests.offers.insert(negotiation, request);
+        });
+    }
+
+    /// Hands a client's request to the engine, unless it has too many there already.
+    fn ask(&mut self, index: usize, command: MediaCommand, note: impl FnOnce(&mut Requests)) {
+        let member = &mut self.members[index];
+        let requests = &mut member.requests;
+        let under_way = requests.count();
+        note(requests);
+        if under_way >= REQUESTS_UNDER_WAY_MAX {
+            self.busy(&command);
+        } else {
+            self.media(command);
+        }
+    }
+
+    fn chat(
+        &mut self,
+        now: Timestamp,
+        index: usize,
+        request: Option<RequestId>,
+        client_id: String,
+        text: String,
+    ) {
+        let Member { id, participant, .. } = self.members[index];
+        if !self.is_inside(&self.members[index]) {
+            return self.refuse_waiting(id, request);
+        }
+        let characters = text.chars().count();
+        if text.trim().is_empty() || characters > CHAT_CHARACTERS_MAX {
+            let why =
+                format!("a line of chat has 1 to {CHAT_CHARACTERS_MAX} characters, and not only blanks");
+            return self.refuse(id, request, ErrorCode::Malformed, why);
+        }
+        if !(1..=CLIENT_ID_CHARACTERS_MAX).contains(&client_id.chars().count()) {
+            let why = format!("`clientId` has 1 to {CLIENT_ID_CHARACTERS_MAX} characters");
+            return self.refuse(id, request, ErrorCode::Malformed, why);
+        }
+        // Said again by who did not hear that it was said.
+        if self.thread.has(participant, &client_id) {
+            return self.done(id, request);
+        }
+        let people = self.session.participants().iter().map(|participant| participant.id);
+        let audience: BTreeSet<_> = people.filter(|&id| self.is_in(id)).collect();
+        let kept = self.thread.say(now, participant, (client_id, text), audience);
+        let line = self.spoken(&kept);
+        let inside: Vec<MemberId> = self.members_inside().map(|member| member.id).collect();
+        for to in inside {
+            self.tell(to, ServerMessage::Chat { line: line.clone() });
+        }
+        // Who wrote it hears that it is said when it is kept, or waits to be.
+        self.outputs.push_back(Output::Said(Box::new(kept)));
+        self.done(id, request);
+    }
+
+    fn subscribe(&mut self, index: usize, request: Option<RequestId>, slots: Vec<SlotWish>) {
+        let Member { id, peer, .. } = self.members[index];
+        if !self.is_inside(&self.members[index]) {
+            return self.refuse_waiting(id, request);
+        }
+        if let Err(why) = self.check(index, &slots) {
+            return self.refuse(id, request, ErrorCode::Refused, why.into());
+        }
+        for SlotWish { seat, participant, layer } in slots {
+            let seat = SeatId(seat);
+            if let Some(rid) = layer {
+                self.media(MediaCommand::SelectLayer { peer, seat, rid });
+            }
+            if let Some(occupant) = participant {
+                seating::place(&mut self.members[index].seats, &seat, occupant);
+            }
+        }
+        self.done(id, request);
+    }
+
+    /// All wishes can be fulfilled, or none is.
+    fn check(&self, index: usize, slots: &[SlotWish]) -> Result<(), &'static str> {
+        let viewer = &self.members[index];
+        if slots.len() > viewer.seats.len() {
+            return Err("more wishes than seats");
+        }
+        for wish in slots {
+            let seat = viewer
+                .seats
+                .iter()
+                .find(|seat| seat.id == SeatId(wish.seat))
+                .ok_or("there is no such seat")?;
+            if let Some(rid) = &wish.layer {
+                let is_rid = rid.bytes().all(|byte| byte.is_ascii_alphanumeric());
+                if !is_rid || !(1..=RID_CHARACTERS_MAX).contains(&rid.len()) {
+                    return Err("this is no rid");
+                }
+            }
+            let Some(Some(wanted)) = wish.participant else { continue };
+            if wanted == viewer.participant {
+                return Err("nobody sits in their own seats");
+            }
+            let wanted = self.members_inside().find(|member| member.participant == wanted);
+            let wanted = wanted.ok_or("there is no such participant")?;
+            if seat.screen && !wanted.shares_screen() {
+                return Err("this participant shares no screen");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The device somebody is let in on, or not.
+fn device_of(message: &ClientMessage) -> Option<&str> {
+    match message {
+        ClientMessage::Admit { device, .. } | ClientMessage::Deny { device, .. } => device.as_deref(),
+        _ => None,
+    }
+}
+
+/// What a device may say that waits to take another one's place: what is about itself alone.
+const fn is_for_newcomers(message: &ClientMessage) -> bool {
+    matches!(
+        message,
+        ClientMessage::Hello { .. }
+            | ClientMessage::Offer { .. }
+            | ClientMessage::Restart { .. }
+            | ClientMessage::Publish { .. }
+            | ClientMessage::Stats {}
+            | ClientMessage::Ping { .. }
+            | ClientMessage::Leave {}
+    )
+}
