@@ -10,6 +10,8 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 # Seconds `make fuzz` spends on each target.
 FUZZ_SECONDS ?= 60
+# Seeds `make test-sim` tries.
+SIM_SEEDS ?= 100000
 # Arguments for the server of `make run`, as in: make run ARGS='--listen 0.0.0.0:8443'.
 ARGS ?=
 
@@ -63,6 +65,11 @@ test-browser: client
 	@scripts/setup.sh test
 	cargo build --release --workspace --bins --locked
 	cd tests/browser && VESTIBULE_BIN_DIR='$(TARGET_DIR)/release' npm test
+
+.PHONY: test-sim
+test-sim: ## 100,000 visits under every order of events, from seeds; SIM_SEEDS for more
+	@scripts/setup.sh rust
+	VESTIBULE_SIM_SEEDS=$(SIM_SEEDS) cargo test --release --locked --package vestibule-signaling --test sim
 
 .PHONY: test-crash
 test-crash: client ## Kill writers 200 times on each database, and look for halves
