@@ -10,6 +10,8 @@ const person = (name: string, more: Partial<Participant> = {}): Participant => (
   name,
   state: 'active',
   media: { audio: 'live', camera: 'live', screen: 'off' },
+  tier: 'video',
+  lostUntil: null,
   ...more,
 });
 

@@ -3,6 +3,16 @@ import { DeviceError, listDevices, openBoth, openCamera, openMicrophone, refused
 import type { DeviceProblem } from '../../sdk/src/index.ts';
 
 export type Kind = 'microphone' | 'camera';
+const KINDS: readonly Kind[] = ['microphone', 'camera'];
+
+/** What somebody chose of one of the two. */
+export interface Chosen {
+  deviceId?: string | undefined;
+  off: boolean;
+  /** It was never asked for. One that did not work is asked for again: it may by now. */
+  none: boolean;
+}
+export type Choices = Record<Kind, Chosen> & { speakerId?: string | undefined };
 
 /** One of the two. */
 class Input {
@@ -28,11 +38,39 @@ export class OwnMedia {
   /** Told when one is meant to be on or off. */
   onOff: (kind: Kind, off: boolean) => void = () => undefined;
 
-  /** Asks for both in one question; for each alone where that fails, as a missing camera must not cost the microphone. */
-  async open(): Promise<void> {
-    navigator.mediaDevices?.addEventListener?.('devicechange', this.#plugged);
-    const alone = await this.#openBoth();
-    for (const kind of alone) await this.choose(kind);
+  #opening: Promise<void> | null = null;
+  /** Grows when everything is let go: what is opened by then is not wanted any more. */
+  #turn = 0;
+
+  /**
+   * Asks for both in one question; for each alone where that fails, as a missing camera must not cost the microphone.
+   * Devices that were chosen before are taken again.
+   */
+  open(kinds = KINDS): Promise<void> {
+    if (this.#opening) return this.#opening;
+    const opening = this.#open(kinds).finally(() => {
+      if (this.#opening === opening) this.#opening = null;
+    });
+    this.#opening = opening;
+    return opening;
+  }
+
+  /** What was chosen, for {@link reopen}. */
+  get choices(): Choices {
+    const of = ({ deviceId, off, track, problem, busy }: Input): Chosen => {
+      return { deviceId, off, none: !off && !track && !problem && !busy };
+    };
+    return { microphone: of(this.microphone), camera: of(this.camera), speakerId: this.speakerId };
+  }
+
+  /** Takes what was chosen before, and nothing that there was not. */
+  reopen(choices: Choices): Promise<void> {
+    for (const kind of KINDS) {
+      this[kind].off = choices[kind].off;
+      this[kind].deviceId = choices[kind].deviceId;
+    }
+    this.speakerId = choices.speakerId;
+    return this.open(KINDS.filter((kind) => !choices[kind].none));
   }
 
   /** Opens a device; another one than before, or the same again. */
@@ -41,10 +79,13 @@ export class OwnMedia {
     input.busy = true;
     // Some systems give a device to one at a time: let go first. A phone has one camera pipeline.
     this.#letGo(kind);
+    const turn = this.#turn;
     try {
-      this.#take(kind, await open(kind, deviceId));
+      const track = await open(kind, deviceId);
+      if (turn === this.#turn) this.#take(kind, track);
+      else track.stop();
     } catch (error) {
-      input.problem = problemOf(error);
+      if (turn === this.#turn) input.problem = problemOf(error);
       if (input.problem === 'missing') input.deviceId = undefined;
     }
     input.busy = false;
@@ -74,21 +115,42 @@ export class OwnMedia {
   /** Lets everything go: the camera's light goes out. */
   close(): void {
     navigator.mediaDevices?.removeEventListener?.('devicechange', this.#plugged);
+    this.#turn += 1;
+    this.#opening = null;
     this.onTrack = () => undefined;
     this.onOff = () => undefined;
     this.#letGo('microphone');
     this.#letGo('camera');
   }
 
-  /** Those that have to be asked for alone. A camera that was turned off before stays so. */
-  async #openBoth(): Promise<Kind[]> {
-    if (this.camera.off) return ['microphone'];
+  async #open(kinds: readonly Kind[]): Promise<void> {
+    navigator.mediaDevices?.addEventListener?.('devicechange', this.#plugged);
+    // A camera that was turned off before stays so.
+    const wanted = kinds.filter((kind) => kind === 'microphone' || !this.camera.off);
+    const turn = this.#turn;
+    const alone = wanted.length > 1 ? await this.#openBoth() : wanted;
+    for (const kind of alone) {
+      // All is let go by now: a camera must not go on after its owner has left.
+      if (turn !== this.#turn) return;
+      await this.choose(kind, this[kind].deviceId);
+    }
+    if (wanted.length === 0) await this.#list();
+  }
+
+  /** Those that have to be asked for alone. */
+  async #openBoth(): Promise<readonly Kind[]> {
     const { microphone, camera } = this;
     microphone.busy = camera.busy = true;
     try {
-      const tracks = await openBoth();
-      this.#take('microphone', tracks.microphone);
-      this.#take('camera', tracks.camera);
+      const turn = this.#turn;
+      const tracks = await openBoth({ microphone, camera });
+      for (const kind of KINDS) {
+        const track = tracks[kind];
+        if (turn === this.#turn) {
+          this.#take(kind, track);
+          this.onTrack(kind, track);
+        } else track.stop();
+      }
       return [];
     } catch (error) {
       const problem = problemOf(error);
@@ -96,12 +158,12 @@ export class OwnMedia {
         microphone.problem = camera.problem = problem;
         return [];
       }
-      if (problem !== 'denied') return ['microphone', 'camera'];
+      if (problem !== 'denied') return KINDS;
       // Whom nobody asked does not have to be told that they said no.
       const no = await refusedDevices();
       if (no.microphone) microphone.problem = problem;
       if (no.camera) camera.problem = problem;
-      return (['microphone', 'camera'] as const).filter((kind) => !no[kind]);
+      return KINDS.filter((kind) => !no[kind]);
     } finally {
       microphone.busy = camera.busy = false;
       await this.#list();

@@ -1,8 +1,9 @@
 import { expect, test } from 'vitest';
 
-import type { DenyReason, DeviceProblem, EndReason } from '../../sdk/src/index.ts';
+import type { DenyReason, DeviceProblem, EndReason, Knock, Phase } from '../../sdk/src/index.ts';
 import { DoorError } from '../../sdk/src/index.ts';
-import { deviceWords, doorWords, overWords, refusalWords } from './words.ts';
+import { person } from '../../sdk/src/testing/server.ts';
+import { deviceWords, doorWords, knockWords, overWords, refusalWords, waitingWords, withoutWords } from './words.ts';
 
 const ENDS: EndReason[] = [
   'provider_ended',
@@ -27,8 +28,55 @@ function isPlain(text: string): void {
 
 test('everything that can go wrong is said in plain words, with what to do', () => {
   for (const reason of ENDS) for (const role of ['patient', 'provider'] as const) isPlain(overWords({ name: 'ended', reason }, role).text);
-  for (const reason of DENIALS) isPlain(overWords({ name: 'denied', reason }).text);
+  for (const reason of DENIALS) {
+    for (const newDevice of [true, false]) isPlain(overWords({ name: 'denied', reason, newDevice }).text);
+  }
+  for (const role of ['patient', 'provider', 'interpreter'] as const) {
+    for (const name of ['left', 'removed', 'superseded'] as const) isPlain(overWords({ name }, role).text);
+  }
   for (const problem of PROBLEMS) for (const what of ['camera', 'microphone'] as const) isPlain(deviceWords(what, problem));
   for (const code of DOOR) isPlain(doorWords(new DoorError(code, 'technical')).text);
   for (const error of [new Error('technical'), new DoorError('busy', 'technical'), 'technical']) isPlain(refusalWords(error));
+});
+
+type Waiting = Extract<Phase, { name: 'waiting' }>;
+const WAITING: Waiting = {
+  name: 'waiting',
+  position: 1,
+  providerPresent: false,
+  deskAttended: false,
+  newDevice: false,
+  sentBack: false,
+};
+
+test('who waits is told by whom they are waited for, and what happens next', () => {
+  const words = (more: Partial<Waiting>, role: 'patient' | 'provider' | 'interpreter' = 'patient') =>
+    waitingWords({ ...WAITING, ...more }, role);
+  expect(words({}).text).toMatch(/^Your provider has not come in yet/);
+  expect(words({ deskAttended: true }).text).toMatch(/^Your provider’s desk is open/);
+  expect(words({ deskAttended: true, providerPresent: true }).text).toMatch(/knows that you are here/);
+  expect(words({ providerPresent: true }, 'interpreter').text).toMatch(/^The provider knows/);
+  expect(words({ sentBack: true, providerPresent: true })).toMatchObject({ title: 'You are in the waiting room again' });
+  expect(words({ newDevice: true }).text).toMatch(/open on another device/);
+  expect(words({ newDevice: true }, 'provider')).toMatchObject({
+    title: 'Your visit is open on another device',
+    text: expect.stringMatching(/sign in/),
+  });
+  for (const role of ['patient', 'provider', 'interpreter'] as const) {
+    for (const flag of ['deskAttended', 'providerPresent', 'newDevice', 'sentBack'] as const) isPlain(words({ [flag]: true }, role).text);
+  }
+});
+
+test('a knock says what is different about it', () => {
+  const knock = (more: Partial<Knock>, state: 'waiting' | 'lost' = 'waiting'): string =>
+    knockWords({ participant: person('p', { state }), newDevice: false, device: 'd', isIn: false, ...more });
+  expect(knock({})).toBe('');
+  expect(knock({ newDevice: true })).toBe('Same link, another device.');
+  expect(knock({ newDevice: true, isIn: true })).toMatch(/takes the place of the first/);
+  expect(knock({ newDevice: true }, 'lost')).toBe('Connection lost.');
+});
+
+test('who is back without what they had is told what the others miss', () => {
+  expect(withoutWords(['camera'])).toMatch(/without your camera: the others do not see you/);
+  expect(withoutWords(['microphone', 'camera'])).toMatch(/without your microphone and camera: the others neither hear nor see you/);
 });

@@ -1,5 +1,15 @@
 /** What people are told: what happened and what to do, in plain words. All of it in one place, to be read in one go. */
-import type { DenyReason, DeviceProblem, DoorError, EndReason, Over, ParticipantRole, Refusal } from '../../sdk/src/index.ts';
+import type {
+  DenyReason,
+  DeviceProblem,
+  DoorError,
+  EndReason,
+  Knock,
+  Over,
+  ParticipantRole,
+  Phase,
+  Refusal,
+} from '../../sdk/src/index.ts';
 
 /** A heading and what to do. */
 export interface Words {
@@ -103,15 +113,73 @@ export function overWords(why: Over, role: ParticipantRole = 'patient'): Words {
     case 'left':
       return { title: 'You left the visit', text: 'You can come back while it goes on.' };
     case 'denied':
+      if (why.newDevice) {
+        return {
+          title: 'Your visit stays on the other device',
+          text: 'You were not let in on this one. Go on there, or ask again if you want the visit here.',
+        };
+      }
       return { title: 'Not yet', text: DENIALS[why.reason].replace('Your provider', role === 'patient' ? 'Your provider' : 'The provider') };
+    case 'removed':
+      return {
+        title: 'You were taken out of this visit',
+        text: 'Your link does not open it any more. If that was a mistake, call the clinic and ask for a new one.',
+      };
     case 'superseded':
       return {
-        title: 'You joined on another device',
-        text: 'The visit goes on there. To have it here again, join again: the other device is then let go.',
+        title: 'Your visit continues on another device',
+        text: `It was opened there, or in another window, so it is closed here. You can ask to have it here again: ${
+          role === 'provider' ? 'you confirm it there, or sign in.' : 'you wait until the provider lets you in.'
+        }`,
       };
     case 'refused':
       return doorWords(why.error);
   }
+}
+
+/** Where somebody signs in who was about to enter a visit, to come back to it. */
+export const SIGN_IN_PATH = '/staff?return=visit';
+
+/** Where somebody stands who waits, and what happens next. */
+export function waitingWords(phase: Extract<Phase, { name: 'waiting' }>, role: ParticipantRole = 'patient'): Words {
+  const provider = role === 'patient' ? 'Your provider' : 'The provider';
+  if (phase.newDevice && role === 'provider') {
+    return {
+      title: 'Your visit is open on another device',
+      text: 'Confirm it there, or sign in here: then it continues here.',
+    };
+  }
+  const title = phase.sentBack ? 'You are in the waiting room again' : 'You are in the waiting room';
+  if (phase.newDevice) {
+    return {
+      title,
+      text: `Your visit is open on another device, and goes on there. ${provider} is asked to let you in on this one instead.`,
+    };
+  }
+  if (phase.sentBack) {
+    return { title, text: `${provider} asked you to wait here for a while, and will let you in again.` };
+  }
+  if (phase.providerPresent) return { title, text: `${provider} knows that you are here and will let you in soon.` };
+  if (phase.deskAttended) {
+    return { title, text: `${provider}’s desk is open: they can see that you are waiting.` };
+  }
+  return { title, text: `${provider} has not come in yet, and will see that you are waiting.` };
+}
+
+/** Who is back after a reload without what they had before. */
+export function withoutWords(kinds: readonly ('microphone' | 'camera')[]): string {
+  const what = kinds.join(' and ');
+  const [first] = kinds;
+  const so = kinds.length > 1 ? 'neither hear nor see you' : first === 'microphone' ? 'do not hear you' : 'do not see you';
+  return `You are back without your ${what}: the others ${so}. Look under Devices to try again.`;
+}
+
+/** Somebody at the door, as those hear of it who can let them in. */
+export function knockWords({ participant, newDevice, isIn }: Knock): string {
+  if (participant.state === 'lost') return 'Connection lost.';
+  if (!newDevice) return '';
+  if (!isIn) return 'Same link, another device.';
+  return 'Same link, another device. If you admit this one, it takes the place of the first.';
 }
 
 /** Why a camera, a microphone, or both cannot be used. */

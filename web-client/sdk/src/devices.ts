@@ -40,8 +40,12 @@ export interface Choice {
 }
 
 /** Both at once: the browser asks one question instead of two. Fails if either cannot be had. */
-export async function openBoth(): Promise<{ microphone: MediaStreamTrack; camera: MediaStreamTrack }> {
-  const stream = await openStream({ audio: SOUND, video: PICTURE });
+export async function openBoth(
+  chosen: { microphone?: Choice; camera?: Choice } = {},
+): Promise<{ microphone: MediaStreamTrack; camera: MediaStreamTrack }> {
+  const audio = { ...SOUND, ...wish(chosen.microphone?.deviceId) };
+  const video = { ...PICTURE, ...wish(chosen.camera?.deviceId) };
+  const stream = await openStream({ audio, video });
   const [microphone] = stream.getAudioTracks();
   const [camera] = stream.getVideoTracks();
   if (microphone && camera) return { microphone, camera };

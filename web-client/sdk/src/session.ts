@@ -1,29 +1,32 @@
 /**
- * One participant in one session: joins by a token, waits, is admitted, comes back after a lost line, leaves.
+ * One participant in one session: comes in by a token, or back by the secret that was kept, waits, is admitted, leaves.
  *
- * What is sent is held here, and put on the line only while admitted: who waits sends nothing.
+ * What is sent is held here, and put on the line only while admitted: who waits sends nothing. While the signaling line
+ * is away everything stays as it is: media flows on without it.
  */
 import { Door, DoorError } from './api.ts';
 import { Emitter } from './emitter.ts';
 import { Refusal, Signal } from './signal.ts';
+import type { Line } from './signal.ts';
+import { tabStore } from './store.ts';
+import type { ResumeStore } from './store.ts';
 import { Transport } from './transport.ts';
 import type { Seat, Tracks } from './transport.ts';
 import type {
+  BandwidthProfile,
   ChatLine,
+  ConsentType,
   DenyReason,
   EndReason,
   IceServer,
   Participant,
   ParticipantState,
+  Policy,
   PublishKind,
   ServerFrame,
   SessionState,
 } from './wire.ts';
 
-/** When a lost socket is opened anew, in milliseconds after each failure; the last is repeated. */
-const RETRY_MS = [300, 1_000, 2_000, 4_000, 5_000];
-/** So that not everybody comes back at the same moment. */
-const RETRY_JITTER = 0.3;
 /** How long a broken path may mend by itself before ICE is restarted, in milliseconds. */
 const RESTART_ICE_MS = 2_000;
 /** When descriptions that the server had no time for are exchanged again, in milliseconds. */
@@ -34,11 +37,19 @@ export type Phase =
   /** Getting in. */
   | { name: 'joining' }
   /** In front of the door. */
-  | { name: 'waiting'; position: number | null; providerPresent: boolean }
+  | {
+      name: 'waiting';
+      position: number | null;
+      providerPresent: boolean;
+      /** Somebody sees to the patients of this provider, here or elsewhere. */
+      deskAttended: boolean;
+      /** In already on another device, which goes on: this one is let in in its place. */
+      newDevice: boolean;
+      /** Was in, and was sent back. */
+      sentBack: boolean;
+    }
   /** In. */
   | { name: 'admitted' }
-  /** The line is lost; it tries again by itself. */
-  | { name: 'reconnecting' }
   /** Over, for good. */
   | { name: 'over'; why: Over };
 
@@ -46,17 +57,26 @@ export type Phase =
 export type Over =
   | { name: 'ended'; reason: EndReason }
   | { name: 'left' }
-  | { name: 'denied'; reason: DenyReason }
+  | { name: 'denied'; reason: DenyReason; newDevice: boolean }
+  /** Taken out: the link does not open the door any more. */
+  | { name: 'removed' }
   | { name: 'superseded' }
   /** The door does not open any more. */
   | { name: 'refused'; error: DoorError | Refusal };
 
-/** Somebody waits to be let in. */
+/** Somebody waits to be let in. One whose state is `lost` cannot be, just now. */
 export interface Knock {
   participant: Participant;
-  /** They were in before and use the bare link again. */
+  /** They came before, and this may be another device. */
   newDevice: boolean;
+  /** Names that device: nobody else is let in, or not, than who knocked. */
+  device: string;
+  /** They are in on the device of before, which goes on until this one is let in. They may be this participant. */
+  isIn: boolean;
 }
+
+/** A line of chat that the server has not taken yet. */
+export type UnsaidLine = Pick<ChatLine, 'clientId' | 'text'>;
 
 export interface SessionEvents {
   /** Anything that is readable here is different. */
@@ -78,35 +98,57 @@ export interface SessionOptions {
   iceServers?: IceServer[];
   /** Where the server is; the page's own when left out. */
   base?: string;
+  /** Where the secret to come back with is kept; in this tab when left out. */
+  store?: ResumeStore;
 }
 
 export class Session extends Emitter<SessionEvents> {
   phase: Phase = { name: 'joining' };
+  /** Whether there is a signaling line just now; while it is away it is tried again, and nothing else changes. */
+  line: Line = 'open';
   /** This participant, as the others see it. */
   you: Participant | null = null;
   session: SessionState | null = null;
+  policy: Policy | null = null;
   /** Those this participant may see, in the order of joining. */
   participants: Participant[] = [];
-  /** Who waits to be let in; for providers. */
+  /** Who waits to be let in; for providers, and for whoever is to be replaced by another device of theirs. */
   knocks: Knock[] = [];
   chat: ChatLine[] = [];
+  /** What this participant wrote and the server has not taken yet: it does when the line is back. */
+  unsaid: UnsaidLine[] = [];
+  /** Whether the session is being recorded. */
+  recording = false;
   /** Whether the microphone or camera is meant not to be heard or seen. */
   readonly muted = { audio: false, camera: false };
 
   readonly #door: Door;
   readonly #options: SessionOptions;
+  readonly #store: ResumeStore;
   readonly #tracks: Tracks;
   #signal: Signal | null = null;
   #transport: Transport | null = null;
-  #attempt = 0;
-  #retrying = false;
+  /** The first exchange of descriptions: whoever joins waits for it. */
+  #connected: Promise<void> | null = null;
+  /** The network is another one, and the server could not be told yet. */
+  #restartDue = false;
+  #listening = new AbortController();
   #timers = new Set<ReturnType<typeof setTimeout>>();
 
   constructor(options: SessionOptions) {
     super();
     this.#options = options;
+    this.#store = options.store ?? tabStore;
     this.#door = new Door(options.token, options.base);
     this.#tracks = { microphone: options.microphone ?? null, camera: options.camera ?? null, screen: null };
+  }
+
+  /** Those who are in, without this participant; one who lost the line within the time to come back included. */
+  get others(): Participant[] {
+    const waits = (id: string) => this.knocks.some(({ participant, isIn }) => participant.id === id && !isIn);
+    return this.participants.filter(
+      ({ id, state }) => state === 'admitted' || state === 'active' || (state === 'lost' && !waits(id)),
+    );
   }
 
   /** The transport of now; another one after a lost line. */
@@ -132,35 +174,25 @@ export class Session extends Emitter<SessionEvents> {
     return this.phase.name === 'admitted';
   }
 
-  /** Gets a ticket, says hello, and exchanges descriptions; ICE and DTLS go on by themselves. */
-  async join(): Promise<void> {
-    const ticket = await this.#door.ticket();
-    if (this.#isOver()) return;
-    const signal: Signal = new Signal(this.#door.base, {
-      message: (frame) => {
-        if (this.#signal === signal) this.#receive(frame);
-      },
-      closed: () => {
-        if (this.#signal === signal) this.#lost();
-      },
-    });
-    this.#signal = signal;
-    try {
-      await signal.request({ type: 'hello', ticket });
-    } catch (error) {
-      if (this.#signal === signal) this.#signal = null;
-      signal.close();
-      throw error;
-    }
-    if (this.#isOver()) {
-      // Left meanwhile: the server is told, or it would wait for somebody who is gone.
-      await signal.request({ type: 'leave' }).catch(() => undefined);
-      return signal.close();
-    }
-    this.#attempt = 0;
-    window.addEventListener('online', this.#rerouted);
-    connection()?.addEventListener('change', this.#rerouted);
-    await this.#connect();
+  /** Comes by the link: gets a ticket, says hello, and exchanges descriptions; ICE and DTLS go on by themselves. */
+  join(): Promise<void> {
+    this.#store.forget();
+    return this.#enter(null);
+  }
+
+  /** Whether a secret is kept by which {@link comeBack} may work. */
+  get mayComeBack(): boolean {
+    return this.#store.load(this.#options.token) !== null;
+  }
+
+  /**
+   * Comes back by the secret of before, as after a reload: whoever was in is in, and whoever waited keeps their place.
+   * It is tried until there is an answer. Rejects with `resume_invalid` if the link has to be used.
+   */
+  comeBack(): Promise<void> {
+    const secret = this.#store.load(this.#options.token);
+    if (secret === null) return Promise.reject(new Refusal('resume_invalid', 'no secret is kept', false));
+    return this.#enter(secret);
   }
 
   /** Sends another microphone's track, or nothing. */
@@ -188,17 +220,44 @@ export class Session extends Emitter<SessionEvents> {
 
   /** Lets somebody in. */
   admit(participantId: string): Promise<void> {
-    return this.#ask({ type: 'admit', participantId });
+    return this.#ask({ type: 'admit', participantId, ...this.#knocked(participantId) });
   }
 
   /** Does not let somebody in now. */
   deny(participantId: string, reason: DenyReason): Promise<void> {
-    return this.#ask({ type: 'deny', participantId, reason });
+    return this.#ask({ type: 'deny', participantId, reason, ...this.#knocked(participantId) });
   }
 
-  /** Says a line to everybody who is in. */
-  sendChat(text: string): Promise<void> {
-    return this.#ask({ type: 'chat', clientId: crypto.randomUUID?.() ?? String(Math.random()), text });
+  /** Has somebody wait again who was let in. */
+  sendBack(participantId: string): Promise<void> {
+    return this.#ask({ type: 'sendBack', participantId });
+  }
+
+  /** Takes somebody out for good: the links they have open nothing any more. */
+  remove(participantId: string): Promise<void> {
+    return this.#ask({ type: 'remove', participantId });
+  }
+
+  /** Says a line to everybody who is in; while the line is away it waits in `unsaid`. */
+  async sendChat(text: string): Promise<void> {
+    const clientId = crypto.randomUUID?.() ?? String(Math.random());
+    this.unsaid = [...this.unsaid, { clientId, text }];
+    this.#changed();
+    try {
+      await this.#ask({ type: 'chat', clientId, text });
+    } finally {
+      this.#said(clientId);
+    }
+  }
+
+  /** The patient gives or withdraws a consent. */
+  consent(consentType: ConsentType, version: string, granted: boolean): Promise<void> {
+    return this.#ask({ type: 'consent', consentType, version, granted });
+  }
+
+  /** What this participant wants of their line. */
+  chooseTier(want: BandwidthProfile): Promise<void> {
+    return this.#ask({ type: 'tier', want });
   }
 
   /** Ends the session for everybody. */
@@ -206,13 +265,9 @@ export class Session extends Emitter<SessionEvents> {
     return this.#ask({ type: 'end' });
   }
 
-  /** Leaves on purpose; it is over at once, whether the server hears of it or not. */
-  async leave(): Promise<void> {
-    const signal = this.#signal;
-    const said = signal?.request({ type: 'leave' }).catch(() => undefined);
-    this.#finish({ name: 'left' }, true);
-    await said;
-    signal?.close();
+  /** Leaves on purpose; it is over at once, and the server hears of it if it can be reached within a while. */
+  leave(): Promise<void> {
+    return this.#goAs({ name: 'left' });
   }
 
   /** Asks for another encoding in a seat, by its rid. */
@@ -238,6 +293,60 @@ export class Session extends Emitter<SessionEvents> {
 
   // --- getting in and coming back --------------------------------------------------------------------------------
 
+  async #enter(secret: string | null): Promise<void> {
+    this.#signal?.close();
+    const current = <Heard extends unknown[]>(handle: (...heard: Heard) => void) => {
+      return (...heard: Heard) => {
+        if (this.#signal === signal && !this.#isOver()) handle(...heard);
+      };
+    };
+    const signal: Signal = new Signal(
+      {
+        base: this.#door.base,
+        ticket: () => this.#door.ticket(),
+        secret,
+        keep: (secret) => {
+          if (secret === null || this.#isOver()) this.#store.forget();
+          else this.#store.save(this.#options.token, secret);
+        },
+      },
+      {
+        welcome: current((frame) => this.#welcomed(frame)),
+        resumed: current(() => this.#resumed()),
+        message: current((frame) => this.#receive(frame)),
+        line: current((line) => {
+          this.line = line;
+          this.#changed();
+        }),
+        over: current((error) => this.#finish(whyOver(error))),
+      },
+    );
+    this.#signal = signal;
+    this.#listen();
+    try {
+      await signal.begin();
+    } catch (error) {
+      this.#listening.abort();
+      if (this.#isOver()) return;
+      throw error;
+    }
+    await this.#connected;
+  }
+
+  /** Notices another network, and a page that is looked at again. */
+  #listen(): void {
+    this.#listening.abort();
+    this.#listening = new AbortController();
+    const { signal } = this.#listening;
+    window.addEventListener('online', this.#rerouted, { signal });
+    connection()?.addEventListener('change', this.#rerouted, { signal });
+    const look = () => {
+      if (document.visibilityState === 'visible') this.#signal?.nudge();
+    };
+    document.addEventListener('visibilitychange', look, { signal });
+  }
+
+  /** A fresh transport over the line there is, tried again while the server has no time for it. */
   async #connect(): Promise<void> {
     const offered = this.#offered ?? { people: 1, screens: 1 };
     const counts = {
@@ -262,29 +371,26 @@ export class Session extends Emitter<SessionEvents> {
     );
     this.#transport?.close();
     this.#transport = transport;
+    this.#restartDue = false;
     this.#watch(transport);
+    const isCurrent = () => this.#transport === transport && !this.#isOver();
     try {
       for (const what of ['microphone', 'camera', 'screen'] as const) await this.#put(what);
       await transport.negotiate();
     } catch (error) {
       // Another one has taken its place meanwhile, or none is needed any more.
-      if (this.#transport !== transport) return;
-      throw error;
+      if (!isCurrent()) return;
+      if (!(error instanceof Refusal) || !error.retryable) throw error;
+      return this.#later(RECONNECT_MS, () => {
+        if (isCurrent()) this.#reconnect();
+      });
     }
     for (const kind of ['audio', 'camera'] as const) if (this.muted[kind]) await this.#publish(kind);
     this.#seat(this.#seated);
   }
 
-  /** Another transport over the same socket, tried again while the server has no time for it. */
   #reconnect(): void {
-    const signal = this.#signal;
-    this.#connect().catch((error: unknown) => {
-      if (error instanceof Refusal && error.retryable && signal === this.#signal) {
-        this.#later(RECONNECT_MS, () => {
-          if (signal && signal === this.#signal) this.#reconnect();
-        });
-      } else this.#problem(error);
-    });
+    this.#connect().catch((error: unknown) => this.#problem(error));
   }
 
   /** How many seats the server asked for in its welcome. */
@@ -303,70 +409,65 @@ export class Session extends Emitter<SessionEvents> {
       if (!broken()) return;
       const wait = peerConnection.iceConnectionState === 'failed' ? 0 : RESTART_ICE_MS;
       this.#later(wait, () => {
-        // If there is no way at all the server says so, and a fresh transport is made then.
-        if (isCurrent() && broken()) transport.restartIce().catch(() => undefined);
+        if (isCurrent() && broken()) this.#restart();
       });
     };
   }
 
   /** The network is back, or another one: the paths of before may be dead without anybody having noticed. */
   readonly #rerouted = (): void => {
-    this.#signal?.probe();
-    if (this.#signal) this.#transport?.restartIce().catch(() => undefined);
+    this.#restart();
+    this.#signal?.nudge();
   };
 
-  #lost(): void {
-    if (this.phase.name === 'over') return;
-    this.#signal = null;
-    this.#transport?.close();
-    this.#transport = null;
-    this.participants = [];
-    this.knocks = [];
-    // Before the first welcome it is the caller of `join` who hears of it.
-    if (this.you === null) return;
-    this.#setPhase({ name: 'reconnecting' });
-    this.#retry();
-  }
-
-  #retry(): void {
-    if (this.#retrying) return;
-    this.#retrying = true;
-    const wait = RETRY_MS[Math.min(this.#attempt, RETRY_MS.length - 1)] ?? 5_000;
-    this.#attempt += 1;
-    this.#later(wait * (1 + RETRY_JITTER * Math.random()), () => {
-      this.#retrying = false;
-      this.join().catch((error: unknown) => {
-        if (this.#isOver()) return;
-        if (isFinal(error)) this.#finish({ name: 'refused', error });
-        else if (this.#signal === null) this.#retry();
-        else this.#reconnect();
-      });
-    });
+  /**
+   * Looks for other paths, once the server can be told of it: what a browser finds before, it may find on a network that
+   * is gone. If there is no way at all the server says so, and a fresh transport is made then.
+   */
+  #restart(): void {
+    this.#restartDue = this.line !== 'open';
+    if (!this.#restartDue) this.#transport?.restartIce().catch(() => undefined);
   }
 
   // --- what the server says --------------------------------------------------------------------------------------
 
+  #welcomed(frame: Extract<ServerFrame, { type: 'welcome' }>): void {
+    // Another device has taken over while this one was away: it does not ask to have it back by itself.
+    const wasNew = this.phase.name === 'waiting' && this.phase.newDevice;
+    if (frame.newDevice && this.#connected && !wasNew) return void this.#goAs({ name: 'superseded' });
+    this.you = frame.you;
+    this.session = frame.session;
+    this.policy = frame.policy;
+    this.participants = frame.participants;
+    this.chat = frame.chat;
+    this.knocks = [];
+    this.recording = false;
+    this.#offered = frame.seats;
+    this.#seated = [];
+    if (frame.you.state === 'waiting') {
+      const { newDevice } = frame;
+      const nobody = { position: null, providerPresent: false, deskAttended: false };
+      this.#setPhase({ name: 'waiting', ...nobody, newDevice, sentBack: false });
+    } else this.#setPhase({ name: 'admitted' });
+    if (this.#connected) return this.#reconnect();
+    this.#connected = this.#connect();
+    // Whoever joins hears of it.
+    this.#connected.catch(() => undefined);
+  }
+
+  #resumed(): void {
+    const state = this.peerConnection?.iceConnectionState ?? '';
+    if (this.#restartDue || ['disconnected', 'failed'].includes(state)) this.#restart();
+  }
+
   #receive(frame: ServerFrame): void {
-    if (this.#isOver()) return;
     switch (frame.type) {
-      case 'welcome':
-        this.you = frame.you;
-        this.session = frame.session;
-        this.participants = frame.participants;
-        this.chat = frame.chat;
-        this.knocks = [];
-        this.#offered = frame.seats;
-        this.#seated = [];
-        if (frame.you.state === 'waiting') {
-          this.#setPhase({ name: 'waiting', position: null, providerPresent: false });
-        } else this.#setPhase({ name: 'admitted' });
-        break;
       case 'waiting':
         this.#stand('waiting');
         this.#seated = [];
         this.#seat([]);
         this.participants = [];
-        this.#setPhase({ name: 'waiting', position: frame.position, providerPresent: frame.providerPresent });
+        this.#setPhase(this.#waiting(frame));
         this.#putAll();
         break;
       case 'admitted':
@@ -378,6 +479,9 @@ export class Session extends Emitter<SessionEvents> {
         break;
       case 'knock':
         this.#knock(frame);
+        break;
+      case 'knockOver':
+        this.knocks = this.knocks.filter(({ participant }) => participant.id !== frame.participantId);
         break;
       case 'participant':
         this.#participant(frame.participantId, frame.participant);
@@ -396,13 +500,27 @@ export class Session extends Emitter<SessionEvents> {
         break;
       case 'chat':
         this.chat = [...this.chat, frame];
+        if (frame.from === this.you?.id) this.#said(frame.clientId);
         this.emit('chat', frame);
+        break;
+      case 'recording':
+        this.recording = frame.on;
+        break;
+      case 'tier':
+        if (this.you) this.you = { ...this.you, tier: frame.profile };
         break;
       case 'disconnected':
         this.#reconnect();
         break;
       case 'denied':
-        this.#finish({ name: 'denied', reason: frame.reason });
+        this.#finish({
+          name: 'denied',
+          reason: frame.reason,
+          newDevice: this.phase.name === 'waiting' && this.phase.newDevice,
+        });
+        break;
+      case 'removed':
+        this.#finish({ name: 'removed' });
         break;
       case 'superseded':
         this.#finish({ name: 'superseded' });
@@ -433,11 +551,27 @@ export class Session extends Emitter<SessionEvents> {
     );
   }
 
-  #knock({ participant, newDevice }: Knock): void {
-    const others = this.knocks.filter((knock) => knock.participant.id !== participant.id);
-    const knock = { participant, newDevice };
-    this.knocks = [...others, knock];
-    this.emit('knock', knock);
+  #waiting({ position, providerPresent, deskAttended }: Extract<ServerFrame, { type: 'waiting' }>): Phase {
+    const before = this.phase.name === 'waiting' ? this.phase : { newDevice: false, sentBack: this.isIn };
+    const { newDevice, sentBack } = before;
+    return { name: 'waiting', position, providerPresent, deskAttended, newDevice, sentBack };
+  }
+
+  /** On which device somebody knocks, if they do. */
+  #knocked(participantId: string): { device?: string } {
+    const knock = this.knocks.find(({ participant }) => participant.id === participantId);
+    return knock ? { device: knock.device } : {};
+  }
+
+  #knock({ participant, newDevice, device }: Omit<Knock, 'isIn'>): void {
+    const { id } = participant;
+    const before = this.knocks.find((knock) => knock.participant.id === id);
+    const known = this.participants.find((other) => other.id === id);
+    // A device that waits, of somebody who is known not to: who is in, or was when they were lost.
+    const isIn = newDevice && participant.state === 'waiting' && known?.state !== 'waiting';
+    const knock = { participant, newDevice, device, isIn };
+    this.knocks = [...this.knocks.filter((other) => other !== before), knock];
+    if (!before || device !== before.device) this.emit('knock', knock);
   }
 
   #participant(id: string, participant: Participant | null): void {
@@ -445,8 +579,11 @@ export class Session extends Emitter<SessionEvents> {
     if (!participant) this.participants = this.participants.filter((other) => other.id !== id);
     else if (known) this.participants = this.participants.map((other) => (other.id === id ? participant : other));
     else this.participants = [...this.participants, participant];
-    if (participant?.state !== 'waiting') {
-      this.knocks = this.knocks.filter((knock) => knock.participant.id !== id);
+    // What is said of somebody who is in is not said of the device that waits to take their place.
+    if (participant) {
+      this.knocks = this.knocks.map((knock) =>
+        knock.participant.id === id && !knock.isIn ? { ...knock, participant } : knock,
+      );
     }
   }
 
@@ -481,7 +618,7 @@ export class Session extends Emitter<SessionEvents> {
   }
 
   async #publish(kind: 'audio' | 'camera'): Promise<void> {
-    if (!this.#signal || this.you === null) return;
+    if (this.you === null) return;
     await this.#ask({ type: 'publish', kind: kind satisfies PublishKind, muted: this.muted[kind] });
   }
 
@@ -497,6 +634,11 @@ export class Session extends Emitter<SessionEvents> {
     return signal.request(message);
   }
 
+  #said(clientId: string): void {
+    this.unsaid = this.unsaid.filter((line) => line.clientId !== clientId);
+    this.#changed();
+  }
+
   #later(milliseconds: number, action: () => void): void {
     const timer = setTimeout(() => {
       this.#timers.delete(timer);
@@ -505,12 +647,21 @@ export class Session extends Emitter<SessionEvents> {
     this.#timers.add(timer);
   }
 
+  /** Is gone at once, and says so as soon as it can. */
+  async #goAs(why: Over): Promise<void> {
+    const signal = this.#signal;
+    const said = signal?.request({ type: 'leave' }).catch(() => undefined);
+    this.#finish(why, true);
+    await said;
+    signal?.close();
+  }
+
   /** It is over. `keepSocket`: something is still to be said on it. */
   #finish(why: Over, keepSocket = false): void {
     if (this.phase.name === 'over') return;
     this.phase = { name: 'over', why };
-    window.removeEventListener('online', this.#rerouted);
-    connection()?.removeEventListener('change', this.#rerouted);
+    this.#listening.abort();
+    this.#store.forget();
     for (const timer of this.#timers) clearTimeout(timer);
     this.#timers.clear();
     this.#transport?.close();
@@ -518,6 +669,7 @@ export class Session extends Emitter<SessionEvents> {
     if (!keepSocket) this.#signal?.close();
     this.participants = [];
     this.knocks = [];
+    this.unsaid = [];
     this.#changed();
   }
 
@@ -539,10 +691,11 @@ export class Session extends Emitter<SessionEvents> {
   }
 }
 
-/** Whether coming back is in vain. A ticket that was not taken is none: the next one may be. */
-function isFinal(error: unknown): error is DoorError | Refusal {
-  if (error instanceof Refusal) return !error.retryable && error.code !== 'ticket_invalid';
-  return error instanceof DoorError && !error.retryable;
+/** Why somebody who was in, or waited, cannot come back. */
+function whyOver(error: DoorError | Refusal): Over {
+  if (error.code === 'superseded') return { name: 'superseded' };
+  if (error.code === 'removed' || error.code === 'join_token_revoked') return { name: 'removed' };
+  return { name: 'refused', error };
 }
 
 /** Tells of another network, where the browser does (Network Information API). */

@@ -1,15 +1,34 @@
-/** The signaling socket: numbered requests and their replies, and everything else the server says. It knows no media. */
+/**
+ * The signaling line: numbered requests and their replies, and everything else the server says, in order, once. It is one
+ * line over many sockets: where a socket is lost the next one goes on from there (docs/protocol.md, section 3). It knows
+ * no media.
+ */
+import { DoorError } from './api.ts';
 import { SUBPROTOCOL } from './wire.ts';
 import type { ClientFrame, ClientMessage, ServerFrame } from './wire.ts';
 
 /** How long a reply may take, in milliseconds. */
 const REPLY_MS_MAX = 20_000;
+/** How long a socket may take from being opened to a welcome, in milliseconds. */
+const HELLO_MS_MAX = 10_000;
 /** How often the server is asked whether it is still there: a dead line does not say so by itself for minutes. */
 const HEARTBEAT_MS = 10_000;
-/** How long it may take to answer when there is reason to think that the line is another, in milliseconds. */
-const PROBE_MS_MAX = 6_000;
+/** How long it may take to answer that, in milliseconds. */
+const SILENCE_MS_MAX = 10_000;
+/** How long when there is reason to think that the line is another: a socket too many costs next to nothing. */
+const PROBE_MS_MAX = 2_000;
 /** A timer this late, in milliseconds, says that the device slept, not that the server is gone. */
 const SLEPT_MS = 5_000;
+/** When a lost socket is opened anew, in milliseconds after each failure; the last is repeated. */
+const RETRY_MS = [0, 300, 1_000, 2_000, 4_000, 5_000];
+/** So that not everybody comes back at the same moment. */
+const RETRY_JITTER = 0.3;
+/** A socket that lived this long, in milliseconds, was no failure. */
+const STEADY_MS = 5_000;
+/** An attempt this old, in milliseconds, may have been made on a network that is gone. */
+const STALE_MS = 1_000;
+/** The server closes with it when the same participant is in elsewhere. */
+const SUPERSEDED = 4001;
 
 /** What the server refused. Nothing was changed. */
 export class Refusal extends Error {
@@ -25,112 +44,335 @@ export class Refusal extends Error {
   }
 }
 
-/** Why a socket was closed. */
-export interface Closed {
-  code: number;
-  reason: string;
-}
+/** Whether there is a socket to the server just now. While there is none, another is tried by itself. */
+export type Line = 'open' | 'reconnecting';
 
-interface Waiting {
-  resolve: (frame: ServerFrame) => void;
-  reject: (error: Error) => void;
-  timer: ReturnType<typeof setTimeout>;
-}
+/**
+ * What becomes of a request while the line is away. The rest is of the moment: somebody who presses *admit* sees that it
+ * does not work and presses again, or does not want it any more when the line is back.
+ */
+const PATIENCE: Partial<Record<ClientMessage['type'], 'endless' | 'lasting' | 'brief'>> = {
+  // Neither lost nor said twice: is given up by nobody but the server.
+  chat: 'endless',
+  // Good whenever it comes: waits for the line, however long, and then for a reply.
+  offer: 'lasting',
+  restart: 'lasting',
+  publish: 'lasting',
+  consent: 'lasting',
+  tier: 'lasting',
+  // Waits for the line as long as for a reply.
+  leave: 'brief',
+};
+type Welcome = Extract<ServerFrame, { type: 'welcome' }>;
+type Resumed = Extract<ServerFrame, { type: 'resumed' }>;
 
 export interface SignalHandlers {
+  /** An incarnation begins: what it says replaces everything. */
+  welcome: (frame: Welcome) => void;
+  /** The line is open again, and nothing was missed: that follows. */
+  resumed: () => void;
   message: (frame: ServerFrame) => void;
-  closed: (why: Closed) => void;
+  line: (line: Line) => void;
+  /** Coming back is in vain. */
+  over: (error: DoorError | Refusal) => void;
+}
+
+export interface SignalOptions {
+  /** Where the server is, as in `https://visit.example.org`. */
+  base: string;
+  /** Gets a ticket; rejects with a {@link DoorError}. */
+  ticket: () => Promise<string>;
+  /** The secret of before, to come in by that and nothing else. */
+  secret?: string | null;
+  /** Keeps the secret of now, or none. */
+  keep: (secret: string | null) => void;
+}
+
+/** A request whose reply is still to come. */
+interface Pending {
+  message: ClientMessage;
+  resolve: (frame: ServerFrame) => void;
+  reject: (error: Error) => void;
+  timer: ReturnType<typeof setTimeout> | undefined;
 }
 
 export class Signal {
-  readonly #socket: WebSocket;
+  readonly #options: SignalOptions;
   readonly #handlers: SignalHandlers;
-  readonly #waiting = new Map<number, Waiting>();
-  readonly #heartbeat: ReturnType<typeof setInterval>;
-  readonly #open: Promise<void>;
+  /** By their numbers, which grow. */
+  readonly #pending = new Map<number, Pending>();
+  readonly #begun: Promise<void>;
+  #begin: { resolve: () => void; reject: (error: Error) => void } = { resolve: () => undefined, reject: () => undefined };
+  #secret: string | null;
+  /** Whether a welcome was heard. */
+  #wasIn = false;
+  #isOver = false;
+  #incarnation = '';
+  #lastSeq = 0;
   #lastId = 0;
-  #heardAt = 0;
 
-  constructor(base: string, handlers: SignalHandlers) {
-    const url = new URL('/v1/signal', base);
-    url.protocol = url.protocol.replace('http', 'ws');
+  #socket: WebSocket | null = null;
+  /** Whether the socket of now was welcomed. */
+  #isOpen = false;
+  #attempt = 0;
+  /** When the socket of now was begun or, once it was, welcomed. */
+  #since = 0;
+  #heardAt = 0;
+  /** The next attempt, or the end of patience with the one of now. */
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #heartbeat: ReturnType<typeof setInterval> | undefined;
+
+  constructor(options: SignalOptions, handlers: SignalHandlers) {
+    this.#options = options;
     this.#handlers = handlers;
-    this.#socket = new WebSocket(url, SUBPROTOCOL);
-    this.#socket.onmessage = ({ data }) => this.#handle(JSON.parse(data as string) as ServerFrame);
-    this.#open = new Promise((resolve, reject) => {
-      this.#socket.onopen = () => resolve();
-      this.#socket.onclose = ({ code, reason }) => reject(this.#closed({ code, reason }));
-    });
+    this.#secret = options.secret ?? null;
     // Whoever asks hears of it; nobody may have asked yet.
-    this.#open.catch(() => undefined);
-    this.#heartbeat = setInterval(() => void this.#listen(REPLY_MS_MAX), HEARTBEAT_MS);
+    this.#begun = new Promise((resolve, reject) => (this.#begin = { resolve, reject }));
+    this.#begun.catch(() => undefined);
+  }
+
+  /**
+   * Opens the line, and waits for the first welcome. By a ticket it is tried once: whoever asks can ask again. By the
+   * secret of before it is tried until there is an answer.
+   */
+  begin(): Promise<void> {
+    void this.#dial();
+    return this.#begun;
   }
 
   /** Sends a request and waits for its reply; rejects with a {@link Refusal}. */
-  async request(message: ClientMessage, limitMs = REPLY_MS_MAX): Promise<ServerFrame> {
-    await this.#open;
-    if (this.#socket.readyState !== WebSocket.OPEN) throw new Refusal('unreachable', 'the connection is closed', true);
-    this.#lastId += 1;
-    const id = this.#lastId;
+  request(message: ClientMessage): Promise<ServerFrame> {
+    const patience = PATIENCE[message.type];
+    if (this.#isOver || (!this.#isOpen && !patience)) return Promise.reject(unreachable());
     return new Promise((resolve, reject) => {
-      const late = () => this.#settle(id)?.reject(new Refusal('timeout', 'the server did not answer in time', true));
-      this.#waiting.set(id, { resolve, reject, timer: setTimeout(late, limitMs) });
-      const frame: ClientFrame = { ...message, id };
-      // On a socket that closes meanwhile this is lost, and `onclose` says so.
-      this.#socket.send(JSON.stringify(frame));
+      const pending: Pending = { message, resolve, reject, timer: undefined };
+      const id = this.#add(pending);
+      if (this.#isOpen) this.#put(id, pending);
+      else if (patience === 'brief') this.#limit(id, pending);
     });
   }
 
-  /** The network is another one: is this still a line? If not, it is closed now rather than minutes later. */
-  probe(): void {
-    void this.#listen(PROBE_MS_MAX);
+  /** There is reason to think that the line is another: is this still one, or is there one again? */
+  nudge(): void {
+    if (this.#isOver) return;
+    if (this.#isOpen) return this.#listen(PROBE_MS_MAX);
+    const isUnderWay = this.#socket !== null && Date.now() - this.#since < STALE_MS;
+    if (!isUnderWay && (this.#wasIn || this.#secret !== null)) void this.#dial();
   }
 
   close(): void {
-    clearInterval(this.#heartbeat);
-    this.#socket.close();
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#drop();
+    const error = unreachable();
+    for (const id of [...this.#pending.keys()]) this.#settle(id)?.reject(error);
+    this.#begin.reject(error);
   }
 
-  /** Asks for a sign of life; silence closes the line. */
-  async #listen(limitMs: number): Promise<void> {
-    if (this.#socket.readyState !== WebSocket.OPEN) return;
-    const askedAt = Date.now();
+  // --- one socket after the other --------------------------------------------------------------------------------
+
+  async #dial(): Promise<void> {
+    this.#drop();
+    this.#since = Date.now();
+    const timer = setTimeout(() => this.#failed(unreachable('the server did not say hello in time')), HELLO_MS_MAX);
+    this.#timer = timer;
+    let hello: ClientMessage;
     try {
-      await this.request({ type: 'ping' }, limitMs);
+      hello = this.#secret === null ? { type: 'hello', ticket: await this.#options.ticket() } : this.#resume(this.#secret);
     } catch (error) {
-      if (!(error instanceof Refusal) || error.code !== 'timeout') return;
-      const slept = Date.now() - askedAt > limitMs + SLEPT_MS;
-      if (slept || this.#heardAt > askedAt) return;
-      // A dead line takes long to close, too: it is over now.
-      this.#socket.onclose = null;
-      this.#socket.close();
-      this.#closed({ code: 1006, reason: 'the server was silent for too long' });
+      if (this.#timer === timer) this.#failed(error instanceof DoorError ? error : unreachable(String(error)));
+      return;
+    }
+    // Another attempt has taken its place, or none is needed any more.
+    if (this.#timer !== timer) return;
+    const url = new URL('/v1/signal', this.#options.base);
+    url.protocol = url.protocol.replace('http', 'ws');
+    const socket = new WebSocket(url, SUBPROTOCOL);
+    this.#socket = socket;
+    // It belongs to the socket, not to the requests of an incarnation: it has no number.
+    socket.onopen = () => socket.send(JSON.stringify(hello));
+    socket.onmessage = ({ data }) => this.#handle(JSON.parse(data as string) as ServerFrame);
+    socket.onclose = ({ code, reason }) => this.#closed(code, reason);
+  }
+
+  #resume(secret: string): ClientMessage {
+    const heard = this.#incarnation ? { incarnation: this.#incarnation, lastSeq: this.#lastSeq } : {};
+    return { type: 'hello', resume: secret, ...heard };
+  }
+
+  /** Lets go of the socket of now: a dead one takes long to close, and nothing it says counts any more. */
+  #drop(): void {
+    clearTimeout(this.#timer);
+    clearInterval(this.#heartbeat);
+    this.#timer = undefined;
+    this.#isOpen = false;
+    const socket = this.#socket;
+    this.#socket = null;
+    if (!socket) return;
+    socket.onopen = socket.onmessage = socket.onclose = null;
+    socket.close();
+  }
+
+  #closed(code: number, reason: string): void {
+    if (code === SUPERSEDED) this.#end(new Refusal('superseded', 'this participant is in elsewhere', false));
+    else if (this.#isOpen) this.#lost();
+    else this.#failed(unreachable(reason));
+  }
+
+  /** The socket of now is of no use any more, though it was. */
+  #lost(): void {
+    if (Date.now() - this.#since >= STEADY_MS) this.#attempt = 0;
+    this.#drop();
+    for (const { message, timer } of this.#pending.values()) if (PATIENCE[message.type] === 'lasting') clearTimeout(timer);
+    this.#handlers.line('reconnecting');
+    this.#retry();
+  }
+
+  /** The socket of now did not come to be of use. */
+  #failed(error: DoorError | Refusal): void {
+    this.#drop();
+    const bySecret = this.#secret !== null;
+    if (error.code === 'resume_invalid') {
+      this.#keep(null);
+      if (this.#wasIn) void this.#dial();
+      else this.#end(error);
+    } else if (!error.retryable && error.code !== 'ticket_invalid') this.#end(error);
+    else if (!this.#wasIn && !bySecret) this.#end(error);
+    else {
+      if (!this.#wasIn) this.#handlers.line('reconnecting');
+      this.#retry();
     }
   }
 
-  #closed(why: Closed): Refusal {
-    clearInterval(this.#heartbeat);
-    const error = new Refusal('unreachable', why.reason || 'the connection to the server was lost', true);
-    for (const id of [...this.#waiting.keys()]) this.#settle(id)?.reject(error);
-    this.#handlers.closed(why);
-    return error;
+  #retry(): void {
+    const wait = RETRY_MS[Math.min(this.#attempt, RETRY_MS.length - 1)] ?? 0;
+    this.#attempt += 1;
+    if (wait === 0) void this.#dial();
+    else this.#timer = setTimeout(() => void this.#dial(), wait * (1 + RETRY_JITTER * Math.random()));
   }
+
+  #end(error: DoorError | Refusal): void {
+    this.#begin.reject(error);
+    this.close();
+    if (this.#wasIn) this.#handlers.over(error);
+  }
+
+  // --- what the server says --------------------------------------------------------------------------------------
 
   #handle(frame: ServerFrame): void {
     this.#heardAt = Date.now();
+    if (!this.#isOpen) return this.#answered(frame);
+    // Heard before: it comes again where a socket was lost with it on its way.
+    if (frame.seq <= this.#lastSeq) return;
+    // Something is missing: the server has it still.
+    if (frame.seq > this.#lastSeq + 1) return this.#lost();
+    this.#lastSeq = frame.seq;
     const id = 'replyTo' in frame ? frame.replyTo : null;
     if (id === null) return this.#handlers.message(frame);
-    // The welcome is a reply and news; it is handled before whoever asked goes on.
-    if (frame.type === 'welcome' || frame.type === 'answer') this.#handlers.message(frame);
-    const waiting = this.#settle(id);
-    if (frame.type === 'error') waiting?.reject(new Refusal(frame.code, frame.message, frame.retryable));
-    else waiting?.resolve(frame);
+    const pending = this.#settle(id);
+    if (frame.type === 'error') pending?.reject(new Refusal(frame.code, frame.message, frame.retryable));
+    else pending?.resolve(frame);
   }
 
-  #settle(id: number): Waiting | undefined {
-    const waiting = this.#waiting.get(id);
-    if (waiting) clearTimeout(waiting.timer);
-    this.#waiting.delete(id);
-    return waiting;
+  /** What a `hello` is answered with. */
+  #answered(frame: ServerFrame): void {
+    if (frame.type === 'error') return this.#failed(new Refusal(frame.code, frame.message, frame.retryable));
+    // It may be over instead.
+    if (frame.type !== 'welcome' && frame.type !== 'resumed') return this.#handlers.message(frame);
+    // Before anything else: with the next hello the secret of before may be void.
+    if (frame.resume !== null) this.#keep(frame.resume);
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#isOpen = true;
+    this.#since = Date.now();
+    this.#heartbeat = setInterval(() => this.#listen(SILENCE_MS_MAX), HEARTBEAT_MS);
+    if (frame.type === 'welcome') this.#welcomed(frame);
+    else this.#resumed(frame);
   }
+
+  #welcomed(frame: Welcome): void {
+    this.#wasIn = true;
+    this.#incarnation = frame.incarnation;
+    this.#lastSeq = frame.seq;
+    this.#lastId = 0;
+    const before = [...this.#pending.values()];
+    for (const id of [...this.#pending.keys()]) this.#settle(id);
+    // A line is said once, however often it is sent; and who left does not want to be in again.
+    const isKept = ({ message: { type } }: Pending) => type === 'leave' || (type === 'chat' && frame.you.state !== 'waiting');
+    for (const pending of before) if (!isKept(pending)) pending.reject(unreachable());
+    this.#handlers.line('open');
+    this.#handlers.welcome(frame);
+    for (const pending of before) if (isKept(pending)) this.#put(this.#add(pending), pending);
+    this.#begin.resolve();
+  }
+
+  #resumed({ heard }: Resumed): void {
+    this.#handlers.line('open');
+    // What is at or below was handled; its reply follows.
+    for (const [id, pending] of this.#pending) {
+      if (id > heard) this.#put(id, pending);
+      else this.#limit(id, pending);
+    }
+    this.#handlers.resumed();
+  }
+
+  #keep(secret: string | null): void {
+    this.#secret = secret;
+    this.#options.keep(secret);
+  }
+
+  /** Asks for a sign of life; silence closes the socket. */
+  #listen(limitMs: number): void {
+    const socket = this.#socket;
+    const askedAt = Date.now();
+    this.#lastId += 1;
+    this.#send({ type: 'ping', lastSeq: this.#lastSeq, id: this.#lastId });
+    setTimeout(() => {
+      if (socket !== this.#socket || this.#heardAt > askedAt) return;
+      const slept = Date.now() - askedAt > limitMs + SLEPT_MS;
+      if (slept) this.#listen(PROBE_MS_MAX);
+      else this.#lost();
+    }, limitMs);
+  }
+
+  // --- requests --------------------------------------------------------------------------------------------------
+
+  #add(pending: Pending): number {
+    this.#lastId += 1;
+    this.#pending.set(this.#lastId, pending);
+    return this.#lastId;
+  }
+
+  #put(id: number, pending: Pending): void {
+    this.#limit(id, pending);
+    // On a socket that is lost meanwhile it is not heard, and said again on the next.
+    this.#send({ ...pending.message, id });
+  }
+
+  /** A reply takes so long and no longer: on the line of now for what lasts, and from the asking for the rest. */
+  #limit(id: number, pending: Pending): void {
+    const patience = PATIENCE[pending.message.type];
+    if (patience === 'endless' || (patience !== 'lasting' && pending.timer !== undefined)) return;
+    clearTimeout(pending.timer);
+    const late = () => this.#settle(id)?.reject(new Refusal('timeout', 'the server did not answer in time', true));
+    pending.timer = setTimeout(late, REPLY_MS_MAX);
+  }
+
+  #settle(id: number): Pending | undefined {
+    const pending = this.#pending.get(id);
+    this.#pending.delete(id);
+    if (pending) {
+      clearTimeout(pending.timer);
+      pending.timer = undefined;
+    }
+    return pending;
+  }
+
+  #send(frame: ClientFrame): void {
+    this.#socket?.send(JSON.stringify(frame));
+  }
+}
+
+function unreachable(why = 'there is no connection to the server'): Refusal {
+  return new Refusal('unreachable', why || 'the connection to the server was lost', true);
 }

@@ -54,6 +54,8 @@ export class Transport {
   #answer = '';
   /** One change of descriptions at a time. */
   #turn: Promise<unknown> = Promise.resolve();
+  /** The restart that waits for its turn. */
+  #restart: Promise<void> | null = null;
 
   constructor(exchange: Exchange, iceServers: IceServer[], seats: SeatCounts) {
     this.#exchange = exchange;
@@ -92,9 +94,10 @@ export class Transport {
     await this.negotiate();
   }
 
-  /** An ICE restart without SDP on the wire: only credentials go each way. */
+  /** An ICE restart without SDP on the wire: only credentials go each way. One that waits for its turn will do for all. */
   restartIce(): Promise<void> {
-    return this.#inTurn(async () => {
+    this.#restart ??= this.#inTurn(async () => {
+      this.#restart = null;
       const { peerConnection } = this;
       await peerConnection.setLocalDescription(await peerConnection.createOffer({ iceRestart: true }));
       try {
@@ -106,6 +109,7 @@ export class Transport {
       }
       await peerConnection.setRemoteDescription({ type: 'answer', sdp: this.#answer });
     });
+    return this.#restart;
   }
 
   /** Sends a track, or nothing. */

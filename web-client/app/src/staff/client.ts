@@ -1,4 +1,5 @@
 /** The API for people who have signed in: the cookie says who they are, the browser sends it along. It knows no screen. */
+import { noteServerTime } from '../../../sdk/src/clock.ts';
 
 export type Role = 'admin' | 'provider' | 'front_desk';
 export const ROLES: readonly Role[] = ['admin', 'provider', 'front_desk'];
@@ -104,6 +105,7 @@ export async function request<Reply>(method: string, path: string, body?: object
   } catch {
     throw new RequestError('unreachable', 'the server cannot be reached');
   }
+  noteServerTime(response.headers.get('date'));
   if (response.status === 204) return undefined as Reply;
   if (response.ok) return (await response.json()) as Reply;
   throw await problemOf(response);

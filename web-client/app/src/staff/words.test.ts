@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest';
 
 import { ROLES, RequestError, SCOPES } from './client.ts';
-import { ROLE_MAY, ROLE_WORDS, SCOPE_WORDS, isOver, said, span } from './words.ts';
+import type { Waiting } from './desk.ts';
+import { ROLE_MAY, ROLE_WORDS, SCOPE_WORDS, isOver, namesOf, said, span, waitedWords } from './words.ts';
 
 const CODES = [
   'sign_in_failed',
@@ -21,6 +22,10 @@ const CODES = [
   'other_origin',
   'unauthenticated',
   'invalid',
+  'not_waiting',
+  'not_connected',
+  'session_over',
+  'join_window_closed',
   'busy',
   'unreachable',
   'store_unavailable',
@@ -65,4 +70,19 @@ test('every right and role has words', () => {
   for (const role of ROLES) expect([ROLE_WORDS[role], ROLE_MAY[role]].every(Boolean)).toBe(true);
   expect(isOver(new RequestError('unauthenticated', ''))).toBe(true);
   expect(isOver(new RequestError('not_permitted', ''))).toBe(false);
+});
+
+test('how long somebody has been waiting is told in minutes', () => {
+  const minute = 60_000;
+  expect([-5, 59_000, minute, 5 * minute, 65 * minute].map(waitedWords)).toEqual([
+    'Came just now',
+    'Came just now',
+    'Waiting for 1 minute',
+    'Waiting for 5 minutes',
+    'Waiting for 1 h 5 min',
+  ]);
+  const people = ['Alex', 'Kim', ''].map((name) => ({ name }) as Waiting);
+  expect(namesOf(people.slice(0, 1))).toBe('Alex');
+  expect(namesOf(people)).toBe('Alex, with 2 more,');
+  expect(namesOf(people.slice(2))).toBe('Somebody');
 });

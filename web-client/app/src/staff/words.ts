@@ -1,12 +1,16 @@
 /** What staff are told, in plain words; all of it in one place. */
 import { RequestError } from './client.ts';
 import type { Role, Scope } from './client.ts';
+import type { Waiting } from './desk.ts';
 
 export const ROLE_WORDS: Record<Role, string> = {
   admin: 'Administrator',
   provider: 'Provider',
   front_desk: 'Front desk',
 };
+
+/** Where a visit goes on that this tab came from. */
+export const VISIT_PATH = '/j';
 
 /** What each of them may do, to be read before somebody becomes one. */
 export const ROLE_MAY: Record<Role, string> = {
@@ -82,6 +86,10 @@ const WORDS: Record<string, string> = {
   not_permitted: 'Your role does not allow this.',
   not_found: 'It is not there any more. Load the page again.',
   other_origin: 'Open this page by the clinic’s own address, and try again.',
+  not_waiting: 'They are not waiting any more.',
+  not_connected: 'Their connection is lost just now. Wait until they are back.',
+  session_over: 'This visit is over.',
+  join_window_closed: 'The time for this visit is over. Plan it anew.',
   unauthenticated: 'You were signed out. Sign in again.',
   unreachable: 'The server cannot be reached. Try again when it is.',
 };
@@ -114,6 +122,28 @@ function words(error: RequestError | null): string {
 export function span(seconds: number): string {
   if (seconds <= 90) return `${Math.ceil(seconds)} ${seconds <= 1 ? 'second' : 'seconds'}`;
   return `${Math.ceil(seconds / 60)} minutes`;
+}
+
+/** How long somebody has been waiting. */
+export function waitedWords(milliseconds: number): string {
+  const minutes = Math.floor(milliseconds / 60_000);
+  if (minutes < 1) return 'Came just now';
+  if (minutes < 60) return `Waiting for ${minutes} ${minutes === 1 ? 'minute' : 'minutes'}`;
+  return `Waiting for ${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+/** Those who came or went, to be heard: the first by name. */
+export function namesOf(waiting: readonly Waiting[]): string {
+  const [first, ...others] = waiting;
+  const name = first?.name || 'Somebody';
+  return others.length ? `${name}, with ${others.length} more,` : name;
+}
+
+/** The time of a day, with the day unless it is today. */
+export function timeOf(time: string): string {
+  const date = new Date(time);
+  const isToday = date.toDateString() === new Date().toDateString();
+  return isToday ? date.toLocaleTimeString(undefined, { timeStyle: 'short' }) : moment(time);
 }
 
 /** A moment for people. */

@@ -1,0 +1,118 @@
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+
+import { OwnMedia } from './own-media.svelte.ts';
+import type { Choices, Chosen } from './own-media.svelte.ts';
+
+class FakeTrack extends EventTarget {
+  readyState = 'live';
+
+  constructor(
+    readonly kind: 'audio' | 'video',
+    readonly deviceId: string,
+  ) {
+    super();
+  }
+
+  getSettings(): { deviceId: string } {
+    return { deviceId: this.deviceId };
+  }
+
+  stop(): void {
+    this.readyState = 'ended';
+  }
+}
+
+type Wish = { deviceId?: { exact: string } } | undefined;
+/** What the browser was asked for, one entry a question. */
+let asked: string[];
+let opened: FakeTrack[];
+/** Devices that are there. */
+let there: string[];
+/** Nobody has answered the browser's question yet. */
+let answered: Promise<void>;
+let media: OwnMedia;
+let sent: string[];
+
+beforeEach(() => {
+  asked = [];
+  opened = [];
+  sent = [];
+  there = ['mic', 'cam', 'other-mic', 'other-cam'];
+  answered = Promise.resolve();
+  const getUserMedia = async ({ audio, video }: { audio?: Wish; video?: Wish }) => {
+    const wishes = Object.entries({ audio, video }).filter(([, wish]) => wish);
+    asked.push(wishes.map(([kind, wish]) => `${kind} ${wish?.deviceId?.exact ?? 'any'}`).join(', '));
+    await answered;
+    const of = (kind: string, wish: Wish) => wish?.deviceId?.exact ?? there.find((id) => id.endsWith(kind === 'audio' ? 'mic' : 'cam'));
+    const ids = wishes.map(([kind, wish]) => of(kind, wish));
+    if (ids.some((id) => !id || !there.includes(id))) throw Object.assign(new Error('none'), { name: 'OverconstrainedError' });
+    const tracks = wishes.map(([kind], index) => new FakeTrack(kind as 'audio' | 'video', ids[index] ?? ''));
+    opened.push(...tracks);
+    const all = (kind: string) => tracks.filter((track) => track.kind === kind);
+    return { getTracks: () => tracks, getAudioTracks: () => all('audio'), getVideoTracks: () => all('video') };
+  };
+  vi.stubGlobal('navigator', { mediaDevices: { getUserMedia, enumerateDevices: () => Promise.resolve([]) } });
+  media = new OwnMedia();
+  media.onTrack = (kind, track) => sent.push(`${kind} ${(track as FakeTrack | null)?.deviceId ?? 'none'}`);
+});
+
+afterEach(() => vi.unstubAllGlobals());
+
+const on = (deviceId: string): Chosen => ({ deviceId, off: false, none: false });
+const choices = (more: Partial<Choices>): Choices => ({ microphone: on('mic'), camera: on('cam'), ...more });
+
+test('after a reload the devices of before are taken again, by one question, and sent', async () => {
+  await media.reopen(choices({ speakerId: 'speaker', microphone: { ...on('other-mic'), off: true } }));
+  expect(asked).toEqual(['audio other-mic, video cam']);
+  expect(sent).toEqual(['microphone other-mic', 'camera cam']);
+  expect([media.microphone.off, media.camera.off, media.speakerId]).toEqual([true, false, 'speaker']);
+  expect(media.choices).toEqual({
+    microphone: { deviceId: 'other-mic', off: true, none: false },
+    camera: on('cam'),
+    speakerId: 'speaker',
+  });
+});
+
+test('a camera that was off stays off, and what there was not is not asked for', async () => {
+  await media.reopen(choices({ camera: { ...on('cam'), off: true } }));
+  expect(asked).toEqual(['audio mic']);
+  expect(media.camera.off).toBe(true);
+  asked = [];
+  await new OwnMedia().reopen(choices({ microphone: { off: false, none: true } }));
+  expect(asked).toEqual(['video cam']);
+});
+
+test('a device that is gone is replaced by another, and one that is missing costs nothing else', async () => {
+  there = ['mic', 'other-cam'];
+  await media.reopen(choices({}));
+  expect(sent).toEqual(['microphone mic', 'camera other-cam']);
+  there = ['mic'];
+  const alone = new OwnMedia();
+  await alone.reopen(choices({}));
+  expect(alone.microphone.track).not.toBeNull();
+  expect(alone.camera.problem).toBe('missing');
+  expect(alone.choices.camera.none, 'it is asked for again: somebody may plug one in').toBe(false);
+});
+
+test('whoever asks while it is asked for waits for the same', async () => {
+  let answer = () => {};
+  answered = new Promise((resolve) => (answer = resolve));
+  const both = [media.open(), media.open()];
+  answer();
+  await Promise.all(both);
+  expect(asked).toHaveLength(1);
+  expect(opened.map(({ readyState }) => readyState)).toEqual(['live', 'live']);
+});
+
+test('what is opened after everything was let go is let go, too', async () => {
+  let answer = () => {};
+  answered = new Promise((resolve) => (answer = resolve));
+  const opening = media.reopen(choices({}));
+  media.close();
+  answer();
+  await opening;
+  expect(opened.map(({ readyState }) => readyState)).toEqual(['ended', 'ended']);
+  expect([media.microphone.track, media.camera.track]).toEqual([null, null]);
+  await media.open();
+  expect(opened.slice(2).map(({ readyState }) => readyState)).toEqual(['live', 'live']);
+});

@@ -1,0 +1,459 @@
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+
+import { Session } from './session.ts';
+import { tabStore } from './store.ts';
+import { peerConnections, stubBrowser } from './testing/browser.ts';
+import type { FakePage } from './testing/browser.ts';
+import { FakeServer, person } from './testing/server.ts';
+import type { ClientFrame, ServerMessage } from './wire.ts';
+
+let server: FakeServer;
+let page: FakePage;
+let session: Session;
+/** Answers of the door to whoever asks for a ticket. */
+let door: () => Response;
+
+const ANSWER = 'a=ice-ufrag:server\r\na=ice-pwd:server\r\n';
+const NO_MEDIA = { audio: 'off', camera: 'off', screen: 'off' } as const;
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  vi.spyOn(Math, 'random').mockReturnValue(0);
+  server = new FakeServer();
+  server.answer = media;
+  page = stubBrowser();
+  vi.stubGlobal('WebSocket', server.socketClass);
+  door = () => Response.json({ ticket: 't', expiresAt: '' }, { status: 201 });
+  vi.stubGlobal('fetch', () => Promise.resolve(door()));
+  session = make();
+});
+
+afterEach(() => {
+  void session.leave();
+  vi.useRealTimers();
+  vi.restoreAllMocks();
+  vi.unstubAllGlobals();
+});
+
+function make(): Session {
+  return new Session({ token: 'token', base: 'https://visit.example.org' });
+}
+
+/** What the media of the server says to descriptions. */
+function media(frame: ClientFrame): ServerMessage | null {
+  if (frame.type === 'offer') {
+    const seats = [{ seat: 0, audio: '3', video: '4' }];
+    return { type: 'answer', sdp: ANSWER, negotiation: frame.negotiation, seats, replyTo: null };
+  }
+  if (frame.type === 'restart') return { type: 'restarted', ufrag: 'other', pwd: 'other', replyTo: null };
+  return null;
+}
+
+const pass = (milliseconds: number) => vi.advanceTimersByTimeAsync(milliseconds);
+const asked = (type: ClientFrame['type']) => server.done.filter((frame) => frame.type === type).length;
+const kept = () => JSON.parse(page.storage.kept.get('vestibule.resume') ?? 'null') as object | null;
+
+async function join(): Promise<void> {
+  const joined = session.join();
+  await pass(60);
+  await joined;
+}
+
+async function wait(): Promise<void> {
+  server.you = person('me', { role: 'patient', state: 'waiting', media: NO_MEDIA });
+  await join();
+  server.say({ type: 'waiting', position: 2, providerPresent: false, deskAttended: true });
+  await pass(10);
+}
+
+/** The socket is gone, and the server with it for a while. */
+async function loseLine(): Promise<void> {
+  server.isUp = false;
+  server.socket.closedBy(1006);
+  await pass(10);
+}
+
+async function findLine(): Promise<void> {
+  server.isUp = true;
+  await pass(6_000);
+}
+
+describe('while the line is away', () => {
+  test('nothing is emptied, and the transport stays', async () => {
+    await join();
+    server.say({ type: 'knock', participant: person('guest', { state: 'waiting' }), newDevice: false, device: 'd' });
+    server.say({ type: 'seats', seats: [{ seat: 0, participant: 'other' }], people: 1 });
+    await pass(10);
+    const before = { ...session, seats: session.seats[0]?.participant };
+    await loseLine();
+    expect(session.line).toBe('reconnecting');
+    expect(session.phase).toEqual({ name: 'admitted' });
+    expect(session.participants).toEqual(before.participants);
+    expect(session.knocks).toEqual(before.knocks);
+    expect(session.seats[0]?.participant).toBe('other');
+    await findLine();
+    expect(session.line).toBe('open');
+    expect(session.phase).toEqual({ name: 'admitted' });
+    expect(peerConnections).toHaveLength(1);
+    expect(asked('offer')).toBe(1);
+  });
+
+  test('whoever waits keeps their place and goes on waiting', async () => {
+    await wait();
+    const place = session.phase;
+    expect(place).toMatchObject({ name: 'waiting', position: 2, deskAttended: true, newDevice: false, sentBack: false });
+    await loseLine();
+    expect(session.phase).toEqual(place);
+    server.say({ type: 'admitted', participants: [person('other')], chat: [] });
+    await findLine();
+    expect(session.phase).toEqual({ name: 'admitted' });
+  });
+
+  test('a line of chat waits, is shown to wait, and is said once', async () => {
+    await join();
+    await loseLine();
+    const sent = session.sendChat('hello');
+    expect(session.unsaid).toMatchObject([{ text: 'hello' }]);
+    expect(session.chat).toEqual([]);
+    await findLine();
+    await sent;
+    expect(session.unsaid).toEqual([]);
+    expect(session.chat.map(({ text }) => text)).toEqual(['hello']);
+  });
+
+  test('a line of chat outlives the server that was to hear it', async () => {
+    await join();
+    await loseLine();
+    const sent = session.sendChat('hello');
+    server.restart();
+    await findLine();
+    await sent;
+    expect(session.chat.map(({ text }) => text)).toEqual(['hello']);
+    expect(session.unsaid).toEqual([]);
+  });
+
+  test('a line of chat that is refused waits no more', async () => {
+    await join();
+    server.answer = () => ({ type: 'error', code: 'not_admitted', message: '', retryable: false, replyTo: null });
+    await Promise.all([expect(session.sendChat('hello')).rejects.toMatchObject({ code: 'not_admitted' }), pass(20)]);
+    expect(session.unsaid).toEqual([]);
+  });
+
+  test('admitting somebody is refused at once', async () => {
+    await join();
+    await loseLine();
+    await expect(session.admit('other')).rejects.toMatchObject({ code: 'unreachable', retryable: true });
+  });
+
+  test('whoever leaves is out at once, and the server hears of it when it can', async () => {
+    await join();
+    await loseLine();
+    void session.leave();
+    expect(session.phase).toEqual({ name: 'over', why: { name: 'left' } });
+    expect(kept()).toBeNull();
+    await findLine();
+    expect(asked('leave')).toBe(1);
+    expect(kept()).toBeNull();
+    await pass(60_000);
+    expect(server.sockets).toHaveLength(server.openedAt.length);
+  });
+});
+
+describe('a transport', () => {
+  beforeEach(join);
+
+  test('gets other paths when the network is another one, over the same PeerConnection', async () => {
+    page.connection.dispatchEvent(new Event('change'));
+    await pass(20);
+    expect(asked('restart')).toBe(1);
+    expect(peerConnections[0]?.remotes.at(-1)).toContain('a=ice-ufrag:other');
+    expect(peerConnections).toHaveLength(1);
+  });
+
+  test('gets them once for many reasons', async () => {
+    for (let count = 0; count < 5; count += 1) page.window.dispatchEvent(new Event('online'));
+    await pass(40);
+    expect(asked('restart')).toBe(1);
+  });
+
+  test('gets them when the line is back, if it broke meanwhile', async () => {
+    await loseLine();
+    page.connection.dispatchEvent(new Event('change'));
+    await pass(3_000);
+    expect(asked('restart')).toBe(0);
+    await findLine();
+    expect(asked('restart')).toBe(1);
+    await loseLine();
+    peerConnections[0]?.goes('failed');
+    await findLine();
+    expect(asked('restart')).toBe(2);
+    expect(peerConnections).toHaveLength(1);
+  });
+
+  test('that was in the middle of it when the line was lost goes on with the next', async () => {
+    server.socket.isDead = true;
+    page.window.dispatchEvent(new Event('online'));
+    await pass(2_100);
+    expect(asked('restart')).toBe(1);
+    expect(peerConnections[0]?.remotes.at(-1)).toContain('a=ice-ufrag:other');
+  });
+
+  test('that is lost is followed by a fresh one, also where it was lost while the line was away', async () => {
+    server.say({ type: 'disconnected', reason: 'silent' });
+    await pass(40);
+    expect(peerConnections.map(({ connectionState }) => connectionState)).toEqual(['closed', 'new']);
+    await loseLine();
+    server.say({ type: 'disconnected', reason: 'silent' });
+    await findLine();
+    expect(peerConnections).toHaveLength(3);
+    expect(asked('offer')).toBe(3);
+  });
+
+  test('is made anew for another incarnation', async () => {
+    server.restart();
+    await pass(400);
+    expect(peerConnections).toHaveLength(2);
+    expect(asked('offer')).toBe(2);
+    expect(peerConnections[0]?.connectionState).toBe('closed');
+  });
+
+  test('for which the server has no time is tried again', async () => {
+    server.answer = () => ({ type: 'error', code: 'busy', message: '', retryable: true, replyTo: null });
+    server.say({ type: 'disconnected', reason: 'silent' });
+    await pass(100);
+    server.answer = media;
+    await pass(2_100);
+    expect(peerConnections).toHaveLength(3);
+    expect(peerConnections[2]?.remotes).toEqual([ANSWER]);
+  });
+});
+
+test('another incarnation replaces everything', async () => {
+  await join();
+  server.say({ type: 'knock', participant: person('guest', { state: 'waiting' }), newDevice: false, device: 'd' });
+  server.say({ type: 'participant', participantId: 'third', participant: person('third') });
+  server.say({ type: 'recording', on: true });
+  await pass(10);
+  expect(session.others.map(({ id }) => id)).toEqual(['other', 'third']);
+  server.restart();
+  await pass(400);
+  expect(session.others.map(({ id }) => id)).toEqual(['other']);
+  expect(session.knocks).toEqual([]);
+  expect(session.recording).toBe(false);
+  expect(session.phase).toEqual({ name: 'admitted' });
+});
+
+test('a page that is looked at again asks whether the line is one', async () => {
+  await join();
+  server.socket.isDead = true;
+  page.document.visibilityState = 'hidden';
+  page.document.dispatchEvent(new Event('visibilitychange'));
+  await pass(2_500);
+  expect(server.sockets).toHaveLength(1);
+  page.document.visibilityState = 'visible';
+  page.document.dispatchEvent(new Event('visibilitychange'));
+  await pass(2_100);
+  expect(server.sockets).toHaveLength(2);
+});
+
+describe('the secret', () => {
+  test('is kept for this link alone, and each new one in its place', async () => {
+    expect(session.mayComeBack).toBe(false);
+    await join();
+    expect(kept()).toEqual({ token: 'token', secret: 'secret-1' });
+    await loseLine();
+    await findLine();
+    expect(kept()).toEqual({ token: 'token', secret: 'secret-2' });
+    expect(tabStore.load('another')).toBeNull();
+    expect(session.mayComeBack).toBe(true);
+  });
+
+  const ENDS: [string, () => void][] = [
+    ['ended', () => server.say({ type: 'ended', reason: 'provider_ended' })],
+    ['denied', () => server.say({ type: 'denied', reason: 'not_now' })],
+    ['removed', () => server.say({ type: 'removed' })],
+    ['superseded', () => server.say({ type: 'superseded' })],
+    ['superseded', () => server.socket.closedBy(4001)],
+    ['left', () => void session.leave()],
+  ];
+  test.each(ENDS)('is forgotten when it is over: %s', async (name, end) => {
+    await join();
+    end();
+    await pass(20);
+    expect(session.phase).toMatchObject({ name: 'over', why: { name } });
+    expect(kept()).toBeNull();
+  });
+
+  test('and the link are void for who was removed', async () => {
+    await join();
+    door = () => Response.json({ code: 'join_token_revoked', status: 403 }, { status: 403 });
+    server.secrets = [];
+    server.socket.closedBy(1000);
+    await pass(20);
+    expect(session.phase).toEqual({ name: 'over', why: { name: 'removed' } });
+    expect(kept()).toBeNull();
+  });
+
+  test('opens the visit after a reload, without the door, with an offer at once', async () => {
+    await join();
+    server.socket.close();
+    session = make();
+    door = () => {
+      throw new Error('nobody asks the door');
+    };
+    const back = session.comeBack();
+    await pass(30);
+    await back;
+    expect(session.phase).toEqual({ name: 'admitted' });
+    expect(asked('offer')).toBe(2);
+    const track = { enabled: true } as MediaStreamTrack;
+    await session.setMicrophone(track);
+    expect(peerConnections[1]?.sent[0]).toBe(track);
+  });
+
+  test('finds out that it is over', async () => {
+    await join();
+    server.socket.close();
+    server.ended = true;
+    session = make();
+    const back = session.comeBack();
+    await pass(30);
+    await back;
+    expect(session.phase).toEqual({ name: 'over', why: { name: 'ended', reason: 'provider_ended' } });
+    expect(kept()).toBeNull();
+    await pass(9_000);
+    expect(server.sockets).toHaveLength(2);
+  });
+
+  test('that is void leaves the link to be used', async () => {
+    await join();
+    server.socket.close();
+    server.secrets = [];
+    session = make();
+    const back = expect(session.comeBack()).rejects.toMatchObject({ code: 'resume_invalid', retryable: false });
+    await pass(30);
+    await back;
+    expect(session.mayComeBack).toBe(false);
+    await expect(session.comeBack()).rejects.toMatchObject({ code: 'resume_invalid' });
+    await join();
+    expect(session.phase).toEqual({ name: 'admitted' });
+  });
+
+  test('is of no use to whoever comes by the link', async () => {
+    tabStore.save('token', 'of before');
+    door = () => Response.json({ code: 'join_window_not_open', status: 403 }, { status: 403 });
+    await expect(session.join()).rejects.toMatchObject({ code: 'join_window_not_open' });
+    expect(session.mayComeBack).toBe(false);
+  });
+
+  test('does without storage', async () => {
+    vi.stubGlobal('sessionStorage', undefined);
+    await join();
+    expect(session.phase).toEqual({ name: 'admitted' });
+    expect(session.mayComeBack).toBe(false);
+  });
+});
+
+describe('who knocks', () => {
+  const guest = person('guest', { role: 'patient', state: 'waiting' });
+  const knocks: string[] = [];
+  const seen = () => session.knocks.map(({ participant, newDevice, isIn }) => [participant.id, participant.state, newDevice, isIn]);
+
+  beforeEach(async () => {
+    knocks.length = 0;
+    await join();
+    session.on('knock', ({ participant }) => knocks.push(participant.id));
+    server.say({ type: 'participant', participantId: 'guest', participant: guest });
+    server.say({ type: 'knock', participant: guest, newDevice: false, device: 'd' });
+    await pass(10);
+  });
+
+  test('waits until the server says that it is over', async () => {
+    expect(seen()).toEqual([['guest', 'waiting', false, false]]);
+    expect(session.others.map(({ id }) => id)).toEqual(['other']);
+    server.say({ type: 'participant', participantId: 'guest', participant: { ...guest, state: 'admitted' } });
+    server.say({ type: 'knockOver', participantId: 'guest' });
+    await pass(10);
+    expect(seen()).toEqual([]);
+    expect(session.others.map(({ id }) => id)).toEqual(['other', 'guest']);
+    expect(knocks).toEqual(['guest']);
+  });
+
+  test('and has lost the connection is shown so, and is not among those who are in', async () => {
+    const lost = { ...guest, state: 'lost' as const };
+    server.say({ type: 'participant', participantId: 'guest', participant: lost });
+    await pass(10);
+    expect(seen()).toEqual([['guest', 'lost', false, false]]);
+    expect(session.others.map(({ id }) => id)).toEqual(['other']);
+    server.say({ type: 'participant', participantId: 'guest', participant: guest });
+    await pass(10);
+    expect(seen()).toEqual([['guest', 'waiting', false, false]]);
+  });
+
+  test('by another device, and lost the connection in front of the door, was not in', async () => {
+    const lost = { ...guest, state: 'lost' as const };
+    server.say({ type: 'participant', participantId: 'guest', participant: lost });
+    server.say({ type: 'knock', participant: lost, newDevice: true, device: 'd' });
+    await pass(10);
+    expect(seen()).toEqual([['guest', 'lost', true, false]]);
+    expect(session.others.map(({ id }) => id)).toEqual(['other']);
+  });
+
+  test('from another device while the first is in stays the one who knocks, whatever becomes of the first', async () => {
+    const other = person('other', { state: 'waiting' });
+    server.say({ type: 'knock', participant: other, newDevice: true, device: 'd' });
+    server.say({ type: 'participant', participantId: 'other', participant: person('other', { state: 'lost' }) });
+    await pass(10);
+    expect(seen()[1]).toEqual(['other', 'waiting', true, true]);
+    expect(session.others.map(({ id }) => id)).toEqual(['other']);
+    expect(knocks).toEqual(['guest', 'other']);
+  });
+
+  test('may be oneself, on another device', async () => {
+    server.say({ type: 'knock', participant: person('me', { state: 'waiting' }), newDevice: true, device: 'd' });
+    await pass(10);
+    expect(seen()[1]).toEqual(['me', 'waiting', true, true]);
+  });
+});
+
+test('who was replaced without hearing of it does not ask to be back by themselves', async () => {
+  await join();
+  await loseLine();
+  server.secrets = [];
+  server.newDevice = true;
+  server.you = person('me', { state: 'waiting' });
+  await findLine();
+  expect(session.phase).toEqual({ name: 'over', why: { name: 'superseded' } });
+  expect(asked('leave')).toBe(1);
+  expect(asked('offer')).toBe(1);
+});
+
+test('another device that waits goes on to do so when the server was started anew', async () => {
+  server.newDevice = true;
+  await wait();
+  server.restart();
+  await pass(400);
+  expect(session.phase).toMatchObject({ name: 'waiting', newDevice: true });
+});
+
+test('another device waits for the first to be replaced, and is told if it is not', async () => {
+  server.newDevice = true;
+  await wait();
+  expect(session.phase).toMatchObject({ name: 'waiting', newDevice: true });
+  server.say({ type: 'denied', reason: 'other' });
+  await pass(10);
+  expect(session.phase).toEqual({ name: 'over', why: { name: 'denied', reason: 'other', newDevice: true } });
+});
+
+test('who is sent back waits again, and sends nothing', async () => {
+  const track = { enabled: true } as MediaStreamTrack;
+  await join();
+  await session.setMicrophone(track);
+  expect(peerConnections[0]?.sent[0]).toBe(track);
+  server.say({ type: 'waiting', position: null, providerPresent: true, deskAttended: true });
+  server.say({ type: 'waiting', position: 1, providerPresent: true, deskAttended: true });
+  await pass(10);
+  expect(session.phase).toMatchObject({ name: 'waiting', position: 1, sentBack: true });
+  expect(peerConnections[0]?.sent[0]).toBeNull();
+  expect(session.others).toEqual([]);
+});
