@@ -42,7 +42,7 @@ test('what is not understood is answered by a typed error that names the request
   assert.equal(messages[0].type, 'welcome');
   assert.deepEqual(
     messages.map(({ seq }) => seq),
-    messages.map((_, index) => index + 1),
+    messages.map((_, index) => index),
     'numbered without a gap',
   );
   const errors = messages.filter(({ type }) => type === 'error').map(({ code, replyTo }) => `${code} ${replyTo}`);

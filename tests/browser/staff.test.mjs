@@ -152,7 +152,7 @@ test('links are pasted one after the other, and outlive a reload until they are 
   await tab.getByLabel('New password again').fill(THEIRS);
   await press(tab, 'Set password');
   await heading(tab, 'Hello Nell');
-  await tab.getByText('are not in this page yet').waitFor();
+  await tab.getByText('is not in this page yet').waitFor();
   await admin.evaluate(() => window.dispatchEvent(new Event('focus')));
   await admin.getByText('You are signed in as Nell in another tab').waitFor();
   await heading(admin, 'Hello Nell');

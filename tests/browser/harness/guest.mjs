@@ -4,12 +4,17 @@ import { until } from './wait.mjs';
 export class Guest {
   /** What came over the signaling socket, as text. */
   heard = [];
+  /** Signaling sockets that were opened so far. */
+  sockets = 0;
 
   /** @param {any} page a page of playwright @param {string} name */
   constructor(page, name) {
     this.page = page;
     this.name = name;
-    page.on('websocket', (socket) => socket.on('framereceived', ({ payload }) => this.heard.push(String(payload))));
+    page.on('websocket', (socket) => {
+      this.sockets += 1;
+      socket.on('framereceived', ({ payload }) => this.heard.push(String(payload)));
+    });
   }
 
   /** Opens a link in a tab of its own. */
@@ -44,6 +49,11 @@ export class Guest {
   /** The device check has asked for camera and microphone, and may be left. */
   devicesReady() {
     return until(`${this.name} to be able to join`, () => this.button('Join').isEnabled());
+  }
+
+  /** Has somebody wait again who was let in. */
+  sendBack(participant) {
+    return this.page.evaluate((participant) => window.vestibule.session.sendBack(participant), participant);
   }
 
   async agree() {

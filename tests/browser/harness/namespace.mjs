@@ -13,11 +13,14 @@ export const ADDRESS = '192.0.2.1';
 const INSIDE = 'VESTIBULE_TEST_NAMESPACE';
 /**
  * An interface that is up needs a peer that is up; both are in the namespace and vanish with it. Firefox gathers no
- * candidates without a default route; this one leads nowhere.
+ * candidates without a default route; this one leads nowhere. Addresses that IPv6 makes by itself would come a moment
+ * later, and a page that is just being loaded would be told that the network has changed.
  */
 const SET_UP = `set -e
 ip link set lo up
 ip link add veth0 type veth peer name veth1
+ip link set veth0 addrgenmode none
+ip link set veth1 addrgenmode none
 ip address add ${ADDRESS}/24 dev veth0
 ip link set veth0 up
 ip link set veth1 up

@@ -4,4 +4,6 @@ interface Window {
   gaps: any;
   calls: any;
   talk: any;
+  frames_: any;
+  closed_: any;
 }

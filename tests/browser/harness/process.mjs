@@ -62,6 +62,12 @@ export class Process {
     return this.#child.exitCode;
   }
 
+  /** Ends it without a word, as a power cut would. */
+  async kill() {
+    this.#child.kill('SIGKILL');
+    await this.#exited;
+  }
+
   /** Ends it as a person would; returns its exit code, `null` if it had to be killed. */
   async end(signal = 'SIGTERM') {
     if (this.#child.exitCode === null && this.#child.signalCode === null) {
