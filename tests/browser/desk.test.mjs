@@ -35,7 +35,7 @@ test('two patients wait at one desk, and are seen to in their order', async (t) 
     return names.length === 2 && names[0].includes('Ada') && names[1].includes('Ben');
   });
   await look(desk.page, 'desk');
-  await second.page.getByText('desk is open').waitFor();
+  await second.page.getByText('desk is open, and they can see').waitFor();
   await look(second.page, 'waiting-desk-attended');
 
   // A reload keeps the place.

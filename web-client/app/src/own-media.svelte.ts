@@ -9,7 +9,7 @@ const KINDS: readonly Kind[] = ['microphone', 'camera'];
 export interface Chosen {
   deviceId?: string | undefined;
   off: boolean;
-  /** It was never asked for. One that did not work is asked for again: it may by now. */
+  /** They joined without it, on purpose. One that did not work is asked for again: it may by now. */
   none: boolean;
 }
 export type Choices = Record<Kind, Chosen> & { speakerId?: string | undefined };
@@ -20,6 +20,8 @@ class Input {
   problem: DeviceProblem | null = $state(null);
   /** Meant to be off. */
   off = $state(false);
+  /** This person goes without it, of their own choice: only they turn it on again. */
+  none = $state(false);
   /** The device chosen. */
   deviceId: string | undefined = $state(undefined);
   /** Somebody is asked, or a device starts. */
@@ -57,40 +59,54 @@ export class OwnMedia {
 
   /** What was chosen, for {@link reopen}. */
   get choices(): Choices {
-    const of = ({ deviceId, off, track, problem, busy }: Input): Chosen => {
-      return { deviceId, off, none: !off && !track && !problem && !busy };
-    };
+    const of = ({ deviceId, off, none }: Input): Chosen => ({ deviceId, off, none });
     return { microphone: of(this.microphone), camera: of(this.camera), speakerId: this.speakerId };
   }
 
-  /** Takes what was chosen before, and nothing that there was not. */
+  /** They go in with what there is. What they said no to is not asked for again until they turn it on. */
+  settle(): void {
+    for (const kind of KINDS) this[kind].none = !this[kind].track && this[kind].problem === 'denied';
+  }
+
+  /** Takes what was chosen before, and nothing that they go without on purpose. */
   reopen(choices: Choices): Promise<void> {
     for (const kind of KINDS) {
       this[kind].off = choices[kind].off;
+      this[kind].none = choices[kind].none;
       this[kind].deviceId = choices[kind].deviceId;
     }
     this.speakerId = choices.speakerId;
     return this.open(KINDS.filter((kind) => !choices[kind].none));
   }
 
+  /** Whether it could be turned on, and nothing else says so: neither its switch nor a problem. */
+  isWithout(kind: Kind): boolean {
+    const { track, problem, off, busy } = this[kind];
+    return !track && !problem && !busy && !(kind === 'camera' && off);
+  }
+
   /** Opens a device; another one than before, or the same again. */
   async choose(kind: Kind, deviceId?: string): Promise<void> {
     const input = this[kind];
+    const turn = this.#turn;
+    const isWanted = () => turn === this.#turn;
     input.busy = true;
+    input.none = false;
     // Some systems give a device to one at a time: let go first. A phone has one camera pipeline.
     this.#letGo(kind);
-    const turn = this.#turn;
     try {
-      const track = await open(kind, deviceId);
-      if (turn === this.#turn) this.#take(kind, track);
+      const track = await open(kind, deviceId, isWanted);
+      if (isWanted()) this.#take(kind, track);
       else track.stop();
     } catch (error) {
-      if (turn === this.#turn) input.problem = problemOf(error);
+      if (isWanted()) input.problem = problemOf(error);
       if (input.problem === 'missing') input.deviceId = undefined;
     }
+    // What goes on by now is another's: it is for them to say.
+    if (!isWanted()) return;
     input.busy = false;
     await this.#list();
-    this.onTrack(kind, input.track);
+    if (isWanted()) this.onTrack(kind, input.track);
   }
 
   /** On or off. A camera that is off is let go of, so that its light is, too; a microphone is only muted. */
@@ -119,8 +135,10 @@ export class OwnMedia {
     this.#opening = null;
     this.onTrack = () => undefined;
     this.onOff = () => undefined;
-    this.#letGo('microphone');
-    this.#letGo('camera');
+    for (const kind of KINDS) {
+      this.#letGo(kind);
+      this[kind].busy = false;
+    }
   }
 
   async #open(kinds: readonly Kind[]): Promise<void> {
@@ -128,7 +146,7 @@ export class OwnMedia {
     // A camera that was turned off before stays so.
     const wanted = kinds.filter((kind) => kind === 'microphone' || !this.camera.off);
     const turn = this.#turn;
-    const alone = wanted.length > 1 ? await this.#openBoth() : wanted;
+    const alone = wanted.length > 1 ? await this.#openBoth(turn) : wanted;
     for (const kind of alone) {
       // All is let go by now: a camera must not go on after its owner has left.
       if (turn !== this.#turn) return;
@@ -138,11 +156,11 @@ export class OwnMedia {
   }
 
   /** Those that have to be asked for alone. */
-  async #openBoth(): Promise<readonly Kind[]> {
+  async #openBoth(turn: number): Promise<readonly Kind[]> {
     const { microphone, camera } = this;
     microphone.busy = camera.busy = true;
+    microphone.none = camera.none = false;
     try {
-      const turn = this.#turn;
       const tracks = await openBoth({ microphone, camera });
       for (const kind of KINDS) {
         const track = tracks[kind];
@@ -153,6 +171,7 @@ export class OwnMedia {
       }
       return [];
     } catch (error) {
+      if (turn !== this.#turn) return [];
       const problem = problemOf(error);
       if (problem === 'insecure') {
         microphone.problem = camera.problem = problem;
@@ -161,12 +180,15 @@ export class OwnMedia {
       if (problem !== 'denied') return KINDS;
       // Whom nobody asked does not have to be told that they said no.
       const no = await refusedDevices();
+      if (turn !== this.#turn) return [];
       if (no.microphone) microphone.problem = problem;
       if (no.camera) camera.problem = problem;
       return KINDS.filter((kind) => !no[kind]);
     } finally {
-      microphone.busy = camera.busy = false;
-      await this.#list();
+      if (turn === this.#turn) {
+        microphone.busy = camera.busy = false;
+        await this.#list();
+      }
     }
   }
 
@@ -183,9 +205,11 @@ export class OwnMedia {
 
   /** Something was plugged in or out. What was missing may be there now. */
   readonly #plugged = async (): Promise<void> => {
+    const turn = this.#turn;
     await this.#list();
     for (const [kind, list] of [['microphone', 'audioinput'], ['camera', 'videoinput']] as const) {
       const input = this[kind];
+      if (turn !== this.#turn) return;
       if (input.problem === 'missing' && !input.busy && this.devices[list].length > 0) await this.choose(kind);
     }
   };
@@ -201,13 +225,13 @@ export class OwnMedia {
   }
 }
 
-/** Opens a device, or any other of its kind if it was unplugged since the list was made. */
-async function open(kind: Kind, deviceId: string | undefined): Promise<MediaStreamTrack> {
+/** Opens a device, or any other of its kind if it was unplugged since the list was made and one is still wanted. */
+async function open(kind: Kind, deviceId: string | undefined, isWanted: () => boolean): Promise<MediaStreamTrack> {
   const openOne = kind === 'camera' ? openCamera : openMicrophone;
   try {
     return await openOne({ deviceId });
   } catch (error) {
-    if (deviceId === undefined || problemOf(error) !== 'missing') throw error;
+    if (deviceId === undefined || problemOf(error) !== 'missing' || !isWanted()) throw error;
     return openOne();
   }
 }

@@ -30,6 +30,8 @@ let opened: FakeTrack[];
 let there: string[];
 /** Nobody has answered the browser's question yet. */
 let answered: Promise<void>;
+/** Why it gives nothing, if it does not. */
+let refusal: string | null;
 let media: OwnMedia;
 let sent: string[];
 
@@ -39,10 +41,12 @@ beforeEach(() => {
   sent = [];
   there = ['mic', 'cam', 'other-mic', 'other-cam'];
   answered = Promise.resolve();
+  refusal = null;
   const getUserMedia = async ({ audio, video }: { audio?: Wish; video?: Wish }) => {
     const wishes = Object.entries({ audio, video }).filter(([, wish]) => wish);
     asked.push(wishes.map(([kind, wish]) => `${kind} ${wish?.deviceId?.exact ?? 'any'}`).join(', '));
     await answered;
+    if (refusal) throw Object.assign(new Error('no'), { name: refusal });
     const of = (kind: string, wish: Wish) => wish?.deviceId?.exact ?? there.find((id) => id.endsWith(kind === 'audio' ? 'mic' : 'cam'));
     const ids = wishes.map(([kind, wish]) => of(kind, wish));
     if (ids.some((id) => !id || !there.includes(id))) throw Object.assign(new Error('none'), { name: 'OverconstrainedError' });
@@ -94,6 +98,36 @@ test('a device that is gone is replaced by another, and one that is missing cost
   expect(alone.choices.camera.none, 'it is asked for again: somebody may plug one in').toBe(false);
 });
 
+test('what did not open, or not yet, is asked for at the next reload as well', async () => {
+  for (const why of ['NotReadableError', 'NotAllowedError', 'TypeError']) {
+    refusal = why;
+    const failing = new OwnMedia();
+    const reopening = failing.reopen(choices({}));
+    expect(failing.choices, 'while it opens').toEqual(choices({}));
+    await reopening;
+    expect([failing.choices.microphone.none, failing.choices.camera.none]).toEqual([false, false]);
+    expect([failing.isWithout('microphone'), failing.isWithout('camera')], 'the problem is shown instead').toEqual([false, false]);
+  }
+});
+
+test('what somebody said no to and joined without stays so, until they turn it on', async () => {
+  refusal = 'NotAllowedError';
+  await media.open();
+  media.settle();
+  const kept = media.choices;
+  expect([kept.microphone.none, kept.camera.none]).toEqual([true, true]);
+  asked = [];
+  refusal = null;
+  const again = new OwnMedia();
+  await again.reopen(kept);
+  expect(asked).toEqual([]);
+  expect(again.choices).toEqual(kept);
+  expect([again.isWithout('microphone'), again.isWithout('camera')]).toEqual([true, true]);
+  await again.choose('camera');
+  expect(again.camera.track).not.toBeNull();
+  expect([again.choices.microphone.none, again.choices.camera.none]).toEqual([true, false]);
+});
+
 test('whoever asks while it is asked for waits for the same', async () => {
   let answer = () => {};
   answered = new Promise((resolve) => (answer = resolve));
@@ -115,4 +149,40 @@ test('what is opened after everything was let go is let go, too', async () => {
   expect([media.microphone.track, media.camera.track]).toEqual([null, null]);
   await media.open();
   expect(opened.slice(2).map(({ readyState }) => readyState)).toEqual(['live', 'live']);
+});
+
+test('nothing is opened one by one any more after everything was let go', async () => {
+  refusal = 'NotReadableError';
+  let answer = () => {};
+  answered = new Promise((resolve) => (answer = resolve));
+  const opening = media.open();
+  media.close();
+  answer();
+  await opening;
+  expect(asked, 'neither alone').toEqual(['audio any, video any']);
+
+  // The second of two that are opened alone, and the stand-in for one that is gone.
+  refusal = null;
+  there = ['mic', 'other-cam'];
+  const alone = new OwnMedia();
+  alone.onTrack = () => alone.close();
+  asked = [];
+  await alone.reopen(choices({}));
+  expect(asked).toEqual(['audio mic, video cam', 'audio mic']);
+  expect([alone.microphone.track, alone.camera.track]).toEqual([null, null]);
+  expect(opened.map(({ readyState }) => readyState)).toEqual(['ended']);
+});
+
+test('a device that was chosen and comes too late is let go, and does not disturb what was opened since', async () => {
+  let answer = () => {};
+  answered = new Promise((resolve) => (answer = resolve));
+  const choosing = media.choose('camera', 'cam');
+  media.close();
+  expect(media.camera.busy).toBe(false);
+  const again = media.choose('camera', 'other-cam');
+  answer();
+  await Promise.all([choosing, again]);
+  expect(opened.map(({ deviceId, readyState }) => `${deviceId} ${readyState}`)).toEqual(['cam ended', 'other-cam live']);
+  expect((media.camera.track as unknown as FakeTrack).deviceId).toBe('other-cam');
+  expect(sent).toEqual([]);
 });

@@ -60,7 +60,7 @@ test('who waits is told by whom they are waited for, and what happens next', () 
   expect(words({ newDevice: true }).text).toMatch(/open on another device/);
   expect(words({ newDevice: true }, 'provider')).toMatchObject({
     title: 'Your visit is open on another device',
-    text: expect.stringMatching(/sign in/),
+    text: expect.stringMatching(/sign in here.*Without a login, ask the clinic\.$/),
   });
   for (const role of ['patient', 'provider', 'interpreter'] as const) {
     for (const flag of ['deskAttended', 'providerPresent', 'newDevice', 'sentBack'] as const) isPlain(words({ [flag]: true }, role).text);
@@ -73,6 +73,8 @@ test('a knock says what is different about it', () => {
   expect(knock({})).toBe('');
   expect(knock({ newDevice: true })).toBe('Same link, another device.');
   expect(knock({ newDevice: true, isIn: true })).toMatch(/takes the place of the first/);
+  const other = { participant: person('p', { state: 'waiting' }), newDevice: true, device: 'd', isIn: true };
+  expect(knockWords(other, true)).toBe('Same link, another device. The first one has lost the connection.');
   expect(knock({ newDevice: true }, 'lost')).toBe('Connection lost.');
 });
 

@@ -146,7 +146,7 @@ export function waitingWords(phase: Extract<Phase, { name: 'waiting' }>, role: P
   if (phase.newDevice && role === 'provider') {
     return {
       title: 'Your visit is open on another device',
-      text: 'Confirm it there, or sign in here: then it continues here.',
+      text: 'Confirm it there, or sign in here: then it continues here. Without a login, ask the clinic.',
     };
   }
   const title = phase.sentBack ? 'You are in the waiting room again' : 'You are in the waiting room';
@@ -161,7 +161,7 @@ export function waitingWords(phase: Extract<Phase, { name: 'waiting' }>, role: P
   }
   if (phase.providerPresent) return { title, text: `${provider} knows that you are here and will let you in soon.` };
   if (phase.deskAttended) {
-    return { title, text: `${provider}’s desk is open: they can see that you are waiting.` };
+    return { title, text: `${provider}’s desk is open, and they can see that you are waiting.` };
   }
   return { title, text: `${provider} has not come in yet, and will see that you are waiting.` };
 }
@@ -174,11 +174,17 @@ export function withoutWords(kinds: readonly ('microphone' | 'camera')[]): strin
   return `You are back without your ${what}: the others ${so}. Look under Devices to try again.`;
 }
 
-/** Somebody at the door, as those hear of it who can let them in. */
-export function knockWords({ participant, newDevice, isIn }: Knock): string {
+/** What the browser does not play before this person has touched the page, or their own camera is on. */
+export type Blocked = 'sound' | 'all';
+
+export const PLAY_WORDS: Record<Blocked, string> = { sound: 'Tap to hear them', all: 'Tap to hear and see them' };
+
+/** Somebody at the door, as those hear of it who can let them in. `firstIsLost`: the device that they are in on is away. */
+export function knockWords({ participant, newDevice, isIn }: Knock, firstIsLost = false): string {
   if (participant.state === 'lost') return 'Connection lost.';
   if (!newDevice) return '';
   if (!isIn) return 'Same link, another device.';
+  if (firstIsLost) return 'Same link, another device. The first one has lost the connection.';
   return 'Same link, another device. If you admit this one, it takes the place of the first.';
 }
 

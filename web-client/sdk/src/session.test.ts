@@ -409,6 +409,23 @@ describe('who knocks', () => {
     expect(knocks).toEqual(['guest', 'other']);
   });
 
+  test('is let in, or not, on the device that knocked last; who did not knock, on none in particular', async () => {
+    server.say({ type: 'knock', participant: guest, newDevice: true, device: 'another' });
+    await pass(10);
+    for (const answer of [session.admit('guest'), session.deny('guest', 'not_now'), session.admit('other')]) {
+      await pass(10);
+      await answer;
+    }
+    const said = server.done.filter(({ type }) => type === 'admit' || type === 'deny');
+    expect(said.map(({ id: _, ...message }) => message)).toEqual([
+      { type: 'admit', participantId: 'guest', device: 'another' },
+      { type: 'deny', participantId: 'guest', reason: 'not_now', device: 'another' },
+      { type: 'admit', participantId: 'other' },
+    ]);
+    // The same device once more is no news, and another is.
+    expect(knocks).toEqual(['guest', 'guest']);
+  });
+
   test('may be oneself, on another device', async () => {
     server.say({ type: 'knock', participant: person('me', { state: 'waiting' }), newDevice: true, device: 'd' });
     await pass(10);

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 
-import { RETRY_MS, changes, linkInto, placeOf, watchDesk } from './desk.ts';
+import { RETRY_MS, changes, isOthersIn, linkInto, placeOf, underWay, watchDesk } from './desk.ts';
 import type { Waiting } from './desk.ts';
 
 class FakeSource extends EventTarget {
@@ -123,4 +123,20 @@ test('a visit is opened by a link of its own, where there is a place', async () 
   expect(asked).toEqual(['GET /v1/sessions/s', 'POST /v1/sessions/s/participants/p/tokens']);
   reply = { participants: [] };
   expect(await linkInto('s', 'Dr. Ada')).toBeNull();
+});
+
+test('visits under way lead back to one’s own place, and say when it is another’s', async () => {
+  const participants = [
+    { id: 'p', role: 'provider', displayName: 'Dr. Ada', standing: 'admitted' },
+    { id: 'a', role: 'patient', displayName: 'Alex', standing: 'admitted' },
+  ];
+  const asked: string[] = [];
+  vi.stubGlobal('fetch', (path: string) => {
+    asked.push(path);
+    return Promise.resolve(Response.json(path.includes('?') ? { items: [{ id: 's', participants }] } : { participants }));
+  });
+  expect(await underWay('desk 1', 'Dr. Ada')).toEqual([{ sessionId: 's', name: 'Alex', isTaken: false }]);
+  expect(await underWay('desk 1', 'Dr. Quix')).toEqual([{ sessionId: 's', name: 'Alex', isTaken: true }]);
+  expect(asked[0]).toBe('/v1/sessions?status=active&providerRef=desk%201&limit=20');
+  expect([await isOthersIn('s', 'Dr. Ada'), await isOthersIn('s', 'Dr. Quix')]).toEqual([false, true]);
 });

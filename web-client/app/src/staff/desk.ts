@@ -106,6 +106,17 @@ export function placeOf(participants: readonly Place[], name: string): Place | u
   return places.find(({ displayName }) => displayName === name) ?? places[0];
 }
 
+/** Whether that place goes by another name, or by none: somebody else may be in it. */
+export function isOthers(participants: readonly Place[], name: string): boolean {
+  const place = placeOf(participants, name);
+  return place !== undefined && place.displayName !== name;
+}
+
+/** The same for a session that is not at hand. */
+export async function isOthersIn(sessionId: string, name: string): Promise<boolean> {
+  return isOthers((await request<SessionRow>('GET', `/sessions/${sessionId}`)).participants, name);
+}
+
 /** A link into a session for a provider of that name; null where it has no place for a provider. */
 export async function linkInto(sessionId: string, name: string): Promise<string | null> {
   const { participants } = await request<SessionRow>('GET', `/sessions/${sessionId}`);
@@ -120,14 +131,20 @@ export interface UnderWay {
   sessionId: string;
   /** Whose visit it is; empty if nobody said. */
   name: string;
+  /** To go in takes the place of somebody else who was let in, and may be there. */
+  isTaken: boolean;
 }
 
-/** The visits of a desk that are under way: whoever lost theirs finds the way back here. */
-export async function underWay(desk: string): Promise<UnderWay[]> {
+/** The visits of a desk that are under way: whoever of that name lost theirs finds the way back here. */
+export async function underWay(desk: string, name: string): Promise<UnderWay[]> {
   const query = `status=active&providerRef=${encodeURIComponent(desk)}&limit=20`;
   const { items } = await request<{ items: (SessionRow & { id: string })[] }>('GET', `/sessions?${query}`);
   const nameIn = ({ participants }: SessionRow) => participants.find(({ role }) => role === 'patient')?.displayName ?? '';
-  return items.map((session) => ({ sessionId: session.id, name: nameIn(session) }));
+  return items.map((session) => {
+    const { id, participants } = session;
+    const isIn = placeOf(participants, name)?.standing === 'admitted';
+    return { sessionId: id, name: nameIn(session), isTaken: isIn && isOthers(participants, name) };
+  });
 }
 
 export const notNow = ({ sessionId, participantId }: Waiting) =>
