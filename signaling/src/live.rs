@@ -503,11 +503,8 @@ impl LiveSession {
     }
 
     fn timeout(&mut self, now: Timestamp) {
-        if let Some(index) = self
-            .members
-            .iter()
-            .position(|member| self.forgotten_at(member) <= Some(now) && self.forgotten_at(member).is_some())
-        {
+        let is_due = |member: &Member| self.forgotten_at(member).is_some_and(|due| due <= now);
+        if let Some(index) = self.members.iter().position(is_due) {
             self.drop_member(index);
             return;
         }

@@ -1,31 +1,19 @@
 /** Chromium to Chromium on a good line: media both ways, layers, seats. Seats and layers change with no new SDP. */
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 
 import { assertRises } from './harness/assert.mjs';
 import { withoutFreeze } from './harness/attempts.mjs';
-import { startChromium } from './harness/browsers.mjs';
 import { result } from './harness/result.mjs';
-import { Server } from './harness/server.mjs';
 import { Tab, joinAll } from './harness/tab.mjs';
+import { serverAndBrowser } from './harness/together.mjs';
 import { until, watch } from './harness/wait.mjs';
 
 const OBSERVED_MS = 10_000;
 /** The camera's width in each encoding. */
 const WIDTHS = { q: 240, h: 480, f: 960 };
 
-let server;
-let chromium;
-
-before(async () => {
-  server = await Server.start();
-  chromium = await startChromium();
-});
-
-after(async () => {
-  await chromium?.end();
-  assert.equal(await server?.end(), 0, 'the server ends cleanly');
-});
+const { server, chromium } = await serverAndBrowser();
 
 test('two tabs see and hear each other for ten seconds without a freeze', async (t) => {
   const tabs = await join(t, ['a', 'b']);

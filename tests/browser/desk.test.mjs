@@ -1,27 +1,15 @@
 /** The desk: a provider sees who waits, in order and as it changes, and goes to them. */
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 
-import { startChromium } from './harness/browsers.mjs';
 import { Guest } from './harness/guest.mjs';
 import { look } from './harness/screens.mjs';
 import { Server } from './harness/server.mjs';
+import { choosePassword } from './harness/staff.mjs';
+import { serverAndBrowser } from './harness/together.mjs';
 import { until } from './harness/wait.mjs';
 
-const PASSWORD = 'a good long password';
-
-let server;
-let chromium;
-
-before(async () => {
-  server = await Server.start();
-  chromium = await startChromium();
-});
-
-after(async () => {
-  await chromium?.end();
-  assert.equal(await server?.end(), 0, 'the server ends cleanly');
-});
+const { server, chromium } = await serverAndBrowser();
 
 test('two patients wait at one desk, and are seen to in their order', async (t) => {
   const first = await comes(t, 'Ada');
@@ -105,10 +93,4 @@ async function signIn(t, at = server) {
   await choosePassword(page);
   await page.getByRole('heading', { name: 'Desk', level: 2 }).waitFor();
   return { page };
-}
-
-async function choosePassword(page) {
-  await page.getByLabel('New password', { exact: true }).fill(PASSWORD);
-  await page.getByLabel('New password again').fill(PASSWORD);
-  await page.getByRole('button', { name: 'Set password' }).click();
 }

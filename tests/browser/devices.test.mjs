@@ -1,29 +1,16 @@
 /** The same person on another device, and people taken out or sent back: through the real page. */
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 
-import { startChromium } from './harness/browsers.mjs';
 import { countFrames, frames, recount } from './harness/frames.mjs';
 import { Guest } from './harness/guest.mjs';
 import { result } from './harness/result.mjs';
 import { look } from './harness/screens.mjs';
-import { Server } from './harness/server.mjs';
+import { choosePassword } from './harness/staff.mjs';
+import { serverAndBrowser } from './harness/together.mjs';
 import { until } from './harness/wait.mjs';
 
-const PASSWORD = 'a good long password';
-
-let server;
-let chromium;
-
-before(async () => {
-  server = await Server.start();
-  chromium = await startChromium();
-});
-
-after(async () => {
-  await chromium?.end();
-  assert.equal(await server?.end(), 0, 'the server ends cleanly');
-});
+const { server, chromium } = await serverAndBrowser();
 
 test('a second device knocks while the first goes on, and takes over when it is let in', async (t) => {
   const { patient, provider, links } = await inTheVisit(t);
@@ -71,9 +58,7 @@ test('a provider says yes on the first device, and nobody comes in without', asy
 
 test('a provider who signs in as staff takes the visit over from a device that is gone', async (t) => {
   const admin = await open(t, await server.adminLink(), 'admin');
-  await admin.page.getByLabel('New password', { exact: true }).fill(PASSWORD);
-  await admin.page.getByLabel('New password again').fill(PASSWORD);
-  await admin.page.getByRole('button', { name: 'Set password' }).click();
+  await choosePassword(admin.page);
   const { patient, provider, links } = await inTheVisit(t);
   await provider.page.close();
   await until('the provider to be missed', () =>

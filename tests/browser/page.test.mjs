@@ -1,13 +1,12 @@
 /** The page where things do not go as planned: every refusal in plain words, with a way on. And it fits, and has names. */
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 
-import { startChromium } from './harness/browsers.mjs';
 import { post } from './harness/door.mjs';
 import { Guest } from './harness/guest.mjs';
 import { result } from './harness/result.mjs';
 import { look } from './harness/screens.mjs';
-import { Server } from './harness/server.mjs';
+import { serverAndBrowser } from './harness/together.mjs';
 import { until } from './harness/wait.mjs';
 
 /** An offer must cross a line of 64 kbit/s in a moment. */
@@ -19,18 +18,7 @@ const SMALL = [
   { width: 320, height: 568 },
 ];
 
-let server;
-let chromium;
-
-before(async () => {
-  server = await Server.start();
-  chromium = await startChromium();
-});
-
-after(async () => {
-  await chromium?.end();
-  assert.equal(await server?.end(), 0, 'the server ends cleanly');
-});
+const { server, chromium } = await serverAndBrowser();
 
 test('without a link, or with a broken one, the page says what to do', async (t) => {
   const guest = await open(t, `${server.origin}/`);

@@ -151,6 +151,42 @@ test('a reload goes straight back into the visit', async (t) => {
   assert.deepEqual(knocks(provider), [], 'nobody had to be let in again');
 });
 
+test('after a reload the other is seen and heard, though the own camera takes its time or is refused', async (t) => {
+  const { patient, provider } = await inTheVisit(t);
+  const other = await provider.id();
+  // From the next page on, and only while the test says so.
+  await patient.page.addInitScript(() => {
+    const devices = navigator.mediaDevices;
+    const ask = devices.getUserMedia.bind(devices);
+    let asked = 0;
+    Object.defineProperty(devices, 'getUserMedia', {
+      value: async (/** @type {MediaStreamConstraints} */ constraints) => {
+        asked += 1;
+        const how = sessionStorage.getItem('test.devices');
+        if (how === 'refused') throw new DOMException('denied', 'NotAllowedError');
+        if (how === 'slow' && asked === 1) await new Promise((resolve) => setTimeout(resolve, 1_500));
+        return ask(constraints);
+      },
+    });
+  });
+  const reload = async (/** @type {string} */ how) => {
+    await patient.page.evaluate((how) => sessionStorage.setItem('test.devices', how), how);
+    await patient.page.reload();
+    await patient.plays(other);
+    await seesMore(patient);
+  };
+  await reload('slow');
+  await until('sound without a touch once the own camera is there', () =>
+    patient.page.evaluate(() => [...document.querySelectorAll('video')].some(({ muted, paused, srcObject }) =>
+      !muted && !paused && window.vestibule.session.seats.some(({ stream }) => stream === srcObject))),
+  );
+  await reload('refused');
+  await patient.page.getByText('You are back without your').first().waitFor();
+  await look(patient.page, 'back-without-devices');
+  await reload('as before');
+  await provider.plays(await patient.id());
+});
+
 test('a reload in the waiting room keeps the place, and the admission', async (t) => {
   const { patient, provider } = await waiting(t);
   await patient.page.reload();

@@ -3,27 +3,15 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { request } from 'node:http';
 import { connect } from 'node:net';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 
-import { startChromium } from './harness/browsers.mjs';
 import { ticket } from './harness/door.mjs';
 import { Server } from './harness/server.mjs';
+import { serverAndBrowser } from './harness/together.mjs';
 import { until } from './harness/wait.mjs';
 
-let server;
-let chromium;
-let page;
-
-before(async () => {
-  server = await Server.start();
-  chromium = await startChromium();
-  page = await chromium.open(`${server.origin}/`);
-});
-
-after(async () => {
-  await chromium?.end();
-  assert.equal(await server?.end(), 0, 'the server ends cleanly');
-});
+const { server, chromium } = await serverAndBrowser();
+const page = await chromium.open(`${server.origin}/`);
 
 test('what is not understood is answered by a typed error that names the request, and the socket goes on', async () => {
   const { messages, closed } = await talk([

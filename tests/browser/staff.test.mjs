@@ -1,27 +1,15 @@
 /** The clinic's own staff in front of the page: from the first link to colleagues and keys; and the page about the API. */
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 
-import { startChromium } from './harness/browsers.mjs';
 import { look } from './harness/screens.mjs';
-import { Server } from './harness/server.mjs';
+import { serverAndBrowser } from './harness/together.mjs';
 import { until } from './harness/wait.mjs';
 
 const PASSWORD = 'a plain long sentence';
 const THEIRS = 'quite another sentence';
 
-let server;
-let chromium;
-
-before(async () => {
-  server = await Server.start();
-  chromium = await startChromium();
-});
-
-after(async () => {
-  await chromium?.end();
-  assert.equal(await server?.end(), 0, 'the server ends cleanly');
-});
+const { server, chromium } = await serverAndBrowser();
 
 test('the first administrator sets a password by the link, once', async (t) => {
   const link = await server.adminLink();

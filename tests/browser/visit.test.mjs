@@ -1,29 +1,17 @@
 /** The whole visit through the real page on this machine, every screen of it kept and checked. */
 import assert from 'node:assert/strict';
 import { get } from 'node:http';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 
-import { startChromium } from './harness/browsers.mjs';
 import { result } from './harness/result.mjs';
 import { look } from './harness/screens.mjs';
-import { Server } from './harness/server.mjs';
+import { serverAndBrowser } from './harness/together.mjs';
 import { visit } from './harness/visit.mjs';
 
 /** The patient's line may be thin. */
 const PATIENT_JS_BYTES_MAX = 60_000;
 
-let server;
-let chromium;
-
-before(async () => {
-  server = await Server.start();
-  chromium = await startChromium();
-});
-
-after(async () => {
-  await chromium?.end();
-  assert.equal(await server?.end(), 0, 'the server ends cleanly');
-});
+const { server, chromium } = await serverAndBrowser();
 
 test('a visit from the link to the end', async (t) => {
   const { times } = await visit(t, { server, chromium, look });

@@ -8,6 +8,7 @@ mod check;
 mod clients;
 mod engine;
 mod network;
+mod seeds;
 mod store;
 mod trace;
 mod world;

@@ -1,35 +1,7 @@
-//! A frame of a client: an error that can be told, or a message within its bounds.
+//! A frame of a client; what is tried with it also runs over the seeds in the signaling crate's tests.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use vestibule_signaling::wire::{ClientMessage, Frame, RequestId};
+#[path = "../bodies/frame.rs"]
+mod frame;
 
-fuzz_target!(|data: &[u8]| {
-    let Ok(text) = std::str::from_utf8(data) else { return };
-    let number = match Frame::parse(text) {
-        Err(error) => {
-            // It names what was wrong, and may repeat a word of it: no more than was sent, and a list of what there is.
-            assert!(error.to_string().len() < 2 * text.len() + 1_000);
-            error.id
-        }
-        Ok(Frame { id, message }) => {
-            check(&message, text.len());
-            let is_hello = matches!(message, ClientMessage::Hello { .. });
-            assert!(message.credentials().is_none() || is_hello);
-            id
-        }
-    };
-    assert!(number.is_none_or(|RequestId(number)| number < 1 << 53));
-});
-
-/// Nothing in a message is longer than what was sent.
-fn check(message: &ClientMessage, sent: usize) {
-    let long = match message {
-        ClientMessage::Offer { sdp, .. } => sdp.len(),
-        ClientMessage::Restart { ufrag, pwd } => ufrag.len() + pwd.len(),
-        ClientMessage::Chat { client_id, text } => client_id.len() + text.len(),
-        ClientMessage::Subscribe { slots } => slots.len(),
-        _ => 0,
-    };
-    assert!(long <= sent);
-}
+libfuzzer_sys::fuzz_target!(|data: &[u8]| frame::run(data));

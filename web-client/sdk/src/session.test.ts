@@ -243,6 +243,12 @@ test('another incarnation replaces everything', async () => {
   expect(session.phase).toEqual({ name: 'admitted' });
 });
 
+test('a page that goes says so on the media path', async () => {
+  await join();
+  page.window.dispatchEvent(new Event('pagehide'));
+  expect(peerConnections.at(-1)?.connectionState).toBe('closed');
+});
+
 test('a page that is looked at again asks whether the line is one', async () => {
   await join();
   server.socket.isDead = true;

@@ -340,6 +340,8 @@ export class Session extends Emitter<SessionEvents> {
     const { signal } = this.#listening;
     window.addEventListener('online', this.#rerouted, { signal });
     connection()?.addEventListener('change', this.#rerouted, { signal });
+    // Browsers let a page go without a word to the server, and the others would look at a still picture for seconds.
+    window.addEventListener('pagehide', () => this.#transport?.close(), { signal });
     const look = () => {
       if (document.visibilityState === 'visible') this.#signal?.nudge();
     };
