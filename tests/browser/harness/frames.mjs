@@ -25,9 +25,9 @@ export function countFrames() {
   requestAnimationFrame(look);
 }
 
-/** Begins to count anew. */
+/** Begins to count anew. What is without a picture from here on is so from here on. */
 export const recount = (page) =>
-  page.evaluate(() => Object.assign(window.frames_, { first: 0, last: 0, count: 0, gapMsMax: 0 }));
+  page.evaluate(() => Object.assign(window.frames_, { first: 0, last: Date.now(), count: 0, gapMsMax: 0 }));
 
 /**
  * What was painted since: when the first picture was, and the longest time without one, the one still running included.
