@@ -157,7 +157,7 @@ impl Registry {
             return Ok(true);
         }
         let keys = self.0.store.resume_keys(session).await?;
-        Ok(keys.get(&participant).is_some_and(|keys| keys.current == key || keys.previous == Some(key)))
+        Ok(keys.get(&participant).is_some_and(|keys| keys.accept(key)))
     }
 
     /// Brings somebody with a good ticket, or with a resume secret, to their session.

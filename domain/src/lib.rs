@@ -45,8 +45,8 @@ pub use kind::{BandwidthProfile, Communication, ParticipantRole, UnknownWord, Vi
 pub use policy::{PARTICIPANTS_LIMIT, PolicyError, PolicyValues, SessionPolicy};
 pub use presence::{Connection, Presence};
 pub use published::{
-    FallbackProfile, Published, PublishedAggregate, PublishedData, PublishedDetail, PublishedParticipant,
-    PublishedType, published, published_config, published_visit,
+    Published, PublishedAggregate, PublishedData, PublishedDetail, PublishedParticipant, PublishedType,
+    published, published_config, published_visit,
 };
 pub use rejection::{Rejection, ScheduleFault};
 pub use session::{

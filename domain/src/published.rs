@@ -11,7 +11,7 @@ use crate::event::Event;
 use crate::id::{
     AsyncVisitId, EncounterId, ParticipantId, PatientId, ProviderRef, RecordingRef, SessionId, TenantId,
 };
-use crate::kind::{Communication, ParticipantRole, UnknownWord, VideoBackend, as_str};
+use crate::kind::{BandwidthProfile, Communication, ParticipantRole, UnknownWord, VideoBackend, as_str};
 use crate::session::{EndReason, SessionStatus, Standing, VirtualSession};
 use crate::visit::{AsyncVisit, Revision, VisitEvent};
 
@@ -203,7 +203,7 @@ pub enum PublishedDetail {
         #[serde(flatten)]
         participant: PublishedParticipant,
         /// What is left of the line.
-        profile: FallbackProfile,
+        profile: BandwidthProfile,
     },
     /// Of a recording that was stored.
     Recording {
@@ -245,14 +245,6 @@ pub enum PublishedDetail {
     },
 }
 
-/// What a session falls back to, as the outside is told of it: the text tier alone; audio without video is no news.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FallbackProfile {
-    /// Text, read and written when the line allows.
-    AsyncText,
-}
-
 /// A participant as the outside knows them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -290,7 +282,7 @@ pub fn published(session: &VirtualSession, event: &Event) -> Option<Published> {
         Event::Failed { reason, at } => (PublishedType::SessionFailed, over(session, *reason, *at)),
         Event::FallbackInitiated { participant, .. } => {
             let participant = known(session, *participant)?;
-            let detail = PublishedDetail::Fallback { participant, profile: FallbackProfile::AsyncText };
+            let detail = PublishedDetail::Fallback { participant, profile: BandwidthProfile::AsyncText };
             (PublishedType::FallbackInitiated, detail)
         }
         Event::RecordingIngested { recording, .. } => {

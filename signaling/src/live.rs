@@ -549,10 +549,13 @@ impl LiveSession {
 
     /// Whether somebody may have media, names and chat. What was taken from them is so before it is written.
     fn is_in(&self, participant: ParticipantId) -> bool {
-        let admitted = |found: &vestibule_domain::Participant| {
-            found.standing == Standing::Admitted && found.left_at.is_none()
-        };
-        self.session.participant(participant).is_some_and(admitted) && !self.is_being_taken_out(participant)
+        self.is_admitted(participant) && !self.is_being_taken_out(participant)
+    }
+
+    /// Whether somebody was let in and has not gone since, as it is written; lost or not.
+    fn is_admitted(&self, participant: ParticipantId) -> bool {
+        let record = self.session.participant(participant);
+        record.is_some_and(|record| record.standing == Standing::Admitted && record.inside())
     }
 
     /// Whether something was taken from somebody that is not written yet.

@@ -49,7 +49,9 @@ impl ResumeKeys {
         Self { current: fresh, previous: Some(key) }
     }
 
-    pub(crate) fn accept(&self, key: ResumeKey) -> bool {
+    /// Whether a secret is good.
+    #[must_use]
+    pub fn accept(&self, key: ResumeKey) -> bool {
         self.current == key || self.previous == Some(key)
     }
 }

@@ -77,9 +77,7 @@ impl LiveSession {
 
     /// Whether somebody is in, or was when they were lost.
     fn is_seated(&self, participant: ParticipantId) -> bool {
-        let record = self.session.participant(participant);
-        let seated = record.is_some_and(|record| record.standing == Standing::Admitted && record.inside());
-        seated && !self.session.status().is_final()
+        self.is_admitted(participant) && !self.session.status().is_final()
     }
 
     fn knock_on_a_new_device(&mut self, greeting: &Greeting) {

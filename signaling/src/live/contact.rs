@@ -58,8 +58,8 @@ impl LiveSession {
         let counts = |member: &Member| {
             !member.is_newcomer() || self.role_of(member.participant) != Some(ParticipantRole::Provider)
         };
-        let theirs = self.members.iter().filter(|member| member.participant == participant);
-        theirs.into_iter().any(|member| counts(member) && self.has_contact(member))
+        let mut theirs = self.members.iter().filter(|member| member.participant == participant);
+        theirs.any(|member| counts(member) && self.has_contact(member))
     }
 
     /// When a device that is not heard from is forgotten, with what was kept for it. Its secret stays good.

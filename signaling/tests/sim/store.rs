@@ -61,7 +61,6 @@ impl Store {
 
     /// Whose secret it is, by what is kept of it.
     pub(crate) fn owner_of(&self, key: &ResumeKey) -> Option<ParticipantId> {
-        let holds = |keys: &ResumeKeys| keys.current == *key || keys.previous.as_ref() == Some(key);
-        self.resume.iter().find(|(_, keys)| holds(keys)).map(|(&participant, _)| participant)
+        self.resume.iter().find(|(_, keys)| keys.accept(*key)).map(|(&participant, _)| participant)
     }
 }
