@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod client;
+mod clock;
 pub mod floor;
 pub mod media;
 pub mod sdp;

@@ -90,6 +90,8 @@ impl Ledger {
 struct Stretch {
     source: SourceId,
     encoding: u8,
+    /// The one that began it; whether those before it were sent here is not known.
+    first: u64,
     highest: u64,
     came: Bits,
     repaired: Bits,
@@ -106,9 +108,9 @@ impl Stretch {
         Self {
             source: stamp.source,
             encoding: stamp.encoding,
-            // As if the one before had come; nothing is known of what was sent earlier.
+            first: stamp.counter,
             highest: stamp.counter.wrapping_sub(1),
-            came: Bits::all(),
+            came: Bits::default(),
             repaired: Bits::default(),
             window: 0,
             lowest_in_window: u64::MAX,
@@ -154,7 +156,7 @@ impl Stretch {
                 stretch.counts.duplicates += 1;
             }
         });
-        if repaired { Gap::None } else { Gap::Filled }
+        if repaired || counter < self.first { Gap::None } else { Gap::Filled }
     }
 
     fn repair(&mut self, counter: u64, window: Option<u32>) -> Gap {
@@ -175,13 +177,14 @@ impl Stretch {
         }
         self.repaired.set(counter);
         self.in_window(counter, window, |stretch| stretch.counts.recovered += 1);
-        Gap::Filled
+        if counter < self.first { Gap::None } else { Gap::Filled }
     }
 
     #[inline]
     fn advance(&mut self, ahead: u64) {
         for passed in 1..=ahead.min(REMEMBERED) {
-            let counter = self.highest.wrapping_add(ahead).wrapping_sub(ahead.min(REMEMBERED)).wrapping_add(passed);
+            let counter =
+                self.highest.wrapping_add(ahead).wrapping_sub(ahead.min(REMEMBERED)).wrapping_add(passed);
             self.came.clear(counter);
             self.repaired.clear(counter);
         }
@@ -232,10 +235,6 @@ impl Stretch {
 struct Bits([u64; (REMEMBERED / 64) as usize]);
 
 impl Bits {
-    fn all() -> Self {
-        Self([u64::MAX; (REMEMBERED / 64) as usize])
-    }
-
     #[inline]
     const fn get(&self, counter: u64) -> bool {
         self.0[Self::word(counter)] >> (counter % 64) & 1 != 0
@@ -262,15 +261,7 @@ mod tests {
     use super::*;
 
     fn stamp(encoding: u8, counter: u64) -> Stamp {
-        Stamp {
-            source: SourceId(1),
-            encoding,
-            keyframe: false,
-            dtx: false,
-            part: 0,
-            counter,
-            sent_at_ns: 0,
-        }
+        Stamp { source: SourceId(1), encoding, keyframe: false, dtx: false, part: 0, counter, sent_at_ns: 0 }
     }
 
     #[test]

@@ -128,7 +128,8 @@ impl Generator {
                 let kind = library.kind(*recording)?;
                 // Who all talk in chorus are no crowd: each source begins somewhere else.
                 let frames = library.frames(*recording);
-                let next = if kind == Kind::Audio { (seed as u32).wrapping_mul(2_654_435_761) % frames } else { 0 };
+                let next =
+                    if kind == Kind::Audio { (seed as u32).wrapping_mul(2_654_435_761) % frames } else { 0 };
                 let numbers = Vp8Numbers::starting_at(seed);
                 (kind, Maker::Recording(Player { recording: *recording, next, numbers }))
             }

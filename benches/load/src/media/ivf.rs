@@ -13,8 +13,7 @@ const MICROS_DEFAULT: u64 = 33_333;
 pub(super) fn read(file: &[u8]) -> Result<Recording, MediaError> {
     let header = file.get(..HEADER_BYTES).ok_or(MediaError::Truncated(file.len()))?;
     let u16_at = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
-    let u32_at =
-        |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    let u32_at = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
     if u16_at(4) != 0 {
         return Err(MediaError::Malformed { at: 4, what: "the version is not 0" });
     }

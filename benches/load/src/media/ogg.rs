@@ -40,12 +40,7 @@ pub(super) fn read(file: &[u8]) -> Result<Recording, MediaError> {
     if packet.is_empty() { Ok(recording) } else { Err(MediaError::Truncated(file.len())) }
 }
 
-fn take_packet(
-    recording: &mut Recording,
-    number: usize,
-    packet: &[u8],
-    at: usize,
-) -> Result<(), MediaError> {
+fn take_packet(recording: &mut Recording, number: usize, packet: &[u8], at: usize) -> Result<(), MediaError> {
     match number {
         0 if packet.starts_with(b"OpusHead") => return Ok(()),
         0 => return Err(MediaError::WrongCodec("Opus")),
@@ -53,7 +48,8 @@ fn take_packet(
         1 => return Err(MediaError::Malformed { at, what: "no OpusTags after OpusHead" }),
         _ => {}
     }
-    let micros_to_next = duration_micros(packet).ok_or(MediaError::Malformed { at, what: "an Opus packet" })?;
+    let micros_to_next =
+        duration_micros(packet).ok_or(MediaError::Malformed { at, what: "an Opus packet" })?;
     if packet.len() + STAMP_BYTES > PAYLOAD_BYTES_MAX {
         return Err(MediaError::Malformed { at, what: "an Opus packet larger than a datagram" });
     }

@@ -44,8 +44,7 @@ fn synthetic_frames_scatter_and_keyframes_are_large() {
     let mean = f64::from(model.rate_bps) / 8.0 / 30.0;
     let (keyframes, others): (Vec<Frame>, Vec<Frame>) =
         played.frames.iter().partition(|frame| frame.keyframe);
-    let average =
-        |frames: &[Frame]| frames.iter().map(bytes).sum::<f64>() / frames.len() as f64;
+    let average = |frames: &[Frame]| frames.iter().map(bytes).sum::<f64>() / frames.len() as f64;
     assert!((5.0..12.0).contains(&(average(&keyframes) / mean)), "keyframes of {}", average(&keyframes));
     let deviation = others.iter().map(|frame| (bytes(frame) - mean).powi(2)).sum::<f64>();
     let deviation = (deviation / others.len() as f64).sqrt() / mean;
