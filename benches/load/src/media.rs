@@ -1,9 +1,20 @@
 //! What participants send: synthetic VP8 and Opus that look real, or recordings, and the stamp in each packet.
+//!
+//! Nothing here reads a clock or opens a socket: a [`Generator`] is asked for its next frame, and says when the one after
+//! it is due.
 
+mod generator;
+mod ivf;
+mod library;
+mod ogg;
+mod opus;
 mod stamp;
+mod vp8;
 
 use serde::{Deserialize, Serialize};
 
+pub use generator::{Frame, Generator, PAYLOAD_BYTES_MAX};
+pub use library::{MediaError, MediaLibrary};
 pub use stamp::{STAMP_BYTES, Stamp};
 
 /// What makes the frames of one stream.
@@ -18,7 +29,7 @@ pub enum Model {
 }
 
 /// One encoding of synthetic VP8.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vp8Model {
     /// Bits per second of RTP payload in the long run.
     pub rate_bps: u32,
@@ -50,6 +61,5 @@ pub struct OpusModel {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RecordingId(pub u32);
 
-/// Recordings, read once and shared by all who send them.
-#[derive(Clone, Debug, Default)]
-pub struct MediaLibrary {}
+#[cfg(test)]
+mod tests;
