@@ -25,12 +25,17 @@ use crate::id::{
 use crate::kind::{Communication, ParticipantRole, VideoBackend, as_str};
 use crate::policy::SessionPolicy;
 
-/// How many participants a session keeps on record, removed ones among them.
-pub const PARTICIPANT_RECORDS_MAX: usize = 100;
+/// How many participants who were removed a session keeps on record, at least: beside as many as it may have, so many more.
+pub const REMOVED_RECORDS_MAX: usize = 80;
 /// How many consents and withdrawals a session keeps.
 pub const CONSENT_RECORDS_MAX: usize = 100;
 /// How many recordings a session keeps references of.
 pub const RECORDINGS_MAX: usize = 100;
+
+/// How many participants a session keeps on record under a policy, removed ones among them.
+fn records_max(policy: &SessionPolicy) -> usize {
+    usize::from(policy.max_participants) + REMOVED_RECORDS_MAX
+}
 
 /// Where a session is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use sqlx::ConnectOptions as _;
 use sqlx::sqlite::SqliteConnectOptions;
-use vestibule_domain::{
+use vestibule_domain::{PARTICIPANTS_USUAL, 
     Actor, BackendRoom, Communication, ConfigValues, ParticipantRole, SessionId, TenantId, VideoBackend,
 };
 
@@ -91,7 +91,12 @@ impl World {
     }
 
     async fn make(&self, roles: &[ParticipantRole]) -> Result<Loaded, MakeError> {
-        let maker = Maker { store: &self.store, backends: &self.backends, ids: &self.ids };
+        let maker = Maker {
+            store: &self.store,
+            backends: &self.backends,
+            ids: &self.ids,
+            participants_limit: PARTICIPANTS_USUAL,
+        };
         let people = roles.iter().map(|role| Person { role: *role, display_name: None, relationship: None });
         let plan = Plan {
             tenant: self.tenant,

@@ -128,7 +128,7 @@ mod tests {
     use jiff::Timestamp;
     use sqlx::ConnectOptions as _;
     use sqlx::sqlite::SqliteConnectOptions;
-    use vestibule_domain::{
+    use vestibule_domain::{PARTICIPANTS_USUAL, 
         Actor, Communication, ConfigContext, ConfigValues, Context, ParticipantId, Presence, Schedule,
         SessionPolicy, TenantConfig, TenantId, VideoBackend, VirtualSession,
     };
@@ -154,7 +154,7 @@ mod tests {
     async fn session(folder: &TempDir) -> (Store, SessionId) {
         let store = Store::open(&Location::File(folder.path().join("db")), Ids::system()).await.unwrap();
         let (tenant, actor, beside) = (TenantId::new(at(0), [9; 10]), Actor::System, Beside::default());
-        let context = ConfigContext { now: at(0), actor: &actor, logo_hosts: &[] };
+        let context = ConfigContext { now: at(0), actor: &actor, participants_limit: PARTICIPANTS_USUAL, logo_hosts: &[] };
         let (config, events) = TenantConfig::create(tenant, ConfigValues::default(), &context).unwrap();
         let commit = ConfigCommit {
             before_version: 0,

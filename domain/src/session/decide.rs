@@ -5,8 +5,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::sides::Side;
 use super::timers::final_event;
 use super::{
-    CONSENT_RECORDS_MAX, EndReason, PARTICIPANT_RECORDS_MAX, Participant, RECORDINGS_MAX, SessionStatus,
-    Standing, VirtualSession,
+    CONSENT_RECORDS_MAX, EndReason, Participant, RECORDINGS_MAX, SessionStatus,
+    Standing, VirtualSession, records_max,
 };
 use crate::actor::Actor;
 use crate::command::{Command, Context, DenyReason, Schedule};
@@ -177,8 +177,9 @@ impl VirtualSession {
         if known.is_some() {
             return Ok(vec![Event::Reinstated { participant: id }]);
         }
-        if self.participants().len() >= PARTICIPANT_RECORDS_MAX {
-            return Err(Rejection::LimitReached { what: "participants", max: PARTICIPANT_RECORDS_MAX });
+        let max = records_max(self.policy());
+        if self.participants().len() >= max {
+            return Err(Rejection::LimitReached { what: "participants", max });
         }
         Ok(vec![Event::Invited { participant: id, role }])
     }

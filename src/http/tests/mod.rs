@@ -14,7 +14,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use serde_json::Value;
 use tower::ServiceExt as _;
-use vestibule_domain::{ConfigValues, VideoBackend};
+use vestibule_domain::{PARTICIPANTS_USUAL, ConfigValues, VideoBackend};
 use vestibule_media_engine::{Engine, EngineConfig};
 
 use crate::accounts::Accounts;
@@ -108,6 +108,7 @@ impl Server {
             seal,
             visits,
             feed: feed.clone(),
+            participants_limit: PARTICIPANTS_USUAL,
             logo_hosts: Vec::new(),
             keys: data.join_keys().unwrap(),
             tickets: Tickets::default(),

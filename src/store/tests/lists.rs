@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use vestibule_domain::{
+use vestibule_domain::{PARTICIPANTS_USUAL, 
     BackendRoom, ConfigCommand, ConfigContext, ConfigValues, PatientId, ProviderRef, SecretChange,
     SecretChanges, SessionId, SessionStatus, TenantConfig, VideoBackend,
 };
@@ -85,7 +85,7 @@ async fn change(
     edit(&mut values);
     let secrets = SecretChanges { jitsi_jwt_secret: secret, webhooks: BTreeMap::new() };
     let command = ConfigCommand::Update { values: Box::new(values), secrets };
-    let context = ConfigContext { now: at(9), actor: &staff(), logo_hosts: &[] };
+    let context = ConfigContext { now: at(9), actor: &staff(), participants_limit: PARTICIPANTS_USUAL, logo_hosts: &[] };
     let events = before.decide(&command, &context).unwrap();
     let mut after = before.clone();
     after.commit(&events);

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use vestibule_domain::{
+use vestibule_domain::{PARTICIPANTS_USUAL, 
     Actor, BackendRoom, Command, Communication, ConfigContext, ConfigValues, Connection, ConsentType,
     ConsentVersion, Context, Event, Invitation, ParticipantId, ParticipantRole, PatientId, PolicyValues,
     Presence, ProviderRef, Schedule, SessionId, SessionPolicy, SessionStatus, StaffId, TenantConfig,
@@ -105,7 +105,7 @@ fn policy() -> SessionPolicy {
 
 async fn insert(store: &Store, tenant: &Tenant) -> Result<TenantConfig, StoreError> {
     let values = ConfigValues { policy: policy(), ..ConfigValues::default() };
-    let context = ConfigContext { now: at(0), actor: &staff(), logo_hosts: &[] };
+    let context = ConfigContext { now: at(0), actor: &staff(), participants_limit: PARTICIPANTS_USUAL, logo_hosts: &[] };
     let (config, events) = TenantConfig::create(tenant.id, values, &context).unwrap();
     let commit = ConfigCommit {
         before_version: 0,
