@@ -170,11 +170,11 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     if config.demo {
         let now = clock::now();
         let maker = Maker {
-                store: &store,
-                backends: &backends,
-                ids: &ids,
-                participants_limit: config.participants_limit,
-            };
+            store: &store,
+            backends: &backends,
+            ids: &ids,
+            participants_limit: config.participants_limit,
+        };
         let stored = demo::open_session(&maker, now).await?;
         let links = sessions::links(&stored, &keys, &origin, now)?;
         invite(&links);

@@ -55,12 +55,8 @@ pub(crate) async fn of_name(
     }
     let tenant = Tenant { id: ids.tenant(now), name: name.to_owned(), created_at: now };
     // What nobody chose is not held against the operator's limit: the sessions are.
-    let context = ConfigContext {
-        now,
-        actor: &Actor::System,
-        participants_limit: PARTICIPANTS_USUAL,
-        logo_hosts: &[],
-    };
+    let context =
+        ConfigContext { now, actor: &Actor::System, participants_limit: PARTICIPANTS_USUAL, logo_hosts: &[] };
     let (config, events) = TenantConfig::create(tenant.id, values, &context)?;
     let commit = ConfigCommit {
         before_version: 0,

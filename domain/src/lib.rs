@@ -52,8 +52,8 @@ pub use published::{
 };
 pub use rejection::{Rejection, ScheduleFault};
 pub use session::{
-    CONSENT_RECORDS_MAX, EndReason, InvariantError, JoinWindow, Participant, REMOVED_RECORDS_MAX,
-    RECORDINGS_MAX, SessionStatus, Standing, StoredSession, VirtualSession,
+    CONSENT_RECORDS_MAX, EndReason, InvariantError, JoinWindow, Participant, RECORDINGS_MAX,
+    REMOVED_RECORDS_MAX, SessionStatus, Standing, StoredSession, VirtualSession,
 };
 pub use state::ParticipantState;
 pub use token::{JoinToken, TokenClaims, TokenError, TokenKey, TokenKeys, TokenKeysError, admit_token};

@@ -4,6 +4,8 @@ use std::ops::Deref;
 
 use serde::{Deserialize, Serialize};
 
+use crate::kind::ParticipantRole;
+
 /// The most participants of a session under a tenant that never chose; and of any tenant's, unless the operator allows more.
 pub const PARTICIPANTS_USUAL: u16 = 20;
 /// The most that any operator may allow a tenant.
@@ -51,6 +53,8 @@ pub struct PolicyValues {
     pub auto_admit_on_provider_join: bool,
     /// Whether interpreters come in with the provider, or wait like the patient.
     pub admit_interpreters_with_provider: bool,
+    /// The same of observers.
+    pub admit_observers_with_provider: bool,
     /// Whether anything may be recorded at all.
     pub recording_allowed: bool,
 }
@@ -67,7 +71,20 @@ impl Default for PolicyValues {
             text_grace_minutes: 30,
             auto_admit_on_provider_join: false,
             admit_interpreters_with_provider: false,
+            admit_observers_with_provider: false,
             recording_allowed: false,
+        }
+    }
+}
+
+impl PolicyValues {
+    /// Whether those of a role come in with the provider, without being let in one by one. The patient's way in is their own.
+    #[must_use]
+    pub const fn comes_with_provider(&self, role: ParticipantRole) -> bool {
+        match role {
+            ParticipantRole::Interpreter => self.admit_interpreters_with_provider,
+            ParticipantRole::Observer => self.admit_observers_with_provider,
+            ParticipantRole::Patient | ParticipantRole::Provider => false,
         }
     }
 }

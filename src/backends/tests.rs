@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use sqlx::ConnectOptions as _;
 use sqlx::sqlite::SqliteConnectOptions;
-use vestibule_domain::{PARTICIPANTS_USUAL, 
-    Actor, BackendRoom, Communication, ConfigValues, ParticipantRole, SessionId, TenantId, VideoBackend,
+use vestibule_domain::{
+    Actor, BackendRoom, Communication, ConfigValues, PARTICIPANTS_USUAL, ParticipantRole, SessionId,
+    TenantId, VideoBackend,
 };
 
 use super::{BackendError, Backends, Embedded, Port};

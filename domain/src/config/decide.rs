@@ -344,6 +344,7 @@ fn policy_changes(before: &PolicyValues, after: &PolicyValues) -> Vec<ConfigFiel
         text_grace_minutes,
         auto_admit_on_provider_join,
         admit_interpreters_with_provider,
+        admit_observers_with_provider,
         recording_allowed,
     } = after;
     let fields = [
@@ -367,6 +368,10 @@ fn policy_changes(before: &PolicyValues, after: &PolicyValues) -> Vec<ConfigFiel
         (
             ConfigField::AdmitInterpretersWithProvider,
             before.admit_interpreters_with_provider != *admit_interpreters_with_provider,
+        ),
+        (
+            ConfigField::AdmitObserversWithProvider,
+            before.admit_observers_with_provider != *admit_observers_with_provider,
         ),
         (ConfigField::RecordingAllowed, before.recording_allowed != *recording_allowed),
     ];

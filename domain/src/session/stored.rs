@@ -2,9 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{
-    CONSENT_RECORDS_MAX, RECORDINGS_MAX, SessionStatus, Standing, StoredSession, records_max,
-};
+use super::{CONSENT_RECORDS_MAX, RECORDINGS_MAX, SessionStatus, Standing, StoredSession, records_max};
 use crate::consent::{ConsentType, on_file};
 use crate::kind::ParticipantRole;
 

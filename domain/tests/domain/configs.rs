@@ -7,9 +7,9 @@ use proptest::prelude::*;
 use serde_json::json;
 use vestibule_domain::{
     Actor, ConfigCommand, ConfigContext, ConfigEvent, ConfigField, ConfigInvariantError, ConfigRejection,
-    ConfigValues, CssColor, FallbackThresholds, HttpsUrl, PARTICIPANTS_USUAL, PolicyValues, PublishedType, Retention,
-    SecretChange, SecretChanges, SecretMark, SessionPolicy, StoredConfig, TenantConfig, TenantId, UrlError,
-    VideoBackend, WEBHOOKS_MAX, WebhookEndpoint, WebhookId, published_config,
+    ConfigValues, CssColor, FallbackThresholds, HttpsUrl, PARTICIPANTS_USUAL, PolicyValues, PublishedType,
+    Retention, SecretChange, SecretChanges, SecretMark, SessionPolicy, StoredConfig, TenantConfig, TenantId,
+    UrlError, VideoBackend, WEBHOOKS_MAX, WebhookEndpoint, WebhookId, published_config,
 };
 
 use crate::world::{minute, morning, patient, policy, staff};
@@ -80,6 +80,7 @@ impl Clinic {
                 text_grace_minutes: 60,
                 auto_admit_on_provider_join: true,
                 admit_interpreters_with_provider: true,
+                admit_observers_with_provider: true,
                 recording_allowed: true,
             };
         });
@@ -245,8 +246,13 @@ fn the_operator_limits_the_participants_and_what_was_allowed_once_stays() {
     let values = ConfigValues { policy: of(400), ..clinic.values() };
     assert_eq!(clinic.must(values, SecretChanges::default()), [ConfigField::MaxParticipants]);
     clinic.participants_limit = 30;
-    let values = ConfigValues { retention: Retention { audit_days: 7, ..Retention::default() }, ..clinic.values() };
-    assert_eq!(clinic.must(values, SecretChanges::default()), [ConfigField::Retention], "all else can be changed");
+    let values =
+        ConfigValues { retention: Retention { audit_days: 7, ..Retention::default() }, ..clinic.values() };
+    assert_eq!(
+        clinic.must(values, SecretChanges::default()),
+        [ConfigField::Retention],
+        "all else can be changed"
+    );
     assert_eq!(clinic.config.policy().max_participants, 400, "and it still loads");
     let values = ConfigValues { policy: of(31), ..clinic.values() };
     assert_eq!(clinic.ask(&staff(), values, SecretChanges::default()).unwrap_err().field(), Some(field));

@@ -2,8 +2,8 @@
 
 use vestibule_domain::{
     Actor, BackendRoom, Command, ConsentType, DenyReason, EndReason, Event, InvariantError, Invitation,
-    ParticipantRole, PatientId, PolicyValues, Rejection, Schedule, SessionPolicy, SessionStatus, Standing,
-    StoredSession, VirtualSession,
+    ParticipantRole, PatientId, PolicyValues, REMOVED_RECORDS_MAX, Rejection, Schedule, SessionPolicy,
+    SessionStatus, Standing, StoredSession, VirtualSession,
 };
 
 use crate::world::{
@@ -263,10 +263,10 @@ fn invariant_10_removing_and_inviting_for_ever_has_an_end_too() {
     for max_participants in [5, 20] {
         let mut world = World::under(|policy| policy.max_participants = max_participants);
         let refused = (10..=255).find_map(|number| {
-        let invited =
-            world.ask(&staff(), Command::Invite { participant: id(number), role: ParticipantRole::Observer });
-        invited.and_then(|_| world.ask(&staff(), Command::Remove { participant: id(number) })).err()
-    });
+            let invited = world
+                .ask(&staff(), Command::Invite { participant: id(number), role: ParticipantRole::Observer });
+            invited.and_then(|_| world.ask(&staff(), Command::Remove { participant: id(number) })).err()
+        });
         assert_eq!(refused.map(|rejection| rejection.code()), Some("limit_reached"));
         let records = world.session.participants().len();
         assert_eq!(records, usize::from(max_participants) + REMOVED_RECORDS_MAX);

@@ -14,9 +14,9 @@ use utoipa::ToSchema;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ArrayBuilder, Schema};
 use vestibule_domain::{
-    ConfigCommand, ConfigContext, ConfigField, ConfigRejection, ConfigValues, FallbackThresholds, PARTICIPANTS_LEAST, PublishedType, Retention, SecretChange,
-    SecretChanges, SecretMark, SessionPolicy, TenantConfig, TenantId, VideoBackend, WebhookEndpoint,
-    WebhookId,
+    ConfigCommand, ConfigContext, ConfigField, ConfigRejection, ConfigValues, FallbackThresholds,
+    PARTICIPANTS_LEAST, PublishedType, Retention, SecretChange, SecretChanges, SecretMark, SessionPolicy,
+    TenantConfig, TenantId, VideoBackend, WebhookEndpoint, WebhookId,
 };
 
 use super::sessions::parsed;
@@ -53,6 +53,7 @@ pub(crate) struct Configuration {
     text_grace_minutes: u16,
     auto_admit_on_provider_join: bool,
     admit_interpreters_with_provider: bool,
+    admit_observers_with_provider: bool,
     recording_allowed: bool,
     #[schema(schema_with = words::video_backend)]
     video_backend: VideoBackend,
@@ -154,6 +155,9 @@ pub(crate) struct ChangeConfiguration {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<bool>)]
     admit_interpreters_with_provider: Option<Option<bool>>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<bool>)]
+    admit_observers_with_provider: Option<Option<bool>>,
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<bool>)]
     recording_allowed: Option<Option<bool>>,
@@ -259,6 +263,7 @@ impl Configuration {
             text_grace_minutes: policy.text_grace_minutes,
             auto_admit_on_provider_join: policy.auto_admit_on_provider_join,
             admit_interpreters_with_provider: policy.admit_interpreters_with_provider,
+            admit_observers_with_provider: policy.admit_observers_with_provider,
             recording_allowed: policy.recording_allowed,
             video_backend: values.video_backend,
             jitsi_server_url: values.jitsi_server_url.as_ref().map(ToString::to_string),
@@ -335,7 +340,9 @@ pub(crate) async fn change(
             Err(error) => return Err(error),
             Ok(config) => {
                 let limit = app.participants_limit;
-                return Ok(([etag(config.version())], Json(Configuration::of(&config, limit))).into_response());
+                return Ok(
+                    ([etag(config.version())], Json(Configuration::of(&config, limit))).into_response()
+                );
             }
         }
     }
@@ -358,9 +365,8 @@ async fn try_change(
         participants_limit: app.participants_limit,
         logo_hosts: &app.logo_hosts,
     };
-    let events = before
-        .decide(&command, &context)
-        .map_err(|rejection| refused(rejection, app.participants_limit))?;
+    let events =
+        before.decide(&command, &context).map_err(|rejection| refused(rejection, app.participants_limit))?;
     if events.is_empty() {
         return Ok(before);
     }
@@ -502,6 +508,7 @@ impl ChangeConfiguration {
             text_grace_minutes,
             auto_admit_on_provider_join,
             admit_interpreters_with_provider,
+            admit_observers_with_provider,
             recording_allowed
         );
         SessionPolicy::new(values).map_err(|error| refused(error.into(), participants_limit))

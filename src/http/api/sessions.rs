@@ -10,8 +10,9 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use vestibule_domain::{
-    Command, Communication, DenyReason, EndReason, JoinWindow, PARTICIPANTS_MAX, Participant, ParticipantId, ParticipantRole,
-    PatientId, ProviderRef, SessionId, SessionStatus, Standing, VideoBackend, VirtualSession,
+    Command, Communication, DenyReason, EndReason, JoinWindow, PARTICIPANTS_MAX, Participant, ParticipantId,
+    ParticipantRole, PatientId, ProviderRef, SessionId, SessionStatus, Standing, VideoBackend,
+    VirtualSession,
 };
 
 use super::{BODY_BYTES_MAX, words};
@@ -35,9 +36,7 @@ const PLAN_BODY_BYTES_MAX: usize = BODY_BYTES_MAX;
 
 /// Scheduling, whose body may be longer than those of others.
 pub(super) fn plans() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
-        .routes(routes!(list, schedule))
-        .layer(DefaultBodyLimit::max(PLAN_BODY_BYTES_MAX))
+    OpenApiRouter::new().routes(routes!(list, schedule)).layer(DefaultBodyLimit::max(PLAN_BODY_BYTES_MAX))
 }
 
 /// A session as the API shows it.

@@ -14,7 +14,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use serde_json::Value;
 use tower::ServiceExt as _;
-use vestibule_domain::{PARTICIPANTS_USUAL, ConfigValues, VideoBackend};
+use vestibule_domain::{ConfigValues, PARTICIPANTS_USUAL, VideoBackend};
 use vestibule_media_engine::{Engine, EngineConfig};
 
 use crate::accounts::Accounts;
