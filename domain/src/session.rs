@@ -252,6 +252,8 @@ pub struct StoredSession {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VirtualSession {
     row: StoredSession,
+    /// Where in the row each participant is, by identifier: people are looked up all the time, and there may be many.
+    by_id: Vec<u32>,
 }
 
 /// Getters.
@@ -397,7 +399,7 @@ impl VirtualSession {
     /// The participant of that identifier, removed or not.
     #[must_use]
     pub fn participant(&self, id: ParticipantId) -> Option<&Participant> {
-        self.row.participants.iter().find(|participant| participant.id == id)
+        self.place_of(id).ok().map(|place| &self.row.participants[self.by_id[place] as usize])
     }
 
     /// The patient's record, if one is there that was not removed.
@@ -429,6 +431,11 @@ impl VirtualSession {
         }
     }
 
+    /// The place in `by_id` of that identifier, or the one it would have.
+    fn place_of(&self, id: ParticipantId) -> Result<usize, usize> {
+        self.by_id.binary_search_by_key(&id, |&index| self.row.participants[index as usize].id)
+    }
+
     /// Records that were not removed.
     fn present_records(&self) -> impl Iterator<Item = &Participant> {
         self.row.participants.iter().filter(|participant| participant.standing != Standing::Removed)
@@ -456,7 +463,13 @@ impl VirtualSession {
     /// The first invariant the row breaks: it was not written by this crate, or damaged since.
     pub fn from_stored(row: StoredSession) -> Result<Self, InvariantError> {
         stored::check(&row)?;
-        Ok(Self { row })
+        Ok(Self::of(row))
+    }
+
+    fn of(row: StoredSession) -> Self {
+        let mut by_id: Vec<u32> = (0..).take(row.participants.len()).collect();
+        by_id.sort_unstable_by_key(|&index| row.participants[index as usize].id);
+        Self { row, by_id }
     }
 
     /// All of the state, for a store.
