@@ -7,7 +7,7 @@ use std::time::Duration;
 /// Rooms on one shard.
 pub const ROOMS_MAX: usize = 4_096;
 /// Peers in one room.
-pub const PEERS_PER_ROOM_MAX: usize = 256;
+pub const PEERS_PER_ROOM_MAX: usize = 1_024;
 /// Peers on one shard.
 pub const PEERS_MAX: usize = 8_192;
 /// m-lines in one offer.

@@ -9,13 +9,17 @@
     reason = "a benchmark prints, and ends where it cannot measure"
 )]
 
+#[path = "../driver/mod.rs"]
 mod driver;
+
+mod room;
 
 use std::hint::black_box;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 
 use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use driver::Room;
+use driver::cpu::{measures, median, thread_nanos};
+use room::Room;
 use vestibule_media_core::Output;
 use vestibule_media_engine::socket::{SEND_BATCH, ShardSocket, SocketOptions};
 
@@ -62,8 +66,7 @@ const VARIANTS: [Variant; 9] = [
 ];
 
 fn main() {
-    // Under `cargo test --benches` only compiling it matters.
-    if !std::env::args().any(|argument| argument == "--bench") {
+    if !measures() {
         return println!("to measure, run it by `cargo bench`");
     }
     println!(
@@ -137,7 +140,7 @@ impl Bench {
     /// The cipher alone, on as many bytes and with as much associated data: one key, one buffer, all in cache.
     fn bare_seal(&self) -> f64 {
         let mut packet = vec![7; HEADER_BYTES + PAYLOAD_BYTES + TAG_BYTES];
-        let start = thread_cpu_nanos();
+        let start = thread_nanos();
         for number in 0..PACKETS_PER_ROUND as u64 {
             let mut nonce = [0; 12];
             nonce[4..].copy_from_slice(&number.to_be_bytes());
@@ -148,26 +151,26 @@ impl Bench {
             tag.copy_from_slice(sealed.as_ref());
             black_box(&mut packet);
         }
-        (thread_cpu_nanos() - start) as f64 / PACKETS_PER_ROUND as f64
+        (thread_nanos() - start) as f64 / PACKETS_PER_ROUND as f64
     }
 
     /// The product's path: datagram in, outputs drained and sent as the variant says.
     fn forward(&mut self, variant: &Variant, flush_when_asked: bool) -> f64 {
         let frames = PACKETS_PER_ROUND.div_ceil(variant.burst * self.subscribers);
         let mut sealed: Vec<_> = (0..frames).map(|_| self.room.seal_frame(variant.burst)).collect();
-        let before = self.room.sfu.counters().rtp_out;
-        let start = thread_cpu_nanos();
+        let before = self.room.server.sfu.counters().rtp_out;
+        let start = thread_nanos();
         for frame in &mut sealed {
             for packet in frame {
                 self.room.publish(packet);
-                if flush_when_asked && self.room.sfu.wants_flush() {
+                if flush_when_asked && self.room.server.sfu.wants_flush() {
                     self.drain(variant.sending);
                 }
             }
             self.drain(variant.sending);
         }
-        let spent = thread_cpu_nanos() - start;
-        let forwarded = self.room.sfu.counters().rtp_out - before;
+        let spent = thread_nanos() - start;
+        let forwarded = self.room.server.sfu.counters().rtp_out - before;
         assert_eq!(
             forwarded,
             (frames * variant.burst * self.subscribers) as u64,
@@ -177,7 +180,7 @@ impl Bench {
     }
 
     fn drain(&mut self, sending: Sending) {
-        while let Some(output) = self.room.sfu.poll_output() {
+        while let Some(output) = self.room.server.sfu.poll_output() {
             let Output::Transmit(transmit) = output else { continue };
             match sending {
                 Sending::Nothing => {
@@ -220,18 +223,4 @@ fn receiver() -> UdpSocket {
     // 0 is raised to the kernel's minimum.
     socket2::SockRef::from(&socket).set_recv_buffer_size(0).unwrap();
     socket
-}
-
-fn median(mut costs: Vec<f64>) -> f64 {
-    costs.sort_by(f64::total_cmp);
-    costs[costs.len() / 2]
-}
-
-/// CPU time of this thread, user and system.
-fn thread_cpu_nanos() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is a live `timespec` for the kernel to fill in.
-    let result = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    assert_eq!(result, 0, "Linux has a CPU clock per thread");
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
