@@ -123,6 +123,8 @@ pub(crate) struct PeerTx {
     pub(crate) two_byte_extensions: bool,
     pub(crate) transport_sequence: u16,
     pub(crate) rtx_budget_bytes: u32,
+    /// Media was sent since the last report.
+    pub(crate) sent_since_report: bool,
 }
 
 /// What a slot needs to send a packet.

@@ -169,15 +169,8 @@ impl Client {
         stream.next += 1;
         let mut packet = vec![0; PACKET_BYTES_MAX];
         let payload_type = if is_video { VP8 } else { OPUS };
-        let mut header = HeaderWriter::new(
-            &mut packet,
-            payload_type,
-            marker,
-            index as u16,
-            timestamp,
-            stream.ssrc,
-            false,
-        );
+        let mut header =
+            HeaderWriter::new(&mut packet, payload_type, marker, index as u16, timestamp, stream.ssrc, false);
         if let Some(sequence) = &mut self.transport_sequence {
             header.extension(TRANSPORT_CC_ID, &sequence.to_be_bytes());
             *sequence = sequence.wrapping_add(1);

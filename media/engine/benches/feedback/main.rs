@@ -19,11 +19,11 @@ use driver::Server;
 use driver::client::Client;
 use driver::cpu::{measures, median, spent};
 use driver::trace::Trace;
-use vestibule_media_core::rtcp::{RtcpPacket, packets};
+use vestibule_media_core::rtcp::{ReportBlock, RtcpPacket, packets};
 use vestibule_media_core::srtp::{self, SrtpOpener, SrtpRole};
 use vestibule_media_core::twcc::{TwccRecorder, TwccView};
-use vestibule_media_core::{PeerId, RoomId, Time};
-use vestibule_sim::offer::ClientLine;
+use vestibule_media_core::{Output, PeerId, RoomId, Time};
+use vestibule_sim::offer::{ClientLine, VP8};
 
 const ROUNDS: usize = 15;
 /// Reports of each kind and round.
@@ -59,7 +59,9 @@ fn main() {
             }
         }
     }
-    println!("CPU time per datagram in nanoseconds, AES-128-GCM, {SUBSCRIBERS} subscribers in turn, no sockets");
+    println!(
+        "CPU time per datagram in nanoseconds, AES-128-GCM, {SUBSCRIBERS} subscribers in turn, no sockets"
+    );
     println!("{:<34}{:>8}{:>14}{:>8}", "", "taken in", "+ every status", "= all");
     for ((name, _), (whole, walk)) in kinds.iter().zip(costs) {
         let (whole, walk) = (median(whole), median(walk));
@@ -126,9 +128,8 @@ impl Bench {
             }
             self.note_sent();
         }
-        let mut reports: Vec<_> = (0..REPORTS)
-            .map(|number| (number % SUBSCRIBERS, make(self, number % SUBSCRIBERS)))
-            .collect();
+        let mut reports: Vec<_> =
+            (0..REPORTS).map(|number| (number % SUBSCRIBERS, make(self, number % SUBSCRIBERS))).collect();
         let copies = reports.clone();
         let before = *self.server.sfu.counters();
         let whole = spent(|| {
@@ -165,29 +166,29 @@ impl Bench {
     /// As a congestion controller goes through a report: each arrival beside the time its packet left.
     fn walk(&self, at: usize, view: &TwccView<'_>) -> (u32, i64) {
         let departures = &self.departures[at];
-        let (mut received, mut spread) = (0, 0);
-        for (sequence, arrival) in view.received() {
-            received += 1;
-            spread += arrival - i64::from(departures[usize::from(sequence) % DEPARTURES]);
-        }
-        (received, spread)
+        view.received().fold((0, 0), |(received, spread), (sequence, arrival)| {
+            (received + 1, spread + arrival - i64::from(departures[usize::from(sequence) % DEPARTURES]))
+        })
     }
 
     /// Remembers up to where each subscriber's video has come, from what is sent to it.
     fn note_sent(&mut self) {
         let Self { server, subscribers, last_sent, .. } = self;
         while let Some(output) = server.sfu.poll_output() {
-            let vestibule_media_core::Output::Transmit(transmit) = output else { continue };
-            let Some(at) = subscribers.iter().position(|client| client.address == transmit.to) else { continue };
-            for packet in transmit.packets().filter(|packet| packet[1] & 0x7f == vestibule_sim::offer::VP8) {
-                last_sent[at] = u16::from_be_bytes([packet[2], packet[3]]);
+            let Output::Transmits(transmits) = output else { continue };
+            for transmit in transmits {
+                let of = |client: &Client| client.address == transmit.to;
+                let Some(at) = subscribers.iter().position(of) else { continue };
+                for packet in transmit.packets().filter(|packet| packet[1] & 0x7f == VP8) {
+                    last_sent[at] = u16::from_be_bytes([packet[2], packet[3]]);
+                }
             }
         }
     }
 
-    /// A report on the next `count` packets, `lost` of a thousand and more missing, as `TwccRecorder` writes it.
-    fn transport_report(&mut self, at: usize, count: u16, lost: u64) -> Vec<u8> {
-        self.fill_recorder(at, count, lost);
+    /// A report on the next `count` packets, so many of 400 missing, as a receiver writes it.
+    fn transport_report(&mut self, at: usize, count: u16, lost_of_400: u64) -> Vec<u8> {
+        self.fill_recorder(at, count, lost_of_400);
         let recorder = &mut self.recorders[at].0;
         self.subscribers[at].rtcp(|writer| assert!(recorder.write_feedback(writer, 1, 2).unwrap()))
     }
@@ -209,10 +210,8 @@ impl Bench {
         self.fill_recorder(at, 20, 0);
         let recorder = &mut self.recorders[at].0;
         let ssrcs: Vec<_> = self.subscribers[at].slots().map(|(ssrc, _)| ssrc).collect();
-        let blocks: Vec<_> = ssrcs
-            .into_iter()
-            .map(|ssrc| vestibule_media_core::rtcp::ReportBlock { ssrc, ..Default::default() })
-            .collect();
+        let block = |ssrc| ReportBlock { ssrc, ..ReportBlock::default() };
+        let blocks: Vec<_> = ssrcs.into_iter().map(block).collect();
         self.subscribers[at].rtcp(|writer| {
             writer.receiver_report(1, &blocks).unwrap();
             assert!(recorder.write_feedback(writer, 1, 2).unwrap());

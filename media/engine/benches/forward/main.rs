@@ -1,8 +1,8 @@
 //! What one forwarded packet costs, in nanoseconds of thread CPU time, from the bare cipher to the send call.
 //!
 //! Every variant runs in every round, so that a noisy machine disturbs all of them alike; medians are printed. The
-//! receivers are bound loopback sockets with the smallest buffer, read by nobody: the kernel's way to a local socket is
-//! in the numbers, waking a receiver is not.
+//! receivers are bound loopback sockets. First they have the smallest buffer and are read by nobody: the kernel's way to
+//! a local socket is in the numbers, waking a receiver is not. Then a thread on another core reads them all.
 #![expect(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -12,6 +12,7 @@
 #[path = "../driver/mod.rs"]
 mod driver;
 
+mod receivers;
 mod room;
 
 use std::hint::black_box;
@@ -19,9 +20,10 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 
 use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use driver::cpu::{measures, median, thread_nanos};
+use receivers::Receivers;
 use room::Room;
 use vestibule_media_core::Output;
-use vestibule_media_engine::socket::{SEND_BATCH, ShardSocket, SocketOptions};
+use vestibule_media_engine::socket::{ShardSocket, SocketOptions};
 
 const PAYLOAD_BYTES: usize = 1_100;
 /// RTP header with the transport-wide number, as it leaves.
@@ -40,9 +42,9 @@ enum Sending {
     Nothing,
     /// One system call per packet.
     SendTo,
-    /// One call per [`SEND_BATCH`] packets to as many peers; the packets are copied aside to get there.
-    SendMmsg,
-    /// As the engine does it.
+    /// By the engine's socket, one peer after the other.
+    PeerByPeer,
+    /// As the engine does it: all peers at once.
     Engine,
 }
 
@@ -58,10 +60,10 @@ const VARIANTS: [Variant; 9] = [
     Variant { name: "(b) rewrite + seal, frames of 4", burst: 4, sending: Sending::Nothing },
     Variant { name: "(b) rewrite + seal, frames of 16", burst: 16, sending: Sending::Nothing },
     Variant { name: "(c) + sendto", burst: 1, sending: Sending::SendTo },
-    Variant { name: "(d) + sendmmsg over peers (with a copy)", burst: 1, sending: Sending::SendMmsg },
-    Variant { name: "    + the engine's send, frames of 1", burst: 1, sending: Sending::Engine },
-    Variant { name: "(e) + GSO ×4 (the engine's send)", burst: 4, sending: Sending::Engine },
-    Variant { name: "(f) + GSO ×16 (the engine's send)", burst: 16, sending: Sending::Engine },
+    Variant { name: "(d) + the engine's send, frames of 1", burst: 1, sending: Sending::Engine },
+    Variant { name: "(e) + GSO ×4, peer by peer", burst: 4, sending: Sending::PeerByPeer },
+    Variant { name: "(e) + GSO ×4, the engine's send", burst: 4, sending: Sending::Engine },
+    Variant { name: "(f) + GSO ×16, the engine's send", burst: 16, sending: Sending::Engine },
     Variant { name: "(f) + GSO ×16, flushed when asked", burst: 16, sending: Sending::Engine },
 ];
 
@@ -72,16 +74,14 @@ fn main() {
     println!(
         "CPU time per forwarded packet, {PAYLOAD_BYTES}-byte VP8 payloads, AES-128-GCM, one thread, loopback"
     );
-    println!("receivers: bound sockets with the smallest buffer, drained by nobody\n");
-    for subscribers in [50, 200] {
-        run(subscribers);
+    for (subscribers, are_read) in [(50, false), (200, false), (50, true)] {
+        run(subscribers, are_read);
     }
 }
 
-fn run(subscribers: usize) {
-    let receivers: Vec<_> = (0..subscribers).map(|_| receiver()).collect();
-    let addresses: Vec<_> = receivers.iter().map(|receiver| receiver.local_addr().unwrap()).collect();
-    let mut bench = Bench::new(&addresses);
+fn run(subscribers: usize, are_read: bool) {
+    let receivers = Receivers::open(subscribers, are_read);
+    let mut bench = Bench::new(&receivers.addresses);
     let (mut bare, mut variants) = (Vec::new(), vec![Vec::new(); VARIANTS.len()]);
     for round in 0..=ROUNDS {
         let cost = bench.bare_seal();
@@ -98,7 +98,10 @@ fn run(subscribers: usize) {
         }
     }
     let bare = median(bare);
-    println!("{subscribers} subscribers");
+    println!(
+        "{subscribers} subscribers, {}",
+        if are_read { "read on another core" } else { "read by nobody" }
+    );
     println!("  {:<44}{bare:>7.0} ns   1.00", "(a) bare seal");
     let mut ratios = Vec::new();
     for (variant, costs) in VARIANTS.iter().zip(variants) {
@@ -115,24 +118,17 @@ struct Bench {
     subscribers: usize,
     plain: UdpSocket,
     engine: ShardSocket,
-    without_gso: ShardSocket,
-    aside: Vec<(SocketAddr, usize)>,
-    aside_bytes: Vec<u8>,
     key: LessSafeKey,
 }
 
 impl Bench {
     fn new(addresses: &[SocketAddr]) -> Self {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let options = SocketOptions::default();
         Self {
             room: Room::new(addresses, PAYLOAD_BYTES),
             subscribers: addresses.len(),
             plain: UdpSocket::bind(any).unwrap(),
-            engine: ShardSocket::open(any, &options).unwrap(),
-            without_gso: ShardSocket::open(any, &SocketOptions { gso: false, ..options }).unwrap(),
-            aside: Vec::with_capacity(SEND_BATCH),
-            aside_bytes: Vec::with_capacity(SEND_BATCH * 2_048),
+            engine: ShardSocket::open(any, &SocketOptions::default()).unwrap(),
             key: LessSafeKey::new(UnboundKey::new(&AES_128_GCM, &[7; 16]).unwrap()),
         }
     }
@@ -181,46 +177,28 @@ impl Bench {
 
     fn drain(&mut self, sending: Sending) {
         while let Some(output) = self.room.server.sfu.poll_output() {
-            let Output::Transmit(transmit) = output else { continue };
+            let Output::Transmits(transmits) = output else { continue };
             match sending {
                 Sending::Nothing => {
-                    black_box(transmit.packets().map(<[u8]>::len).sum::<usize>());
+                    black_box(
+                        transmits.flat_map(|transmit| transmit.packets()).map(<[u8]>::len).sum::<usize>(),
+                    );
                 }
                 Sending::SendTo => {
-                    for packet in transmit.packets() {
-                        // A full receiver is the receiver's loss, not an error of this call.
-                        let _ = self.plain.send_to(packet, transmit.to);
+                    for transmit in transmits {
+                        for packet in transmit.packets() {
+                            // A full receiver is the receiver's loss, not an error of this call.
+                            let _ = self.plain.send_to(packet, transmit.to);
+                        }
                     }
                 }
-                Sending::SendMmsg => {
-                    for packet in transmit.packets() {
-                        self.aside.push((transmit.to, packet.len()));
-                        self.aside_bytes.extend_from_slice(packet);
-                    }
-                    if self.aside.len() >= SEND_BATCH {
-                        send_aside(&mut self.without_gso, &mut self.aside, &mut self.aside_bytes);
-                    }
+                Sending::PeerByPeer => {
+                    transmits.for_each(|transmit| self.engine.send([(transmit.to, transmit.packets())]));
                 }
-                Sending::Engine => self.engine.send([(transmit.to, transmit.packets())]),
+                Sending::Engine => {
+                    self.engine.send(transmits.map(|transmit| (transmit.to, transmit.packets())));
+                }
             }
         }
-        send_aside(&mut self.without_gso, &mut self.aside, &mut self.aside_bytes);
     }
-}
-
-fn send_aside(socket: &mut ShardSocket, aside: &mut Vec<(SocketAddr, usize)>, bytes: &mut Vec<u8>) {
-    let mut rest = bytes.as_slice();
-    socket.send(aside.drain(..).map(|(to, len)| {
-        let (packet, after) = rest.split_at(len);
-        rest = after;
-        (to, [packet])
-    }));
-    bytes.clear();
-}
-
-fn receiver() -> UdpSocket {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    // 0 is raised to the kernel's minimum.
-    socket2::SockRef::from(&socket).set_recv_buffer_size(0).unwrap();
-    socket
 }

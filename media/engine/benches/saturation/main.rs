@@ -176,8 +176,8 @@ fn play(call: &mut Call, stretch: &mut [Vec<call::Sent>]) -> u64 {
 fn drain(call: &mut Call) -> u64 {
     let start = std::time::Instant::now();
     while let Some(output) = call.server.sfu.poll_output() {
-        if let Output::Transmit(transmit) = output {
-            black_box(transmit.packets().map(<[u8]>::len).sum::<usize>());
+        if let Output::Transmits(transmits) = output {
+            black_box(transmits.flat_map(|transmit| transmit.packets()).map(<[u8]>::len).sum::<usize>());
         }
     }
     start.elapsed().as_nanos() as u64
