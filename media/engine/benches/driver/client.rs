@@ -38,6 +38,8 @@ pub(crate) struct Client {
     transport_sequence: Option<u16>,
     audio: Stream,
     video: Stream,
+    /// The next frame is a keyframe, as the first is.
+    pub(crate) keyframe_due: bool,
 }
 
 struct Stream {
@@ -117,6 +119,7 @@ impl Client {
             transport_sequence: Some(0),
             audio: stream(Self::audio_ssrc(peer)),
             video: stream(Self::video_ssrc(peer)),
+            keyframe_due: true,
         }
     }
 
@@ -126,15 +129,15 @@ impl Client {
         self
     }
 
-    /// The next frame as the trace has it, sealed: one datagram for each packet. The first is a keyframe.
+    /// The next frame as the trace has it, sealed: one datagram for each packet.
     pub(crate) fn frame(&mut self) -> Vec<Vec<u8>> {
-        let sizes: Vec<usize> = self.trace.frame(self.video.frame == 0).collect();
+        let sizes: Vec<usize> = self.trace.frame(self.keyframe_due).collect();
         self.frame_of(&sizes)
     }
 
     /// The next frame in packets of these payload sizes.
     pub(crate) fn frame_of(&mut self, sizes: &[usize]) -> Vec<Vec<u8>> {
-        let keyframe = self.video.frame == 0;
+        let keyframe = std::mem::take(&mut self.keyframe_due);
         self.video.frame += 1;
         let (frame, timestamp) = (self.video.frame, self.video.frame.wrapping_mul(FRAME_TICKS));
         let descriptor = CanonicalDescriptor {
