@@ -84,7 +84,7 @@ mod tests {
         assert_eq!(layers(1500, 3), [150, 500, 1500]);
         assert_eq!(layers(1500, 2), [500, 1500]);
         assert_eq!(layers(800, 1), [800]);
-        assert_eq!(layers(0, 3), []);
+        assert!(layers(0, 3).is_empty());
         assert_eq!(video_models(&[150, 500, 1500]), Vp8Model::SIMULCAST.map(Model::Vp8));
     }
 }

@@ -72,8 +72,8 @@ mod tests {
     #[test]
     fn who_listens_on_the_address_or_on_all() {
         assert_eq!(listening(TABLE, "127.0.0.1:8080".parse().unwrap()), [41001, 41002]);
-        assert_eq!(listening(TABLE, "127.0.0.1:8082".parse().unwrap()), []);
-        assert_eq!(listening("", "127.0.0.1:8080".parse().unwrap()), []);
+        assert!(listening(TABLE, "127.0.0.1:8082".parse().unwrap()).is_empty());
+        assert!(listening("", "127.0.0.1:8080".parse().unwrap()).is_empty());
     }
 
     #[test]
