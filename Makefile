@@ -95,7 +95,7 @@ audit: ## Known advisories for our dependencies; tells, never fails
 .PHONY: bench
 bench: ## Benchmarks of the path of a packet: without sockets, with them, and of what receivers report
 	@scripts/setup.sh rust
-	cargo bench --locked --package vestibule-media-engine
+	cargo bench --locked --package vestibule-media-engine --bench saturation --bench feedback --bench churn --bench forward
 
 .PHONY: bench-api
 bench-api: client ## Benchmark of the API: a visit and two links, by 50 clients, on both databases
