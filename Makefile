@@ -14,6 +14,10 @@ FUZZ_SECONDS ?= 60
 SIM_SEEDS ?= 100000
 # Arguments for the server of `make run`, as in: make run ARGS='--listen 0.0.0.0:8443'.
 ARGS ?=
+# Arguments of the load tester, as in: make load LOAD_ARGS='rooms 10x4 --html load.html'.
+LOAD_ARGS ?=
+# The data folder of the server that `make load` is for.
+DATA ?= data
 
 TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 # Folders with JavaScript or TypeScript of ours.
@@ -101,6 +105,12 @@ bench: ## Benchmarks of the path of a packet: without sockets, with them, and of
 bench-api: client ## Benchmark of the API: a visit and two links, by 50 clients, on both databases
 	@scripts/setup.sh test
 	cargo bench --locked --package vestibule --bench schedule
+
+.PHONY: load
+load: client ## Load the server that `make run` started; 20 visits, or LOAD_ARGS='rooms 10x4'
+	@scripts/setup.sh rust
+	cargo build --release --locked --package vestibule --package vestibule-load --bins
+	@scripts/load.sh '$(TARGET_DIR)/release' '$(DATA)' $(LOAD_ARGS)
 
 .PHONY: fuzz
 fuzz: ## Each fuzz target for FUZZ_SECONDS (60)
