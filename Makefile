@@ -15,6 +15,9 @@ SIM_SEEDS ?= 100000
 # Arguments for the server of `make run`, as in: make run ARGS='--listen 0.0.0.0:8443'.
 ARGS ?=
 
+# Arguments of `make load-compare`, as in: make load-compare LOAD_ARGS='--against janus --scenario "audio 100"'.
+LOAD_ARGS ?=
+
 TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 # Folders with JavaScript or TypeScript of ours.
 JS_DIRS := $(patsubst %/package.json,%,$(wildcard tests/browser/package.json web-client/package.json))
@@ -101,6 +104,12 @@ bench: ## Benchmark of the path of a packet, from rewrite to send
 bench-api: client ## Benchmark of the API: a visit and two links, by 50 clients, on both databases
 	@scripts/setup.sh test
 	cargo bench --locked --package vestibule --bench schedule
+
+.PHONY: load-compare
+load-compare: client ## What a packet costs here and at others, on this machine; LOAD_ARGS='--rounds 5' for more
+	@scripts/setup.sh load-compare
+	cargo build --release --locked --package vestibule --package vestibule-load
+	@scripts/load-compare.sh '$(TARGET_DIR)/release' $(LOAD_ARGS)
 
 .PHONY: fuzz
 fuzz: ## Each fuzz target for FUZZ_SECONDS (60)
