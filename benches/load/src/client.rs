@@ -41,6 +41,8 @@ use dtls::DtlsConfig;
 use plane::{Command, Plane, Slots};
 use transport::Context;
 
+pub(crate) use wheel::spread;
+
 pub use config::{
     Connect, Keyed, Kind, ReceivedCodec, Receives, RemoteTransport, Rtx, SendStream, SourceId, TransportId,
 };

@@ -1,7 +1,7 @@
 //! The client's side of DTLS, on `rtc-dtls`.
 //!
 //! As a client the library has the flaw it has as a server: any handshake record disarms its timer. So its flights are
-//! kept here and repeated from here, and it is shown no datagram of a flight it has answered.
+//! repeated from here, and it is shown no datagram of a flight it has answered.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -25,6 +25,8 @@ const DUMMY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9);
 const EXPORTER_LABEL: &str = "EXTRACTOR-dtls_srtp";
 /// After how long a browser repeats a flight; it doubles with each repeat.
 const FIRST_REPEAT_MICROS: u64 = 50_000;
+/// How often the library repeats a flight before it gives up.
+const LIBRARY_REPEATS_MAX: u32 = 7;
 const REPEAT_MICROS_MAX: u64 = 3_000_000;
 const HANDSHAKE_MICROS_MAX: u64 = 30_000_000;
 /// DTLS record types (RFC 5246 section 6.2.1) and the handshake message that begins it all.
@@ -53,8 +55,7 @@ impl DtlsConfig {
             .with_srtp_protection_profiles(vec![library_profile(profile)])
             // Certificates are self-signed; what counts is the fingerprint, compared below (RFC 8122).
             .with_insecure_skip_verify(true)
-            // The library's own repeats are never asked for.
-            .with_flight_interval(Duration::from_micros(HANDSHAKE_MICROS_MAX))
+            .with_flight_interval(Duration::from_micros(FIRST_REPEAT_MICROS))
             .build(true, Some(DUMMY))
             .map_err(failed)?;
         Ok(Self { config: Arc::new(config), profile, fingerprint })
@@ -150,18 +151,27 @@ impl Handshake {
     }
 
     /// Repeats the flight that is due.
-    pub(super) fn tick(&mut self, now: u64) -> Result<(), TransportError> {
+    pub(super) fn tick(&mut self, now: u64, instant: Instant) -> Result<(), TransportError> {
         if now >= self.expires_at {
             return Err(TransportError::Dtls);
         }
-        if now >= self.repeat_at {
-            self.repeats += 1;
-            let wait = FIRST_REPEAT_MICROS << self.repeats.min(10);
-            self.repeat_at = now + wait.min(REPEAT_MICROS_MAX);
-            for datagram in std::mem::take(&mut self.unanswered) {
-                self.send(&datagram);
-                self.unanswered.push(datagram);
+        if now < self.repeat_at {
+            return Ok(());
+        }
+        self.repeats += 1;
+        let wait = FIRST_REPEAT_MICROS << self.repeats.min(10);
+        self.repeat_at = now + wait.min(REPEAT_MICROS_MAX);
+        let before = std::mem::take(&mut self.unanswered);
+        if self.flight == Flight::Last && self.repeats <= LIBRARY_REPEATS_MAX {
+            // Only the library can seal its Finished under a new number, and a server that has it drops the old one.
+            self.endpoint.handle_timeout(DUMMY, instant).map_err(|_| TransportError::Dtls)?;
+            self.drain(now);
+        }
+        if self.unanswered.is_empty() {
+            for datagram in &before {
+                self.send(datagram);
             }
+            self.unanswered = before;
         }
         Ok(())
     }

@@ -106,24 +106,19 @@ impl SendState {
         self.timestamp_base.wrapping_add((micros * per_milli / 1_000) as u32)
     }
 
-    /// Sends all frames that are due.
+    /// Sends the frame that is due. Who is late makes up for it frame by frame, not at once.
     pub(super) fn send_due(&mut self, now: u64, wire: &mut Wire<'_>) {
         if self.due_at + BEHIND_MICROS_MAX < now {
             self.due_at = now;
         }
-        while self.due_at <= now {
-            let keyframe = std::mem::take(&mut self.keyframe_wanted);
-            let frame = self.generator.next(keyframe, wire.library);
-            let timestamp = self.timestamp(self.due_at);
-            self.due_at += u64::from(frame.micros_to_next);
-            if frame.keyframe
-                && self.stream.kind == Kind::Video
-                && let Some(counts) = wire.tally.now()
-            {
-                counts.keyframes_sent += 1;
-            }
-            self.send_frame(frame, timestamp, wire);
+        let keyframe = std::mem::take(&mut self.keyframe_wanted);
+        let frame = self.generator.next(keyframe, wire.library);
+        let timestamp = self.timestamp(self.due_at);
+        self.due_at += u64::from(frame.micros_to_next);
+        if let Some(counts) = wire.tally.now().filter(|_| frame.keyframe && self.stream.kind == Kind::Video) {
+            counts.keyframes_sent += 1;
         }
+        self.send_frame(frame, timestamp, wire);
     }
 
     fn send_frame(&mut self, frame: Frame, timestamp: u32, wire: &mut Wire<'_>) {

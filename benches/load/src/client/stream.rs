@@ -82,7 +82,7 @@ impl Stream {
         }
         if ahead > GAP_MAX {
             self.missing.clear();
-        } else if self.nack {
+        } else if self.kind == Kind::Video {
             let gap = 1..ahead;
             self.missing.extend(gap.map(|step| Missing {
                 index: self.highest.wrapping_add(step),
@@ -130,16 +130,18 @@ impl Stream {
         !self.missing.is_empty() || self.waiting_since.is_some()
     }
 
-    /// The sequence numbers to ask for now, and how many they are. What was asked for too often is given up.
+    /// The sequence numbers to ask for now, and how many they are. What was asked for too often is given up, and where
+    /// there is no NACK what does not come by itself.
     pub(super) fn nacks(&mut self, now: u64, rtt_micros: u64, out: &mut [u16; NACKED_AT_ONCE]) -> usize {
         let before = self.missing.len();
-        self.missing.retain(|missing| missing.tries < NACK_TRIES_MAX || now < missing.ask_at);
-        if self.missing.len() < before && self.kind == Kind::Video {
+        let tries_max = if self.nack { NACK_TRIES_MAX } else { 0 };
+        self.missing.retain(|missing| missing.tries < tries_max || now < missing.ask_at);
+        if self.missing.len() < before {
             // Patience ended with the tries.
             self.waiting_since.get_or_insert(now.saturating_sub(KEYFRAME_PATIENCE_MICROS));
         }
         let retry = rtt_micros.max(NACK_RETRY_MICROS_MIN);
-        let due = self.missing.iter_mut().filter(|missing| missing.ask_at <= now);
+        let due = self.missing.iter_mut().filter(|missing| missing.ask_at <= now && self.nack);
         let mut count = 0;
         for (missing, out) in due.zip(out) {
             missing.tries += 1;

@@ -205,7 +205,7 @@ impl Transport {
             }
             Timer::Handshake => {
                 if let Stage::Shaking(handshake) = &mut self.stage {
-                    match handshake.tick(cx.now) {
+                    match handshake.tick(cx.now, cx.clock.instant(cx.now)) {
                         Ok(()) => {
                             self.send_handshake();
                             cx.wheel.set(cx.now + HANDSHAKE_MICROS, self.id, timer);

@@ -24,7 +24,7 @@ pub(super) enum Timer {
 
 /// Where in an interval somebody's turn is, so that not all have theirs at once. The golden ratio leaves the largest gaps
 /// for whoever comes next.
-pub(super) const fn spread(number: u32, interval_micros: u64) -> u64 {
+pub(crate) const fn spread(number: u32, interval_micros: u64) -> u64 {
     (number.wrapping_mul(2_654_435_769) as u64 * interval_micros) >> 32
 }
 
