@@ -3,6 +3,7 @@
 //! meanwhile meets all of them.
 
 pub mod figures;
+mod floor;
 mod process;
 mod table;
 
@@ -28,7 +29,7 @@ use crate::server::{Net, Server, ServerError};
 use crate::transports::Transports;
 
 use figures::{Contestant, Figures, set_ratios};
-use process::ProcessError;
+pub use process::ProcessError;
 
 pub use table::table;
 
@@ -111,8 +112,10 @@ pub struct Compared {
 #[derive(Debug, thiserror::Error)]
 pub enum CompareError {
     /// Janus offers no loopback candidates.
-    #[error("no address but loopback, on which Janus offers no candidates; run 'make load-compare', which makes one in a \
-        network namespace of its own, or name one with --ip")]
+    #[error(
+        "no address but loopback, on which Janus offers no candidates; run 'make load-compare', which makes one in a \
+        network namespace of its own, or name one with --ip"
+    )]
     NoAddress,
     /// Recordings that cannot be used.
     #[error("{0}")]
@@ -126,9 +129,6 @@ pub enum CompareError {
     /// The tester's own media thread.
     #[error(transparent)]
     Plane(#[from] PlaneError),
-    /// The floor.
-    #[error("the floor: {0}")]
-    Floor(String),
     /// What `/proc` says of the server.
     #[error("the server's process cannot be looked at: {0}")]
     Proc(std::io::Error),
@@ -192,7 +192,8 @@ impl Comparing {
     async fn scenario(&self, scenario: Scenario) -> Result<Compared, CompareError> {
         let peers = self.arguments.against.iter().map(|&peer| Turn::Peer(peer));
         let turns: Vec<Turn> = std::iter::once(Turn::Vestibule).chain(peers).collect();
-        let mut contestants: Vec<_> = turns.iter().map(|turn| Contestant::new(turn.name().to_owned())).collect();
+        let mut contestants: Vec<_> =
+            turns.iter().map(|turn| Contestant::new(turn.name().to_owned())).collect();
         let mut played = None;
         for round in 0..self.arguments.rounds as usize {
             // Each begins a round in its turn, so none always follows the same.
@@ -214,7 +215,8 @@ impl Comparing {
         }
         let floor = turns.iter().position(|turn| *turn == Turn::Peer(Peer::Floor));
         set_ratios(&mut contestants, 0, floor);
-        let played = played.unwrap_or_else(|| ScenarioPlayed { title: scenario.title(), ..ScenarioPlayed::default() });
+        let played =
+            played.unwrap_or_else(|| ScenarioPlayed { title: scenario.title(), ..ScenarioPlayed::default() });
         Ok(Compared { played, rounds: self.arguments.rounds, contestants })
     }
 
@@ -224,7 +226,11 @@ impl Comparing {
         scenario: Scenario,
     ) -> Result<(String, Option<ScenarioPlayed>, Figures), CompareError> {
         let core = self.arguments.server_core;
-        let (plane, cast) = self.plane()?;
+        let (plane, mut cast) = self.plane()?;
+        if matches!(scenario, Scenario::Audio { .. }) {
+            // Nobody's camera is on.
+            cast.video_kbps.clear();
+        }
         match turn {
             Turn::Vestibule => {
                 let limit = scenario.plan(true).size_max();
@@ -235,8 +241,26 @@ impl Comparing {
             }
             Turn::Peer(Peer::Janus) => self.janus(scenario, plane, cast, None).await,
             Turn::Peer(Peer::JanusEventLoops) => self.janus(scenario, plane, cast, Some(1)).await,
-            Turn::Peer(Peer::Floor) => unimplemented!(),
+            Turn::Peer(Peer::Floor) => {
+                let (process, stdin) = process::ServerProcess::floor(core, &self.recordings())?;
+                let profile = self.options.profile.srtp();
+                let tried = floor::Floor::new(plane.plane().clone(), cast.clone(), profile, self.ip, stdin);
+                let (name, played, mut figures) =
+                    self.run(scenario, Arc::new(tried), plane, &cast, process).await?;
+                // It keeps nothing for anybody.
+                figures.rss_per_participant_bytes = None;
+                Ok((name, played, figures))
+            }
         }
+    }
+
+    /// The files whose media is sent, for a child that reads them too.
+    fn recordings(&self) -> Vec<String> {
+        let files = [("--video-file", &self.options.video_file), ("--audio-file", &self.options.audio_file)];
+        let named = files
+            .into_iter()
+            .filter_map(|(name, file)| Some([name.to_owned(), file.as_ref()?.display().to_string()]));
+        named.flatten().collect()
     }
 
     fn plane(&self) -> Result<(Transports, Cast), CompareError> {
@@ -260,7 +284,8 @@ impl Comparing {
     ) -> Result<(String, Option<ScenarioPlayed>, Figures), CompareError> {
         let libraries = self.arguments.janus_libraries.as_deref();
         let server = process::Janus::start(self.arguments.server_core, event_loops, libraries).await?;
-        let setup = event_loops.map_or_else(|| "as packaged".to_owned(), |count| format!("event_loops={count}"));
+        let setup =
+            event_loops.map_or_else(|| "as packaged".to_owned(), |count| format!("event_loops={count}"));
         let net = Net::new(&format!("ws://{}", server.api), None)?;
         let tried = Janus::connect(net, &setup, plane.clone(), cast.clone()).await?;
         self.run(scenario, Arc::new(tried), plane, &cast, server.process).await
@@ -310,9 +335,10 @@ fn scenario(text: &str) -> Result<Scenario, String> {
     let words = std::iter::once("scenario").chain(text.split_ascii_whitespace());
     let scenario = Line::try_parse_from(words).map_err(|error| error.to_string())?.scenario.scenario();
     match scenario {
-        Scenario::Visits { .. } | Scenario::Rooms { .. } | Scenario::OneToMany { .. } | Scenario::Audio { .. } => {
-            Ok(scenario)
-        }
+        Scenario::Visits { .. }
+        | Scenario::Rooms { .. }
+        | Scenario::OneToMany { .. }
+        | Scenario::Audio { .. } => Ok(scenario),
         _ => Err("only visits, rooms, one-to-many and audio mean the same at other servers".to_owned()),
     }
 }
@@ -323,7 +349,8 @@ fn beside_this_program() -> PathBuf {
 }
 
 fn first_address() -> Option<Ipv4Addr> {
-    let addresses = getifaddrs().ok()?.filter_map(|interface| Some(interface.address?.as_sockaddr_in()?.ip()));
+    let addresses =
+        getifaddrs().ok()?.filter_map(|interface| Some(interface.address?.as_sockaddr_in()?.ip()));
     addresses.into_iter().find(|address| !address.is_loopback())
 }
 

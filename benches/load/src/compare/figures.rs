@@ -140,7 +140,8 @@ mod tests {
 
     fn contestant(costs: &[f64]) -> Contestant {
         let mut one = Contestant::new("x".to_owned());
-        one.rounds = costs.iter().map(|&us| Figures { cpu_us_per_packet: Some(us), ..Figures::default() }).collect();
+        one.rounds =
+            costs.iter().map(|&us| Figures { cpu_us_per_packet: Some(us), ..Figures::default() }).collect();
         one
     }
 
@@ -153,7 +154,8 @@ mod tests {
 
     #[test]
     fn ratios_are_of_medians_and_missing_where_there_is_nothing_to_compare_with() {
-        let mut all = [contestant(&[2.0, 2.2, 1.8]), contestant(&[20.0, 16.0]), contestant(&[]), contestant(&[1.5])];
+        let mut all =
+            [contestant(&[2.0, 2.2, 1.8]), contestant(&[20.0, 16.0]), contestant(&[]), contestant(&[1.5])];
         set_ratios(&mut all, 0, Some(3));
         assert_eq!(all[1].times_vestibule, Some(9.0));
         assert_eq!(all[1].times_floor, Some(12.0));

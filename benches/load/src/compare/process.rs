@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -21,12 +21,12 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// How much of its log is shown when a server does not come up.
 const LOG_TAIL_BYTES: usize = 2_000;
 /// Of the tester's calls to Vestibule's API: it prepares rooms at its own pace.
-const API_RATE: u32 = 10_000;
+const API_RATE: &str = "10000";
 const KEY_SCOPES: &str = "sessions:read,sessions:write,consents:write,config:read,config:write";
 
 /// Why a server is not there.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ProcessError {
+pub enum ProcessError {
     /// The program is not there, or its files could not be written.
     #[error("cannot start {name}: {source}")]
     Start {
@@ -56,7 +56,8 @@ impl TemporaryFolder {
     pub(super) fn new(name: &str) -> io::Result<Self> {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let number = MADE.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("vestibule-load-{}-{number}-{name}", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("vestibule-load-{}-{number}-{name}", std::process::id()));
         std::fs::create_dir_all(&path)?;
         Ok(Self(path))
     }
@@ -100,33 +101,32 @@ impl ServerProcess {
         }
     }
 
+    /// The floor's child on `core`: this very program, which waits at its standard input for what it is to send. The
+    /// recordings it needs are named by `arguments`.
+    pub(super) fn floor(core: usize, arguments: &[String]) -> Result<(Self, ChildStdin), ProcessError> {
+        let name = "the floor";
+        let failed = |source| ProcessError::Start { name, source };
+        let folder = TemporaryFolder::new("floor").map_err(failed)?;
+        let own = std::env::current_exe().map_err(failed)?;
+        let mut command = pinned(core, &own);
+        command.arg("floor").args(arguments);
+        let mut process = Self::start(name, folder, command, Stdio::piped())?;
+        let stdin =
+            process.child.stdin.take().ok_or_else(|| failed(io::Error::other("no standard input")))?;
+        Ok((process, stdin))
+    }
+
     fn start(
         name: &'static str,
-        core: usize,
         folder: TemporaryFolder,
-        program: &Path,
-        arguments: &[String],
-        libraries: Option<&Path>,
+        mut command: Command,
+        stdin: Stdio,
     ) -> Result<Self, ProcessError> {
         let log = folder.path().join("log");
         let start = |source| ProcessError::Start { name, source };
         let file = File::create(&log).map_err(start)?;
-        // taskset becomes the program: the id is the server's, and all its threads are born on the core.
-        let mut command = Command::new("taskset");
-        if let Some(libraries) = libraries {
-            command.env("LD_LIBRARY_PATH", libraries);
-        }
-        let child = command
-            .arg("--cpu-list")
-            .arg(core.to_string())
-            .arg(program)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(file.try_clone().map_err(start)?)
-            .stderr(file)
-            .spawn()
-            .map_err(start)?;
-        Ok(Self { child, name, log, _folder: folder })
+        command.stdin(stdin).stdout(file.try_clone().map_err(start)?).stderr(file);
+        Ok(Self { child: command.spawn().map_err(start)?, name, log, _folder: folder })
     }
 
     async fn wait_until_listening(mut self, address: SocketAddr) -> Result<Self, ProcessError> {
@@ -185,19 +185,10 @@ impl Vestibule {
         let data = folder.path().join("data").display().to_string();
         let key = create_key(program, &data).map_err(failed)?;
         let address = SocketAddr::from((ip, free_port(ip).map_err(failed)?));
-        let arguments = [
-            "--data".into(),
-            data,
-            "--listen".into(),
-            address.to_string(),
-            "--tls".into(),
-            "off".into(),
-            "--api-rate".into(),
-            API_RATE.to_string(),
-            "--participants-limit".into(),
-            participants_limit.to_string(),
-        ];
-        let process = ServerProcess::start(name, core, folder, program, &arguments, None)?;
+        let mut command = pinned(core, program);
+        command.args(["--data", &data, "--listen", &address.to_string(), "--tls", "off"]);
+        command.args(["--api-rate", API_RATE, "--participants-limit", &participants_limit.to_string()]);
+        let process = ServerProcess::start(name, folder, command, Stdio::null())?;
         Ok(Self { process: process.wait_until_listening(address).await?, address, key })
     }
 }
@@ -205,7 +196,18 @@ impl Vestibule {
 /// Makes the API key before the server starts: the data folder is all it takes.
 fn create_key(program: &Path, data: &str) -> io::Result<String> {
     let output = Command::new(program)
-        .args(["key", "create", "--data", data, "--clinic", "Load test", "--name", "load", "--scopes", KEY_SCOPES])
+        .args([
+            "key",
+            "create",
+            "--data",
+            data,
+            "--clinic",
+            "Load test",
+            "--name",
+            "load",
+            "--scopes",
+            KEY_SCOPES,
+        ])
         .output()?;
     if !output.status.success() {
         return Err(io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned()));
@@ -225,23 +227,36 @@ pub(super) struct Janus {
 impl Janus {
     /// Starts the `janus` of the PATH on `core`, as packaged or with a fixed number of event loops. `libraries` is where
     /// it looks for its libraries first.
-    pub(super) async fn start(core: usize, event_loops: Option<u32>, libraries: Option<&Path>) -> Result<Self, ProcessError> {
+    pub(super) async fn start(
+        core: usize,
+        event_loops: Option<u32>,
+        libraries: Option<&Path>,
+    ) -> Result<Self, ProcessError> {
         let name = "Janus";
         let failed = |source| ProcessError::Start { name, source };
         let folder = TemporaryFolder::new("janus").map_err(failed)?;
         let api = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port(Ipv4Addr::LOCALHOST).map_err(failed)?));
         let configuration = folder.path().join("configuration");
         JanusConfig { api, event_loops }.write(&configuration).map_err(failed)?;
-        let arguments = [
-            "--configs-folder".into(),
-            configuration.display().to_string(),
-            "--config".into(),
-            configuration.join("janus.jcfg").display().to_string(),
-            "--disable-colors".into(),
-        ];
-        let process = ServerProcess::start(name, core, folder, Path::new("janus"), &arguments, libraries)?;
+        let mut command = pinned(core, Path::new("janus"));
+        command
+            .arg("--configs-folder")
+            .arg(&configuration)
+            .arg("--config")
+            .arg(configuration.join("janus.jcfg"));
+        if let Some(libraries) = libraries {
+            command.env("LD_LIBRARY_PATH", libraries);
+        }
+        let process = ServerProcess::start(name, folder, command, Stdio::null())?;
         Ok(Self { process: process.wait_until_listening(api).await?, api })
     }
+}
+
+/// `taskset` becomes the program: the process id is the server's, and all its threads are born on the core.
+fn pinned(core: usize, program: &Path) -> Command {
+    let mut command = Command::new("taskset");
+    command.arg("--cpu-list").arg(core.to_string()).arg(program);
+    command
 }
 
 /// A TCP port nobody listens on just now.

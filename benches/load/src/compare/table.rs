@@ -23,8 +23,11 @@ const HEADINGS: [&str; 9] = [
 pub fn table(comparison: &Comparison) -> String {
     let mut text = String::new();
     let machine = &comparison.machine;
-    let _ = writeln!(text, "{}, {}, server on core {}, tester on core {}", machine.cpu, machine.kernel,
-        comparison.server_core, comparison.tester_core);
+    let _ = writeln!(
+        text,
+        "{}, {}, server on core {}, tester on core {}",
+        machine.cpu, machine.kernel, comparison.server_core, comparison.tester_core
+    );
     for compared in &comparison.scenarios {
         text.push('\n');
         scenario(&mut text, compared);
@@ -35,7 +38,8 @@ pub fn table(comparison: &Comparison) -> String {
 fn scenario(text: &mut String, compared: &Compared) {
     let played = &compared.played;
     let video: Vec<_> = played.video_kbps.iter().map(u32::to_string).collect();
-    let video = if video.is_empty() { "no video".to_owned() } else { format!("VP8 {} kbit/s", video.join(" / ")) };
+    let video =
+        if video.is_empty() { "no video".to_owned() } else { format!("VP8 {} kbit/s", video.join(" / ")) };
     let dtx = if played.dtx { "with" } else { "without" };
     let _ = writeln!(
         text,
@@ -45,11 +49,11 @@ fn scenario(text: &mut String, compared: &Compared) {
         short(played.window_seconds),
         played.srtp_profile,
     );
-    let rows: Vec<[String; 9]> = std::iter::once(HEADINGS.map(str::to_owned))
-        .chain(compared.contestants.iter().map(row))
+    let rows: Vec<[String; 9]> =
+        std::iter::once(HEADINGS.map(str::to_owned)).chain(compared.contestants.iter().map(row)).collect();
+    let widths: Vec<usize> = (0..HEADINGS.len())
+        .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
         .collect();
-    let widths: Vec<usize> =
-        (0..HEADINGS.len()).map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)).collect();
     for row in &rows {
         let _ = write!(text, "  {:<width$}", row[0], width = widths[0]);
         for (cell, width) in row.iter().zip(&widths).skip(1) {
@@ -63,7 +67,8 @@ fn scenario(text: &mut String, compared: &Compared) {
 }
 
 fn row(one: &Contestant) -> [String; 9] {
-    let median = |figure: &dyn Fn(&super::Figures) -> Option<f64>| one.spread(figure).map(|spread| spread.median);
+    let median =
+        |figure: &dyn Fn(&super::Figures) -> Option<f64>| one.spread(figure).map(|spread| spread.median);
     let text = |value: Option<f64>, form: &dyn Fn(f64) -> String| value.map_or_else(|| "–".to_owned(), form);
     let ratio = |value: Option<f64>| text(value, &|ratio| format!("{ratio:.2}"));
     #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
@@ -98,10 +103,17 @@ fn notes(text: &mut String, one: &Contestant) {
     }
     for (index, round) in one.rounds.iter().enumerate() {
         if round.failed > 0 {
-            let _ = writeln!(text, "  ! {}, round {}: {} did not get in or were lost", one.name, index + 1, round.failed);
+            let _ = writeln!(
+                text,
+                "  ! {}, round {}: {} did not get in or were lost",
+                one.name,
+                index + 1,
+                round.failed
+            );
         }
         for reason in &round.tester_in_the_way {
-            let _ = writeln!(text, "  ! {}, round {}: the tester was in the way: {reason}", one.name, index + 1);
+            let _ =
+                writeln!(text, "  ! {}, round {}: the tester was in the way: {reason}", one.name, index + 1);
         }
     }
 }

@@ -63,7 +63,10 @@ impl Janus {
 
     fn room(&self, number: u32) -> Result<Arc<RoomState>, ServerError> {
         let rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
-        rooms.get(&number).cloned().ok_or_else(|| ServerError::Protocol(format!("room {number} was not made")))
+        rooms
+            .get(&number)
+            .cloned()
+            .ok_or_else(|| ServerError::Protocol(format!("room {number} was not made")))
     }
 }
 
@@ -103,7 +106,8 @@ impl Server for Janus {
     async fn join(&self, person: &Person, _: Admission) -> Result<Box<dyn Participant>, ServerError> {
         let room = self.room(person.room)?;
         let participant =
-            participant::JanusParticipant::join(&self.net, &self.transports, &self.cast, room, person).await?;
+            participant::JanusParticipant::join(&self.net, &self.transports, &self.cast, room, person)
+                .await?;
         Ok(Box::new(participant))
     }
 

@@ -64,7 +64,9 @@ pub(super) fn line(streams: &[Planned]) -> Option<OfferLine> {
     Some(if first.rid.is_none() {
         OfferLine::Send { kind: first.kind, ssrc: first.ssrc(), rtx: first.rtx_ssrc() }
     } else {
-        OfferLine::Simulcast { rids: streams.iter().filter_map(|stream| stream.rid).map(str::to_owned).collect() }
+        OfferLine::Simulcast {
+            rids: streams.iter().filter_map(|stream| stream.rid).map(str::to_owned).collect(),
+        }
     })
 }
 
@@ -73,7 +75,11 @@ pub(super) fn line(streams: &[Planned]) -> Option<OfferLine> {
 /// # Errors
 ///
 /// The server does not take them.
-pub(super) fn agreed(streams: &[Planned], mid: &str, answer: &Description) -> Result<Vec<SendStream>, ServerError> {
+pub(super) fn agreed(
+    streams: &[Planned],
+    mid: &str,
+    answer: &Description,
+) -> Result<Vec<SendStream>, ServerError> {
     let line = answer.line(mid).filter(|line| line.direction != Direction::Inactive);
     let refused = || ServerError::Protocol(format!("an answer: it does not take m-line {mid}"));
     let agreed = |stream: &Planned| {

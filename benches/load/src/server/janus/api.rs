@@ -189,11 +189,7 @@ async fn ask(commands: &mpsc::UnboundedSender<Command>, request: Value) -> Answe
 }
 
 /// The life of one socket: ends when nobody holds the session any more, or when Janus ends it.
-async fn serve(
-    mut socket: Socket,
-    mut commands: mpsc::UnboundedReceiver<Command>,
-    session: Arc<AtomicU64>,
-) {
+async fn serve(mut socket: Socket, mut commands: mpsc::UnboundedReceiver<Command>, session: Arc<AtomicU64>) {
     let mut desk = Desk::default();
     let mut keepalive = tokio::time::interval_at(tokio::time::Instant::now() + KEEPALIVE, KEEPALIVE);
     loop {
@@ -274,7 +270,8 @@ impl Desk {
             ("ack" | "success" | "server_info" | "error" | "event", Some(asked)) => {
                 let Some(awaited) = self.awaited.remove(&asked) else { return };
                 let version = incoming.version_string;
-                let answer = accepted(awaited.what, incoming.error, told).map(|told| Answered { id, version, told });
+                let answer =
+                    accepted(awaited.what, incoming.error, told).map(|told| Answered { id, version, told });
                 // Whoever asked may have given up.
                 let _ = awaited.answer.send(answer);
             }

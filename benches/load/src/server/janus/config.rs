@@ -34,7 +34,8 @@ impl JanusConfig {
     }
 
     fn core(&self, folder: &Path) -> String {
-        let event_loops = self.event_loops.map(|count| format!("  event_loops = {count}\n")).unwrap_or_default();
+        let event_loops =
+            self.event_loops.map(|count| format!("  event_loops = {count}\n")).unwrap_or_default();
         format!(
             "general: {{\n  configs_folder = \"{}\"\n  debug_level = {DEBUG_LEVEL}\n  debug_colors = false\n{event_loops}}}\n\
              certificates: {{ }}\n\

@@ -8,12 +8,12 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::RoomState;
 use super::api::{Handle, HandleEvent, Jsep, Session};
 use super::subscription::{self, Progress};
-use super::RoomState;
 use crate::cast::Cast;
-use crate::clock;
 use crate::client::{Connect, Receives};
+use crate::clock;
 use crate::scenario::Person;
 use crate::sdp::{Description, Offer, Setup};
 use crate::server::{Net, Participant, ServerError, streams};
@@ -57,7 +57,8 @@ impl JanusParticipant {
         };
         let own = publication.as_ref().map(|publication| publication.feed);
         let (sender, mut subscription) = watch::channel(Progress::default());
-        let task = tokio::spawn(subscription::run(session, transports.clone(), Arc::clone(&room), own, sender));
+        let task =
+            tokio::spawn(subscription::run(session, transports.clone(), Arc::clone(&room), own, sender));
         let connected = match &publication {
             Some(publication) => publication.transport.until(|progress| progress.connected).await?,
             // Who only receives is in when that works.
@@ -127,7 +128,9 @@ async fn until_up(handle: &mut Handle) -> Result<(), ServerError> {
     tokio::time::timeout(UP_DURATION_MAX, up).await.unwrap_or(Err(ServerError::Late("Janus's webrtcup")))
 }
 
-async fn until_subscribed(subscription: &mut watch::Receiver<Progress>) -> Result<Arc<Transport>, ServerError> {
+async fn until_subscribed(
+    subscription: &mut watch::Receiver<Progress>,
+) -> Result<Arc<Transport>, ServerError> {
     loop {
         {
             let progress = subscription.borrow_and_update();
@@ -161,7 +164,8 @@ impl Participant for JanusParticipant {
 
     fn failure(&self) -> Option<String> {
         let subscription = self.subscription.borrow();
-        let published = self.publication.as_ref().and_then(|publication| publication.transport.progress().failed);
+        let published =
+            self.publication.as_ref().and_then(|publication| publication.transport.progress().failed);
         let received = subscription.transport.as_ref().and_then(|transport| transport.progress().failed);
         let failed = published.or(received).map(|failed| failed.to_string());
         failed.or_else(|| subscription.failure.as_ref().map(ToString::to_string))
@@ -172,7 +176,9 @@ impl Participant for JanusParticipant {
     }
 
     fn cut(&self) -> Result<(), ServerError> {
-        Err(ServerError::Environment("Janus ends a session, with its media, when its WebSocket ends".to_owned()))
+        Err(ServerError::Environment(
+            "Janus ends a session, with its media, when its WebSocket ends".to_owned(),
+        ))
     }
 
     async fn resume(&self) -> Result<(), ServerError> {

@@ -51,7 +51,8 @@ async fn follow(
 
     // Not before: a handle of Janus is a thread of its own.
     let mut handle = session.attach().await?;
-    let join = json!({ "request": "join", "ptype": "subscriber", "room": room.id, "streams": streams(&fresh) });
+    let join =
+        json!({ "request": "join", "ptype": "subscriber", "room": room.id, "streams": streams(&fresh) });
     let mut known: HashSet<u64> = fresh.into_iter().collect();
     let told = handle.requests.message(join, None).await?;
     let offer = told.jsep.ok_or_else(|| ServerError::Protocol("no offer to a subscriber".to_owned()))?;
@@ -95,7 +96,8 @@ struct Connection {
 
 impl Connection {
     async fn answer(&mut self, handle: &Handle, offer: &Jsep) -> Result<(), ServerError> {
-        let offer = Description::parse(&offer.sdp).map_err(|error| ServerError::Protocol(error.to_string()))?;
+        let offer =
+            Description::parse(&offer.sdp).map_err(|error| ServerError::Protocol(error.to_string()))?;
         let (plane, local) = (self.transport.plane(), &self.transport.local);
         let answer = sdp::answer(&offer, &local.ice, &plane.fingerprint(), local.address);
         if self.is_connected {
