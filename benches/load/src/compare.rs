@@ -359,3 +359,61 @@ fn first_address() -> Option<Ipv4Addr> {
 fn progress(scenario: Scenario, round: usize, name: &str) {
     eprintln!("{}: round {}, {name}", scenario.title(), round + 1);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scenario_is_named_as_on_the_command_line() {
+        assert_eq!(scenario("one-to-many 50"), Ok(Scenario::OneToMany { receivers: 50 }));
+        assert_eq!(scenario("rooms  10x4"), Ok(Scenario::Rooms { rooms: 10, size: 4 }));
+        for text in SCENARIOS {
+            assert!(scenario(text).is_ok(), "{text}");
+        }
+        for text in ["", "rooms", "churn", "waiting-room 5", "visits 0"] {
+            assert!(scenario(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_table_has_a_line_for_each_and_says_what_went_wrong() {
+        let figures = Figures {
+            packets_per_second: 10_000.0,
+            cpu_us_per_packet: Some(2.0),
+            packets_per_core_second: Some(500_000.0),
+            delay_p50_us: Some(87),
+            delay_p99_us: Some(1_400),
+            rss_per_participant_bytes: Some(95_000),
+            ..Figures::default()
+        };
+        let slow = Figures { cpu_us_per_packet: Some(15.0), failed: 2, ..figures.clone() };
+        let mut contestants = ["Vestibule", "Janus", "Ghost"].map(|name| Contestant::new(name.to_owned()));
+        contestants[0].rounds = vec![figures.clone(), figures];
+        contestants[1].rounds = vec![slow];
+        contestants[2].failures = vec!["round 1: not there".to_owned()];
+        set_ratios(&mut contestants, 0, None);
+        let comparison = Comparison {
+            format: FORMAT,
+            machine: Machine::this(),
+            server_core: 0,
+            tester_core: 1,
+            scenarios: vec![Compared {
+                played: ScenarioPlayed::default(),
+                rounds: 2,
+                contestants: contestants.into(),
+            }],
+        };
+        let text = table(&comparison);
+        let line =
+            |name: &str| text.lines().find(|line| line.trim_start().starts_with(name)).unwrap().to_owned();
+        for cell in ["2.00 (2.00–2.00)", "87 µs", "1.40 ms", "95.0 kB", "1.00"] {
+            assert!(line("Vestibule").contains(cell), "{text}");
+        }
+        assert!(line("Janus").contains("7.50"), "{text}");
+        assert!(line("! Janus").contains("round 1: 2 did not get in"), "{text}");
+        assert!(line("! Ghost").contains("not there"), "{text}");
+        let json: serde_json::Value = serde_json::from_str(&json(&comparison).unwrap()).unwrap();
+        assert_eq!(json["scenarios"][0]["contestants"][1]["timesVestibule"], 7.5);
+    }
+}

@@ -309,3 +309,100 @@ fn incomplete(what: &str) -> ServerError {
 fn gone() -> ServerError {
     ServerError::Closed("Janus ended the WebSocket".to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is asked, and where its answer comes.
+    fn ask(desk: &mut Desk, request: Value) -> (Value, oneshot::Receiver<Answer>) {
+        let (answer, answered) = oneshot::channel();
+        (serde_json::from_str(&desk.ask(request, answer)).unwrap(), answered)
+    }
+
+    fn hear(desk: &mut Desk, incoming: Value) {
+        desk.hear(serde_json::from_value(incoming).unwrap());
+    }
+
+    fn plugin(data: Value) -> Value {
+        json!({ "plugin": PLUGIN, "data": data })
+    }
+
+    #[test]
+    fn a_plugins_answer_follows_its_ack() {
+        let mut desk = Desk::default();
+        let join = json!({ "janus": "message", "body": { "request": "join" } });
+        let (asked, mut answered) = ask(&mut desk, join);
+        let transaction = &asked["transaction"];
+        hear(&mut desk, json!({ "janus": "ack", "transaction": transaction }));
+        assert!(answered.try_recv().is_err());
+        hear(
+            &mut desk,
+            json!({ "janus": "event", "sender": 7, "transaction": transaction,
+            "plugindata": plugin(json!({ "videoroom": "joined", "id": 42 })),
+            "jsep": { "type": "answer", "sdp": "v=0" } }),
+        );
+        let told = answered.try_recv().unwrap().unwrap().told;
+        assert_eq!((told.room.id, told.jsep.unwrap().sdp.as_str()), (Some(42), "v=0"));
+    }
+
+    #[test]
+    fn a_keepalive_is_done_with_its_ack() {
+        let mut desk = Desk::default();
+        let (asked, _) = ask(&mut desk, json!({ "janus": "keepalive" }));
+        hear(&mut desk, json!({ "janus": "ack", "transaction": asked["transaction"] }));
+        assert!(desk.awaited.is_empty());
+    }
+
+    #[test]
+    fn a_refusal_says_of_what_and_why() {
+        let mut desk = Desk::default();
+        let join = json!({ "janus": "message", "body": { "request": "join" } });
+        let (asked, mut answered) = ask(&mut desk, join);
+        hear(
+            &mut desk,
+            json!({ "janus": "event", "transaction": asked["transaction"],
+            "plugindata": plugin(json!({ "videoroom": "event", "error_code": 428, "error": "No such feed" })) }),
+        );
+        let error = answered.try_recv().unwrap().err().unwrap();
+        assert_eq!(error.to_string(), "join: No such feed (428)");
+        let (asked, mut answered) = ask(&mut desk, json!({ "janus": "attach" }));
+        hear(
+            &mut desk,
+            json!({ "janus": "error", "transaction": asked["transaction"],
+            "error": { "code": 458, "reason": "No such session" } }),
+        );
+        let error = answered.try_recv().unwrap().err().unwrap();
+        assert_eq!(error.to_string(), "attach: No such session (458)");
+    }
+
+    #[test]
+    fn events_go_to_the_handle_that_sends_them() {
+        let mut desk = Desk::default();
+        let (sender, mut events) = mpsc::unbounded_channel();
+        desk.listeners.insert(7, sender);
+        for of in [8, 7] {
+            hear(&mut desk, json!({ "janus": "webrtcup", "sender": of }));
+        }
+        hear(&mut desk, json!({ "janus": "slowlink", "sender": 7, "uplink": true }));
+        hear(
+            &mut desk,
+            json!({ "janus": "event", "sender": 7, "plugindata": plugin(json!({ "videoroom": "updated" })),
+            "jsep": { "type": "offer", "sdp": "v=0" } }),
+        );
+        hear(&mut desk, json!({ "janus": "hangup", "sender": 7, "reason": "DTLS alert" }));
+        assert!(matches!(events.try_recv().unwrap(), HandleEvent::Up));
+        let HandleEvent::Room(told) = events.try_recv().unwrap() else { panic!("an offer") };
+        assert_eq!(told.jsep.unwrap().kind, "offer");
+        assert!(
+            matches!(events.try_recv().unwrap(), HandleEvent::HungUp { reason } if reason == "DTLS alert")
+        );
+        assert!(events.try_recv().is_err());
+    }
+
+    #[test]
+    fn an_offer_says_which_rid_is_the_lowest() {
+        assert_eq!(json!(Jsep::offer("v=0".into()))["rid_order"], "lmh");
+        assert_eq!(json!(Jsep::answer("v=0".into())), json!({ "type": "answer", "sdp": "v=0" }));
+    }
+}

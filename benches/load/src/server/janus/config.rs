@@ -57,3 +57,18 @@ impl JanusConfig {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_packaged_says_nothing_of_event_loops() {
+        let packaged = JanusConfig { api: ([127, 0, 0, 1], 8188).into(), event_loops: None };
+        assert!(!packaged.core(Path::new("/x")).contains("event_loops"));
+        let shared = JanusConfig { event_loops: Some(1), ..packaged };
+        assert!(shared.core(Path::new("/x")).contains("\n  event_loops = 1\n"));
+        let websockets = shared.websockets();
+        assert!(websockets.contains("ws_ip = \"127.0.0.1\"") && websockets.contains("ws_port = 8188\n"));
+    }
+}
