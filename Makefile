@@ -96,9 +96,9 @@ audit: ## Known advisories for our dependencies; tells, never fails
 	-@for dir in $(JS_DIRS); do (set -x; cd "$$dir" && npm audit); done
 
 .PHONY: bench
-bench: ## Benchmark of the path of a packet, from rewrite to send
+bench: ## Benchmarks of the path of a packet: without sockets, with them, and of what receivers report
 	@scripts/setup.sh rust
-	cargo bench --locked --package vestibule-media-engine --bench forward
+	cargo bench --locked --package vestibule-media-engine
 
 .PHONY: bench-api
 bench-api: client ## Benchmark of the API: a visit and two links, by 50 clients, on both databases

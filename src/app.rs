@@ -30,6 +30,8 @@ pub(crate) struct Parts {
     pub(crate) visits: Visits,
     /// Told of each change that was written, so that it gets into the feed.
     pub(crate) feed: Feed,
+    /// The most participants any clinic may allow in one session.
+    pub(crate) participants_limit: u16,
     /// The hosts a clinic's logo may come from.
     pub(crate) logo_hosts: Vec<String>,
     pub(crate) keys: TokenKeys,

@@ -212,6 +212,10 @@ pub(crate) fn judge(config: &Config, facts: &Facts, now: Timestamp) -> Vec<Findi
     judge_page(config, facts, &mut findings);
     judge_tls(config, facts, now, &mut findings);
     judge_media(config, facts, &mut findings);
+    findings.push(Finding::ok(
+        "--participants-limit",
+        format!("a clinic may allow up to {} participants in one session", config.participants_limit),
+    ));
     findings
 }
 

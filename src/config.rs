@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use axum::http::Uri;
+use clap::builder::RangedI64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use jiff::Timestamp;
-use vestibule_domain::SessionId;
+use vestibule_domain::{PARTICIPANTS_LEAST, PARTICIPANTS_MAX, PARTICIPANTS_USUAL, SessionId};
 
 use crate::accounts::LoginName;
 use crate::data_dir::DataDir;
@@ -153,6 +154,10 @@ fn start_time(text: &str) -> Result<StartTime, jiff::Error> {
     if text == "now" { Ok(StartTime::Now) } else { text.parse().map(StartTime::At) }
 }
 
+fn participants_limit() -> RangedI64ValueParser<u16> {
+    value_parser!(u16).range(i64::from(PARTICIPANTS_LEAST)..=i64::from(PARTICIPANTS_MAX))
+}
+
 /// How the server is run. Every flag has its environment variable; a flag goes before it.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Config {
@@ -182,6 +187,10 @@ pub(crate) struct Config {
     #[arg(long, env = "VESTIBULE_API_RATE", default_value_t = 100, value_name = "N", global = true,
         value_parser = value_parser!(u32).range(1..=100_000))]
     pub(crate) api_rate: u32,
+    /// The most participants that any clinic may allow in one session.
+    #[arg(long, env = "VESTIBULE_PARTICIPANTS_LIMIT", default_value_t = PARTICIPANTS_USUAL, value_name = "N",
+        global = true, value_parser = participants_limit())]
+    pub(crate) participants_limit: u16,
     /// The address people open, as in `https://visit.example.org`; links begin with it. Left out: the listening one.
     #[arg(long, env = "VESTIBULE_PUBLIC_URL", value_name = "URL", global = true)]
     pub(crate) public_url: Option<PublicUrl>,
@@ -486,6 +495,9 @@ mod tests {
         assert!(parse(&["--tls-cert", "c.pem"]).contains("--tls-key"));
         assert!(parse(&["--public-url", "visit.example.org"]).contains("--public-url"));
         assert!(parse(&["--shards", "0"]).contains("--shards"));
+        for limit in ["1", "1001", "many"] {
+            assert!(parse(&["--participants-limit", limit]).contains("--participants-limit"), "{limit}");
+        }
         assert!(parse(&["--allow-origin", "portal.example.org"]).contains("--allow-origin"));
         assert!(parse(&["--allow-origin", "https://portal.example.org/page"]).contains("--allow-origin"));
         assert!(parse(&["--allow-origin", "*"]).contains("--allow-origin"));

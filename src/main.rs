@@ -112,7 +112,12 @@ async fn manage(config: &Config, command: SessionCommand) -> anyhow::Result<()> 
     let (stored, json) = match command {
         SessionCommand::Create(asked) => {
             let json = asked.json;
-            let maker = Maker { store: &store, backends: &backends, ids: &ids };
+            let maker = Maker {
+                store: &store,
+                backends: &backends,
+                ids: &ids,
+                participants_limit: config.participants_limit,
+            };
             (sessions::create_as_asked(&maker, *asked, now).await?, json)
         }
         SessionCommand::Links { session, json } => {
@@ -164,7 +169,12 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let visits = Visits::new(store.clone(), blobs, seal.clone(), feed.clone());
     if config.demo {
         let now = clock::now();
-        let maker = Maker { store: &store, backends: &backends, ids: &ids };
+        let maker = Maker {
+            store: &store,
+            backends: &backends,
+            ids: &ids,
+            participants_limit: config.participants_limit,
+        };
         let stored = demo::open_session(&maker, now).await?;
         let links = sessions::links(&stored, &keys, &origin, now)?;
         invite(&links);
@@ -178,6 +188,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         seal,
         visits,
         feed,
+        participants_limit: config.participants_limit,
         logo_hosts: config.logo_host.iter().map(|host| host.to_ascii_lowercase()).collect(),
         keys,
         tickets: Tickets::default(),

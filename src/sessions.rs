@@ -106,6 +106,8 @@ pub(crate) struct Maker<'a> {
     pub(crate) store: &'a Store,
     pub(crate) backends: &'a Backends,
     pub(crate) ids: &'a Ids,
+    /// The most participants of a session, whatever its clinic allows.
+    pub(crate) participants_limit: u16,
 }
 
 /// Why a session was not made. There is no row, and no room.
@@ -138,8 +140,8 @@ impl Maker<'_> {
         let id = self.ids.session(now);
         let room = port.provision(plan.tenant, id, now).await.map_err(MakeError::from)?;
         let written = async {
-            let (loaded, events) =
-                self.decide(plan, id, backend, room.clone(), config.policy().clone(), actor, now)?;
+            let policy = config.policy().clone().within(self.participants_limit);
+            let (loaded, events) = self.decide(plan, id, backend, room.clone(), policy, actor, now)?;
             let profiles: Vec<Profile> = loaded.profiles.values().cloned().collect();
             let beside = beside(&loaded)?;
             let created =

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, bail};
 use jiff::Timestamp;
-use vestibule_domain::{Actor, ConfigContext, ConfigValues, TenantConfig};
+use vestibule_domain::{Actor, ConfigContext, ConfigValues, PARTICIPANTS_USUAL, TenantConfig};
 
 use crate::ids::Ids;
 use crate::store::{Beside, ConfigCommit, PersonText, Store, StoreError, Tenant};
@@ -54,7 +54,9 @@ pub(crate) async fn of_name(
         return Ok(tenant);
     }
     let tenant = Tenant { id: ids.tenant(now), name: name.to_owned(), created_at: now };
-    let context = ConfigContext { now, actor: &Actor::System, logo_hosts: &[] };
+    // What nobody chose is not held against the operator's limit: the sessions are.
+    let context =
+        ConfigContext { now, actor: &Actor::System, participants_limit: PARTICIPANTS_USUAL, logo_hosts: &[] };
     let (config, events) = TenantConfig::create(tenant.id, values, &context)?;
     let commit = ConfigCommit {
         before_version: 0,

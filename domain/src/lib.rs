@@ -42,7 +42,9 @@ pub use id::{
     ProviderRef, RecordingRef, SessionId, StaffId, TenantId, TextError, WebhookId,
 };
 pub use kind::{BandwidthProfile, Communication, ParticipantRole, UnknownWord, VideoBackend};
-pub use policy::{PARTICIPANTS_LIMIT, PolicyError, PolicyValues, SessionPolicy};
+pub use policy::{
+    PARTICIPANTS_LEAST, PARTICIPANTS_MAX, PARTICIPANTS_USUAL, PolicyError, PolicyValues, SessionPolicy,
+};
 pub use presence::{Connection, Presence};
 pub use published::{
     Published, PublishedAggregate, PublishedData, PublishedDetail, PublishedParticipant, PublishedType,
@@ -50,8 +52,8 @@ pub use published::{
 };
 pub use rejection::{Rejection, ScheduleFault};
 pub use session::{
-    CONSENT_RECORDS_MAX, EndReason, InvariantError, JoinWindow, PARTICIPANT_RECORDS_MAX, Participant,
-    RECORDINGS_MAX, SessionStatus, Standing, StoredSession, VirtualSession,
+    CONSENT_RECORDS_MAX, EndReason, InvariantError, JoinWindow, Participant, RECORDINGS_MAX,
+    REMOVED_RECORDS_MAX, SessionStatus, Standing, StoredSession, VirtualSession,
 };
 pub use state::ParticipantState;
 pub use token::{JoinToken, TokenClaims, TokenError, TokenKey, TokenKeys, TokenKeysError, admit_token};

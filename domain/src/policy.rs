@@ -4,8 +4,14 @@ use std::ops::Deref;
 
 use serde::{Deserialize, Serialize};
 
-/// The most participants any tenant may allow in one session.
-pub const PARTICIPANTS_LIMIT: u8 = 20;
+use crate::kind::ParticipantRole;
+
+/// The most participants of a session under a tenant that never chose; and of any tenant's, unless the operator allows more.
+pub const PARTICIPANTS_USUAL: u16 = 20;
+/// The most that any operator may allow a tenant.
+pub const PARTICIPANTS_MAX: u16 = 1_000;
+/// The fewest: a visit has two sides.
+pub const PARTICIPANTS_LEAST: u16 = 2;
 
 /// A field out of its bounds.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,8 +33,9 @@ pub struct PolicyError {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PolicyValues {
-    /// The most participants that are not removed at one time. 2 to [`PARTICIPANTS_LIMIT`].
-    pub max_participants: u8,
+    /// The most participants that are not removed at one time. 2 to [`PARTICIPANTS_MAX`]; what is chosen is held against the
+    /// operator's limit as well.
+    pub max_participants: u16,
     /// How long before its start a session may be entered; and how long a token for an unscheduled one lives. 1 to 1440.
     pub session_grace_minutes_before: u16,
     /// How long after its end a session may be entered. 0 to 1440.
@@ -46,6 +53,8 @@ pub struct PolicyValues {
     pub auto_admit_on_provider_join: bool,
     /// Whether interpreters come in with the provider, or wait like the patient.
     pub admit_interpreters_with_provider: bool,
+    /// The same of observers.
+    pub admit_observers_with_provider: bool,
     /// Whether anything may be recorded at all.
     pub recording_allowed: bool,
 }
@@ -53,7 +62,7 @@ pub struct PolicyValues {
 impl Default for PolicyValues {
     fn default() -> Self {
         Self {
-            max_participants: PARTICIPANTS_LIMIT,
+            max_participants: PARTICIPANTS_USUAL,
             session_grace_minutes_before: 15,
             session_grace_minutes_after: 30,
             no_show_minutes: 15,
@@ -62,7 +71,20 @@ impl Default for PolicyValues {
             text_grace_minutes: 30,
             auto_admit_on_provider_join: false,
             admit_interpreters_with_provider: false,
+            admit_observers_with_provider: false,
             recording_allowed: false,
+        }
+    }
+}
+
+impl PolicyValues {
+    /// Whether those of a role come in with the provider, without being let in one by one. The patient's way in is their own.
+    #[must_use]
+    pub const fn comes_with_provider(&self, role: ParticipantRole) -> bool {
+        match role {
+            ParticipantRole::Interpreter => self.admit_interpreters_with_provider,
+            ParticipantRole::Observer => self.admit_observers_with_provider,
+            ParticipantRole::Patient | ParticipantRole::Provider => false,
         }
     }
 }
@@ -79,7 +101,7 @@ impl SessionPolicy {
     /// The first field out of its bounds.
     pub fn new(values: PolicyValues) -> Result<Self, PolicyError> {
         let bounds: [(&'static str, u16, u16, u16); 7] = [
-            ("max_participants", values.max_participants.into(), 2, PARTICIPANTS_LIMIT.into()),
+            ("max_participants", values.max_participants, PARTICIPANTS_LEAST, PARTICIPANTS_MAX),
             ("session_grace_minutes_before", values.session_grace_minutes_before, 1, 1440),
             ("session_grace_minutes_after", values.session_grace_minutes_after, 0, 1440),
             ("no_show_minutes", values.no_show_minutes, 1, 240),
@@ -93,6 +115,13 @@ impl SessionPolicy {
             }
         }
         Ok(Self(values))
+    }
+
+    /// The same with no more participants than an operator allows, who may have lowered the limit since it was chosen.
+    #[must_use]
+    pub fn within(mut self, participants_limit: u16) -> Self {
+        self.0.max_participants = self.0.max_participants.min(participants_limit).max(PARTICIPANTS_LEAST);
+        self
     }
 
     /// The values, to change some and check again.

@@ -31,7 +31,7 @@ pub enum Rejection {
     #[error("the session has its {max} participants")]
     SessionFull {
         /// How many.
-        max: u8,
+        max: u16,
     },
     /// There is a patient already.
     #[error("the session has a patient already")]

@@ -25,12 +25,17 @@ use crate::id::{
 use crate::kind::{Communication, ParticipantRole, VideoBackend, as_str};
 use crate::policy::SessionPolicy;
 
-/// How many participants a session keeps on record, removed ones among them.
-pub const PARTICIPANT_RECORDS_MAX: usize = 100;
+/// How many participants who were removed a session keeps on record, at least: beside as many as it may have, so many more.
+pub const REMOVED_RECORDS_MAX: usize = 80;
 /// How many consents and withdrawals a session keeps.
 pub const CONSENT_RECORDS_MAX: usize = 100;
 /// How many recordings a session keeps references of.
 pub const RECORDINGS_MAX: usize = 100;
+
+/// How many participants a session keeps on record under a policy, removed ones among them.
+fn records_max(policy: &SessionPolicy) -> usize {
+    usize::from(policy.max_participants) + REMOVED_RECORDS_MAX
+}
 
 /// Where a session is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -247,6 +252,8 @@ pub struct StoredSession {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VirtualSession {
     row: StoredSession,
+    /// Where in the row each participant is, by identifier: people are looked up all the time, and there may be many.
+    by_id: Vec<u32>,
 }
 
 /// Getters.
@@ -392,7 +399,7 @@ impl VirtualSession {
     /// The participant of that identifier, removed or not.
     #[must_use]
     pub fn participant(&self, id: ParticipantId) -> Option<&Participant> {
-        self.row.participants.iter().find(|participant| participant.id == id)
+        self.place_of(id).ok().map(|place| &self.row.participants[self.by_id[place] as usize])
     }
 
     /// The patient's record, if one is there that was not removed.
@@ -424,6 +431,11 @@ impl VirtualSession {
         }
     }
 
+    /// The place in `by_id` of that identifier, or the one it would have.
+    fn place_of(&self, id: ParticipantId) -> Result<usize, usize> {
+        self.by_id.binary_search_by_key(&id, |&index| self.row.participants[index as usize].id)
+    }
+
     /// Records that were not removed.
     fn present_records(&self) -> impl Iterator<Item = &Participant> {
         self.row.participants.iter().filter(|participant| participant.standing != Standing::Removed)
@@ -451,7 +463,13 @@ impl VirtualSession {
     /// The first invariant the row breaks: it was not written by this crate, or damaged since.
     pub fn from_stored(row: StoredSession) -> Result<Self, InvariantError> {
         stored::check(&row)?;
-        Ok(Self { row })
+        Ok(Self::of(row))
+    }
+
+    fn of(row: StoredSession) -> Self {
+        let mut by_id: Vec<u32> = (0..).take(row.participants.len()).collect();
+        by_id.sort_unstable_by_key(|&index| row.participants[index as usize].id);
+        Self { row, by_id }
     }
 
     /// All of the state, for a store.

@@ -9,6 +9,7 @@ mod contact;
 mod engine;
 mod message;
 mod outcome;
+mod roster;
 #[cfg(test)]
 mod tests;
 mod thread;
@@ -28,6 +29,7 @@ use crate::member::{ConnectionId, Member, MemberId};
 use crate::resume::{FreshSecret, ResumeKey, ResumeKeys};
 use crate::wire::{ErrorCode, Frame, FrameError, RequestId, ServerMessage};
 use outcome::{Pending, Then};
+pub(crate) use roster::Roster;
 use thread::Thread;
 pub use thread::{THREAD_LINES_MAX, ThreadLine};
 
@@ -37,6 +39,8 @@ const CONFLICTS_MAX: u32 = 3;
 const RETRY_AFTER: SignedDuration = SignedDuration::from_secs(1);
 /// Seats for people in a first offer.
 const PEOPLE_FIRST_MAX: u16 = 3;
+/// And in any: an offer must fit in a message, and nobody looks at more.
+const PEOPLE_MAX: u16 = 48;
 /// Messages no client that does as it should would send; after so many its socket is closed.
 pub const VIOLATIONS_MAX: u32 = 10;
 
@@ -280,6 +284,8 @@ pub struct LiveSession {
     position: Option<u32>,
     desk_attended: bool,
     queued: Option<Waits>,
+    /// Who was to be seen when somebody looked last.
+    roster: Roster,
     room_is_open: bool,
     numbers: Numbers,
     pending: Option<Pending>,
@@ -352,6 +358,7 @@ impl LiveSession {
             position: None,
             desk_attended: false,
             queued: None,
+            roster: Roster::default(),
             room_is_open: false,
             numbers: Numbers { room, life, peers: 0, members: 0 },
             pending: None,
@@ -603,7 +610,7 @@ impl LiveSession {
     }
 
     /// Tells a device something, now or when it comes back.
-    fn tell(&mut self, member: MemberId, message: ServerMessage) {
+    fn tell(&mut self, member: MemberId, message: impl Into<Arc<ServerMessage>>) {
         let Some(index) = self.index_of_member(member) else { return };
         let member = &mut self.members[index];
         let (seq, message) = member.log.push(message);

@@ -38,8 +38,8 @@ impl Log {
     }
 
     /// Gives a message its number, and keeps it.
-    pub(crate) fn push(&mut self, message: ServerMessage) -> (u64, Arc<ServerMessage>) {
-        let message = Arc::new(message);
+    pub(crate) fn push(&mut self, message: impl Into<Arc<ServerMessage>>) -> (u64, Arc<ServerMessage>) {
+        let message = message.into();
         self.last_seq += 1;
         self.bytes += bytes(&message);
         self.kept.push_back(Arc::clone(&message));

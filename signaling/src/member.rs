@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use jiff::Timestamp;
 use vestibule_domain::{ParticipantId, SessionStatus};
 
+use crate::live::Roster;
 use crate::log::Log;
 use crate::media::{PeerId, SeatId, SourceKind};
 use crate::resume::ResumeKey;
 use crate::seating::Seat;
-use crate::wire::{MediaState, Participant, ParticipantMedia, PublishKind, RequestId};
+use crate::wire::{MediaState, ParticipantMedia, PublishKind, RequestId};
 
 /// A signaling socket. Never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -90,7 +91,7 @@ impl Requests {
 /// What was told last: only what is different is told again.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
-    pub(crate) participants: BTreeMap<ParticipantId, Participant>,
+    pub(crate) participants: Roster,
     pub(crate) session: Option<(SessionStatus, u64)>,
     pub(crate) waiting: Option<(Option<u32>, bool, bool)>,
     pub(crate) seats: Vec<Seat<SeatId, ParticipantId>>,

@@ -10,19 +10,31 @@ pub(crate) struct Seat<S, P> {
     pub(crate) occupant: Option<P>,
 }
 
-/// Empties the seats of those who are not in `present`, then fills free seats with those of `present` who have none.
-pub(crate) fn refill<S, P: Copy + PartialEq>(seats: &mut [Seat<S, P>], screen: bool, present: &[P]) {
-    for seat in seats.iter_mut().filter(|seat| seat.screen == screen) {
-        seat.occupant = seat.occupant.filter(|occupant| present.contains(occupant));
+/// Empties `viewer`'s seats of those who are not in `present`, then fills free seats with those of `present` who have none.
+/// Nobody sits in their own.
+pub(crate) fn refill<S, P: Copy + PartialEq>(
+    seats: &mut [Seat<S, P>],
+    screen: bool,
+    present: &[P],
+    viewer: P,
+) {
+    let ours = |seat: &&mut Seat<S, P>| seat.screen == screen;
+    for seat in seats.iter_mut().filter(ours) {
+        seat.occupant = seat.occupant.filter(|occupant| *occupant != viewer && present.contains(occupant));
     }
-    for &person in present {
+    let mut free = seats.iter_mut().filter(ours).filter(|seat| seat.occupant.is_none()).count();
+    for &person in present.iter().filter(|&&person| person != viewer) {
+        if free == 0 {
+            return;
+        }
         let mut ours = seats.iter_mut().filter(|seat| seat.screen == screen);
         if ours.any(|seat| seat.occupant == Some(person)) {
             continue;
         }
-        let free = seats.iter_mut().find(|seat| seat.screen == screen && seat.occupant.is_none());
-        let Some(free) = free else { return };
-        free.occupant = Some(person);
+        let vacant = seats.iter_mut().find(|seat| seat.screen == screen && seat.occupant.is_none());
+        let Some(vacant) = vacant else { return };
+        vacant.occupant = Some(person);
+        free -= 1;
     }
 }
 
@@ -62,14 +74,21 @@ mod tests {
     #[test]
     fn seats_fill_in_join_order() {
         let mut seats = people(&[None, None]);
-        refill(&mut seats, false, &['a', 'b', 'c']);
+        refill(&mut seats, false, &['a', 'b', 'c'], 'v');
         assert_eq!(occupants(&seats), [Some('a'), Some('b')]);
+    }
+
+    #[test]
+    fn nobody_sits_in_their_own_seats() {
+        let mut seats = people(&[Some('v'), None, None]);
+        refill(&mut seats, false, &['v', 'a'], 'v');
+        assert_eq!(occupants(&seats), [Some('a'), None, None]);
     }
 
     #[test]
     fn a_leaver_is_replaced_and_nobody_else_moves() {
         let mut seats = people(&[Some('a'), Some('b'), Some('c')]);
-        refill(&mut seats, false, &['b', 'c', 'd']);
+        refill(&mut seats, false, &['b', 'c', 'd'], 'v');
         assert_eq!(occupants(&seats), [Some('d'), Some('b'), Some('c')]);
     }
 
@@ -91,11 +110,11 @@ mod tests {
     fn screens_and_people_do_not_mix() {
         let mut seats = people(&[None]);
         seats.push(Seat { id: 1, screen: true, occupant: None });
-        refill(&mut seats, true, &['a']);
+        refill(&mut seats, true, &['a'], 'v');
         assert_eq!(occupants(&seats), [None, Some('a')]);
-        refill(&mut seats, false, &['a']);
+        refill(&mut seats, false, &['a'], 'v');
         assert_eq!(occupants(&seats), [Some('a'), Some('a')]);
-        refill(&mut seats, true, &[]);
+        refill(&mut seats, true, &[], 'v');
         assert_eq!(occupants(&seats), [Some('a'), None]);
     }
 }

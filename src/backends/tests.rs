@@ -8,7 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use sqlx::ConnectOptions as _;
 use sqlx::sqlite::SqliteConnectOptions;
 use vestibule_domain::{
-    Actor, BackendRoom, Communication, ConfigValues, ParticipantRole, SessionId, TenantId, VideoBackend,
+    Actor, BackendRoom, Communication, ConfigValues, PARTICIPANTS_USUAL, ParticipantRole, SessionId,
+    TenantId, VideoBackend,
 };
 
 use super::{BackendError, Backends, Embedded, Port};
@@ -91,7 +92,12 @@ impl World {
     }
 
     async fn make(&self, roles: &[ParticipantRole]) -> Result<Loaded, MakeError> {
-        let maker = Maker { store: &self.store, backends: &self.backends, ids: &self.ids };
+        let maker = Maker {
+            store: &self.store,
+            backends: &self.backends,
+            ids: &self.ids,
+            participants_limit: PARTICIPANTS_USUAL,
+        };
         let people = roles.iter().map(|role| Person { role: *role, display_name: None, relationship: None });
         let plan = Plan {
             tenant: self.tenant,

@@ -94,7 +94,7 @@ struct Problem {
 /// The endpoints, and their description.
 pub(super) fn routes() -> (Router<App>, Document) {
     let (router, mut document) = OpenApiRouter::with_openapi(Described::openapi())
-        .routes(routes!(sessions::list, sessions::schedule))
+        .merge(sessions::plans())
         .routes(routes!(sessions::get, sessions::reschedule))
         .routes(routes!(sessions::cancel))
         .routes(routes!(sessions::end))

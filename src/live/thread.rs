@@ -129,8 +129,8 @@ mod tests {
     use sqlx::ConnectOptions as _;
     use sqlx::sqlite::SqliteConnectOptions;
     use vestibule_domain::{
-        Actor, Communication, ConfigContext, ConfigValues, Context, ParticipantId, Presence, Schedule,
-        SessionPolicy, TenantConfig, TenantId, VideoBackend, VirtualSession,
+        Actor, Communication, ConfigContext, ConfigValues, Context, PARTICIPANTS_USUAL, ParticipantId,
+        Presence, Schedule, SessionPolicy, TenantConfig, TenantId, VideoBackend, VirtualSession,
     };
 
     use super::*;
@@ -154,7 +154,12 @@ mod tests {
     async fn session(folder: &TempDir) -> (Store, SessionId) {
         let store = Store::open(&Location::File(folder.path().join("db")), Ids::system()).await.unwrap();
         let (tenant, actor, beside) = (TenantId::new(at(0), [9; 10]), Actor::System, Beside::default());
-        let context = ConfigContext { now: at(0), actor: &actor, logo_hosts: &[] };
+        let context = ConfigContext {
+            now: at(0),
+            actor: &actor,
+            participants_limit: PARTICIPANTS_USUAL,
+            logo_hosts: &[],
+        };
         let (config, events) = TenantConfig::create(tenant, ConfigValues::default(), &context).unwrap();
         let commit = ConfigCommit {
             before_version: 0,

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use jiff::SignedDuration;
 use vestibule_domain::{
-    BackendRoom, Communication, ConfigContext, ConfigValues, Context, Invitation, ParticipantId,
-    ParticipantRole, Presence, Schedule, TenantConfig, VideoBackend, VirtualSession,
+    BackendRoom, Communication, ConfigContext, ConfigValues, Context, Invitation, PARTICIPANTS_USUAL,
+    ParticipantId, ParticipantRole, Presence, Schedule, TenantConfig, VideoBackend, VirtualSession,
 };
 
 use super::*;
@@ -66,7 +66,12 @@ fn picture(width: u8) -> Vec<u8> {
 }
 
 async fn make_tenant(store: &Store, number: u8) {
-    let context = ConfigContext { now: at(0), actor: &Actor::System, logo_hosts: &[] };
+    let context = ConfigContext {
+        now: at(0),
+        actor: &Actor::System,
+        participants_limit: PARTICIPANTS_USUAL,
+        logo_hosts: &[],
+    };
     let (config, events) = TenantConfig::create(tenant(number), ConfigValues::default(), &context).unwrap();
     let commit = ConfigCommit {
         before_version: 0,

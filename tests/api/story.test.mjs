@@ -226,13 +226,16 @@ test('values that cannot be are named by their field', async () => {
     [{ providerRef: 'x'.repeat(129) }, 'providerRef'],
     [{ participants: [{ role: 'patient', displayName: 'a\u0000b' }] }, 'displayName'],
     [{ participants: [{ role: 'observer', relationship: 'sister' }] }, 'relationship'],
-    [{ participants: Array(21).fill({ role: 'observer' }) }, 'participants'],
+    [{ participants: Array(1001).fill({ role: 'observer' }) }, 'participants'],
   ];
   for (const [wrong, field] of cases) {
     const asked = { ...aSession(), .../** @type {object} */ (wrong) };
     const { status, body } = await clinic.call('POST', '/v1/sessions', { body: asked });
     assert.deepEqual([status, body.code, body.field], [422, 'invalid', field]);
   }
+  const many = { ...aSession(), participants: Array(21).fill({ role: 'observer' }) };
+  const full = await clinic.call('POST', '/v1/sessions', { body: many });
+  assert.deepEqual([full.status, full.body.code], [409, 'session_full']);
   const end = new Date(Date.now() - HOUR_MS).toISOString();
   const backwards = await clinic.call('POST', '/v1/sessions', { body: { ...aSession(), scheduledEnd: end } });
   assert.deepEqual([backwards.status, backwards.body.code], [422, 'invalid_schedule']);

@@ -45,6 +45,20 @@ impl Clock {
     }
 }
 
+/// Now.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "the tester's one place that reads the clock")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// The wall clock for people: RFC 3339 in UTC.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "a session is due now, and a report says of when it is")]
+pub(crate) fn wall() -> String {
+    jiff::Timestamp::now().round(jiff::Unit::Second).map_or_else(|_| String::new(), |now| now.to_string())
+}
+
 /// Nanoseconds since the Unix epoch (`CLOCK_REALTIME`).
 #[expect(clippy::disallowed_methods, reason = "the tester's one place that reads the clock")]
 pub(crate) fn wall_ns() -> u64 {

@@ -11,7 +11,7 @@ use super::{
 use crate::actor::Actor;
 use crate::id::{TenantId, WebhookId};
 use crate::kind::VideoBackend;
-use crate::policy::{PolicyError, PolicyValues};
+use crate::policy::{PARTICIPANTS_LEAST, PolicyError, PolicyValues};
 use crate::time::whole_millisecond;
 
 /// What can be asked of a configuration.
@@ -64,6 +64,8 @@ pub struct ConfigContext<'a> {
     pub now: Timestamp,
     /// Who asks. That they are who they say is checked before.
     pub actor: &'a Actor,
+    /// The most participants the operator lets any tenant allow in one session.
+    pub participants_limit: u16,
     /// The hosts a logo may come from, of the operator's choice. None: there is no logo.
     pub logo_hosts: &'a [String],
 }
@@ -181,6 +183,7 @@ impl TenantConfig {
     ) -> Result<(Self, Vec<ConfigEvent>), ConfigRejection> {
         authorize(ctx)?;
         check(&values)?;
+        check_participants(&values, ctx)?;
         check_logo(&values, ctx)?;
         let mut values = Box::new(values);
         for webhook in &mut values.webhooks {
@@ -205,7 +208,10 @@ impl TenantConfig {
         authorize(ctx)?;
         let ConfigCommand::Update { values, secrets } = command;
         check(values)?;
-        // One that was allowed once stays until it is changed: the operator's list must not stand in the way of the rest.
+        // What was allowed once stays until it is changed: the operator's limits must not stand in the way of the rest.
+        if values.policy.max_participants != self.policy().max_participants {
+            check_participants(values, ctx)?;
+        }
         if values.branding_logo_url != self.values().branding_logo_url {
             check_logo(values, ctx)?;
         }
@@ -293,6 +299,16 @@ fn check_webhooks(webhooks: &[WebhookEndpoint]) -> Result<(), ConfigFault> {
     Ok(())
 }
 
+fn check_participants(values: &ConfigValues, ctx: &ConfigContext<'_>) -> Result<(), ConfigRejection> {
+    let (asked, limit) = (values.policy.max_participants, ctx.participants_limit);
+    if asked <= limit {
+        return Ok(());
+    }
+    let (value, min, max) = (asked.into(), PARTICIPANTS_LEAST.into(), limit.into());
+    let field = ConfigField::MaxParticipants;
+    Err(invalid(field, ConfigFault::OutOfBounds { what: field.as_str(), value, min, max }))
+}
+
 fn check_logo(values: &ConfigValues, ctx: &ConfigContext<'_>) -> Result<(), ConfigRejection> {
     let allowed = values
         .branding_logo_url
@@ -328,6 +344,7 @@ fn policy_changes(before: &PolicyValues, after: &PolicyValues) -> Vec<ConfigFiel
         text_grace_minutes,
         auto_admit_on_provider_join,
         admit_interpreters_with_provider,
+        admit_observers_with_provider,
         recording_allowed,
     } = after;
     let fields = [
@@ -351,6 +368,10 @@ fn policy_changes(before: &PolicyValues, after: &PolicyValues) -> Vec<ConfigFiel
         (
             ConfigField::AdmitInterpretersWithProvider,
             before.admit_interpreters_with_provider != *admit_interpreters_with_provider,
+        ),
+        (
+            ConfigField::AdmitObserversWithProvider,
+            before.admit_observers_with_provider != *admit_observers_with_provider,
         ),
         (ConfigField::RecordingAllowed, before.recording_allowed != *recording_allowed),
     ];

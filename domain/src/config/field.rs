@@ -21,6 +21,7 @@ pub enum ConfigField {
     TextGraceMinutes,
     AutoAdmitOnProviderJoin,
     AdmitInterpretersWithProvider,
+    AdmitObserversWithProvider,
     RecordingAllowed,
     BrandingLogoUrl,
     BrandingPrimaryColor,
@@ -42,6 +43,7 @@ as_str!(ConfigField {
     TextGraceMinutes = "textGraceMinutes",
     AutoAdmitOnProviderJoin = "autoAdmitOnProviderJoin",
     AdmitInterpretersWithProvider = "admitInterpretersWithProvider",
+    AdmitObserversWithProvider = "admitObserversWithProvider",
     RecordingAllowed = "recordingAllowed",
     BrandingLogoUrl = "brandingLogoUrl",
     BrandingPrimaryColor = "brandingPrimaryColor",
@@ -64,6 +66,7 @@ impl ConfigField {
             "text_grace_minutes" => Self::TextGraceMinutes,
             "auto_admit_on_provider_join" => Self::AutoAdmitOnProviderJoin,
             "admit_interpreters_with_provider" => Self::AdmitInterpretersWithProvider,
+            "admit_observers_with_provider" => Self::AdmitObserversWithProvider,
             "recording_allowed" => Self::RecordingAllowed,
             _ => return None,
         })

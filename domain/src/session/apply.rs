@@ -16,7 +16,7 @@ impl VirtualSession {
     #[must_use]
     pub fn from_created(event: &Event) -> Option<Self> {
         let Event::Created { schedule, at } = event else { return None };
-        Some(Self { row: created(schedule, *at) })
+        Some(Self::of(created(schedule, *at)))
     }
 
     /// Folds one event, and leaves the version.
@@ -31,6 +31,8 @@ impl VirtualSession {
             }
             Event::Invited { participant, role } => {
                 let invitation = Invitation { participant: *participant, role: *role };
+                let (Ok(place) | Err(place)) = self.place_of(*participant);
+                self.by_id.insert(place, u32::try_from(self.row.participants.len()).expect("far fewer"));
                 self.row.participants.push(Participant::invited(invitation));
             }
             Event::Reinstated { participant } => self.record(*participant).standing = Standing::Invited,
@@ -105,8 +107,8 @@ impl VirtualSession {
     }
 
     fn record(&mut self, id: ParticipantId) -> &mut Participant {
-        let found = self.row.participants.iter_mut().find(|participant| participant.id == id);
-        found.expect("events name participants of the state they were decided on")
+        let place = self.place_of(id).expect("events name participants of the state they were decided on");
+        &mut self.row.participants[self.by_id[place] as usize]
     }
 }
 

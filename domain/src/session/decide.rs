@@ -5,8 +5,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::sides::Side;
 use super::timers::final_event;
 use super::{
-    CONSENT_RECORDS_MAX, EndReason, PARTICIPANT_RECORDS_MAX, Participant, RECORDINGS_MAX, SessionStatus,
-    Standing, VirtualSession,
+    CONSENT_RECORDS_MAX, EndReason, Participant, RECORDINGS_MAX, SessionStatus, Standing, VirtualSession,
+    records_max,
 };
 use crate::actor::Actor;
 use crate::command::{Command, Context, DenyReason, Schedule};
@@ -177,8 +177,9 @@ impl VirtualSession {
         if known.is_some() {
             return Ok(vec![Event::Reinstated { participant: id }]);
         }
-        if self.participants().len() >= PARTICIPANT_RECORDS_MAX {
-            return Err(Rejection::LimitReached { what: "participants", max: PARTICIPANT_RECORDS_MAX });
+        let max = records_max(self.policy());
+        if self.participants().len() >= max {
+            return Err(Rejection::LimitReached { what: "participants", max });
         }
         Ok(vec![Event::Invited { participant: id, role }])
     }
@@ -243,19 +244,15 @@ impl VirtualSession {
         Ok(events)
     }
 
-    /// Providers have no waiting room. Interpreters have none while a provider is there, if the tenant says so; but one
-    /// who was let in before and comes by the bare link knocks like a patient, as does one who was sent back or denied.
+    /// Providers have no waiting room. Interpreters and observers have none while a provider is there, if the tenant says
+    /// so; but one who was let in before and comes by the bare link knocks like a patient, as does one who was sent back or
+    /// denied.
     fn comes_straight_in(&self, record: &Participant, ctx: &Context<'_>) -> bool {
-        match record.role {
-            ParticipantRole::Provider => true,
-            ParticipantRole::Interpreter => {
-                self.policy().admit_interpreters_with_provider
-                    && record.admitted_at.is_none()
-                    && record.denied.is_none()
-                    && self.provider_here(ctx.presence, None)
-            }
-            ParticipantRole::Patient | ParticipantRole::Observer => false,
-        }
+        record.role == ParticipantRole::Provider
+            || (self.policy().comes_with_provider(record.role)
+                && record.admitted_at.is_none()
+                && record.denied.is_none()
+                && self.provider_here(ctx.presence, None))
     }
 
     /// Those the tenant wants let in by a provider who joins, of those who wait and are connected.
@@ -264,12 +261,10 @@ impl VirtualSession {
         let waits = |record: &Participant| {
             record.standing == Standing::Waiting && record.inside() && ctx.presence.connected(record.id)
         };
-        if policy.admit_interpreters_with_provider {
-            for record in self.participants() {
-                let first_time = record.admitted_at.is_none();
-                if record.role == ParticipantRole::Interpreter && waits(record) && first_time {
-                    events.push(Event::Admitted { participant: record.id, at });
-                }
+        for record in self.participants() {
+            let first_time = record.admitted_at.is_none();
+            if policy.comes_with_provider(record.role) && waits(record) && first_time {
+                events.push(Event::Admitted { participant: record.id, at });
             }
         }
         // Only to begin the visit: once it has begun, a patient who waits was sent back, or knocks from a new device.

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{
-    CONSENT_RECORDS_MAX, PARTICIPANT_RECORDS_MAX, RECORDINGS_MAX, SessionStatus, Standing, StoredSession,
-};
+use super::{CONSENT_RECORDS_MAX, RECORDINGS_MAX, SessionStatus, Standing, StoredSession, records_max};
 use crate::consent::{ConsentType, on_file};
 use crate::kind::ParticipantRole;
 
@@ -113,7 +111,7 @@ fn check_filed(row: &StoredSession) -> Result<(), InvariantError> {
 }
 
 fn check_participants(row: &StoredSession) -> Result<(), InvariantError> {
-    if row.participants.len() > PARTICIPANT_RECORDS_MAX {
+    if row.participants.len() > records_max(&row.policy) {
         return Err(InvariantError::TooMany);
     }
     let mut ids = BTreeSet::new();

@@ -7,9 +7,9 @@ use proptest::prelude::*;
 use serde_json::json;
 use vestibule_domain::{
     Actor, ConfigCommand, ConfigContext, ConfigEvent, ConfigField, ConfigInvariantError, ConfigRejection,
-    ConfigValues, CssColor, FallbackThresholds, HttpsUrl, PolicyValues, PublishedType, Retention,
-    SecretChange, SecretChanges, SecretMark, SessionPolicy, StoredConfig, TenantConfig, TenantId, UrlError,
-    VideoBackend, WEBHOOKS_MAX, WebhookEndpoint, WebhookId, published_config,
+    ConfigValues, CssColor, FallbackThresholds, HttpsUrl, PARTICIPANTS_USUAL, PolicyValues, PublishedType,
+    Retention, SecretChange, SecretChanges, SecretMark, SessionPolicy, StoredConfig, TenantConfig, TenantId,
+    UrlError, VideoBackend, WEBHOOKS_MAX, WebhookEndpoint, WebhookId, published_config,
 };
 
 use crate::world::{minute, morning, patient, policy, staff};
@@ -19,6 +19,7 @@ pub(crate) struct Clinic {
     pub(crate) config: TenantConfig,
     pub(crate) commits: Vec<Vec<ConfigEvent>>,
     now: Timestamp,
+    participants_limit: u16,
     logo_hosts: Vec<String>,
 }
 
@@ -56,9 +57,11 @@ impl Clinic {
 
     fn of(values: ConfigValues) -> Result<Self, ConfigRejection> {
         let logo_hosts = vec!["cdn.example.org".to_owned()];
-        let ctx = ConfigContext { now: morning(), actor: &staff(), logo_hosts: &logo_hosts };
+        let participants_limit = PARTICIPANTS_USUAL;
+        let ctx =
+            ConfigContext { now: morning(), actor: &staff(), participants_limit, logo_hosts: &logo_hosts };
         let (config, events) = TenantConfig::create(tenant(), values, &ctx)?;
-        let clinic = Self { config, commits: vec![events], now: morning(), logo_hosts };
+        let clinic = Self { config, commits: vec![events], now: morning(), participants_limit, logo_hosts };
         clinic.check();
         Ok(clinic)
     }
@@ -77,6 +80,7 @@ impl Clinic {
                 text_grace_minutes: 60,
                 auto_admit_on_provider_join: true,
                 admit_interpreters_with_provider: true,
+                admit_observers_with_provider: true,
                 recording_allowed: true,
             };
         });
@@ -104,7 +108,12 @@ impl Clinic {
     ) -> Result<Vec<ConfigEvent>, ConfigRejection> {
         let before = self.config.clone();
         let command = ConfigCommand::Update { values: Box::new(values), secrets };
-        let ctx = ConfigContext { now: self.now, actor, logo_hosts: &self.logo_hosts };
+        let ctx = ConfigContext {
+            now: self.now,
+            actor,
+            participants_limit: self.participants_limit,
+            logo_hosts: &self.logo_hosts,
+        };
         let events = self.config.decide(&command, &ctx)?;
         self.config.commit(&events);
         if events.is_empty() {
@@ -208,7 +217,12 @@ fn staff_and_the_system_configure_and_nobody_else() {
     for actor in [Actor::Timer, Actor::Participant(patient())] {
         let rejection = Clinic::new().ask(&actor, values(), SecretChanges::default()).unwrap_err();
         assert_eq!((rejection.code(), rejection.field()), ("not_permitted", None));
-        let ctx = ConfigContext { now: morning(), actor: &actor, logo_hosts: &[] };
+        let ctx = ConfigContext {
+            now: morning(),
+            actor: &actor,
+            participants_limit: PARTICIPANTS_USUAL,
+            logo_hosts: &[],
+        };
         assert_eq!(TenantConfig::create(tenant(), values(), &ctx).unwrap_err().code(), "not_permitted");
     }
 }
@@ -218,6 +232,34 @@ fn jitsi_needs_its_server() {
     let mut clinic = Clinic::new();
     let (field, _) = clinic.refused(|values| values.video_backend = VideoBackend::Jitsi);
     assert_eq!(field, ConfigField::JitsiServerUrl);
+}
+
+#[test]
+fn the_operator_limits_the_participants_and_what_was_allowed_once_stays() {
+    let mut clinic = Clinic::new();
+    let of = |max_participants| policy(|policy| policy.max_participants = max_participants);
+    let (field, why) = clinic.refused(|values| values.policy = of(21));
+    assert_eq!(field, ConfigField::MaxParticipants);
+    assert_eq!(why, "maxParticipants: maxParticipants is 21, and must be 2 to 20");
+
+    clinic.participants_limit = 500;
+    let values = ConfigValues { policy: of(400), ..clinic.values() };
+    assert_eq!(clinic.must(values, SecretChanges::default()), [ConfigField::MaxParticipants]);
+    clinic.participants_limit = 30;
+    let values =
+        ConfigValues { retention: Retention { audit_days: 7, ..Retention::default() }, ..clinic.values() };
+    assert_eq!(
+        clinic.must(values, SecretChanges::default()),
+        [ConfigField::Retention],
+        "all else can be changed"
+    );
+    assert_eq!(clinic.config.policy().max_participants, 400, "and it still loads");
+    let values = ConfigValues { policy: of(31), ..clinic.values() };
+    assert_eq!(clinic.ask(&staff(), values, SecretChanges::default()).unwrap_err().field(), Some(field));
+
+    let kept = clinic.config.policy().clone();
+    assert_eq!(kept.clone().within(30).max_participants, 30, "sessions are held to the limit of their day");
+    assert_eq!(kept.within(1).max_participants, 2);
 }
 
 #[test]
@@ -475,7 +517,7 @@ fn values() -> impl Strategy<Value = ConfigValues> {
     ];
     let color = proptest::option::of(prop_oneof![Just(CssColor::BLACK), Just(CssColor::WHITE)]);
     let webhooks = proptest::collection::vec((0_u8..4, any::<bool>()), 0..4);
-    let numbers = (1_u16..4, 100_u32..320, 1_u8..30);
+    let numbers = (1_u16..4, 100_u32..320, 1_u16..30);
     (backend, server, logo, color, webhooks, numbers).prop_map(
         |(video_backend, jitsi_server_url, branding_logo_url, branding_primary_color, webhooks, numbers)| {
             let (days, video_min_kbps, max_participants) = numbers;

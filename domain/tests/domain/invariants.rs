@@ -2,8 +2,8 @@
 
 use vestibule_domain::{
     Actor, BackendRoom, Command, ConsentType, DenyReason, EndReason, Event, InvariantError, Invitation,
-    ParticipantRole, PatientId, PolicyValues, Rejection, Schedule, SessionPolicy, SessionStatus, Standing,
-    StoredSession, VirtualSession,
+    ParticipantRole, PatientId, PolicyValues, REMOVED_RECORDS_MAX, Rejection, Schedule, SessionPolicy,
+    SessionStatus, Standing, StoredSession, VirtualSession,
 };
 
 use crate::world::{
@@ -251,19 +251,26 @@ fn invariant_10_never_more_than_the_tenant_allows() {
 
     let four = policy(|policy| policy.max_participants = 4);
     assert_eq!(create(Schedule { policy: four, ..schedule() }).unwrap_err().code(), "session_full");
-    let twenty_one = PolicyValues { max_participants: 21, ..PolicyValues::default() };
-    assert_eq!(SessionPolicy::new(twenty_one).unwrap_err().field, "max_participants");
+    for (many, fits) in [(1, false), (2, true), (1_000, true), (1_001, false)] {
+        let checked = SessionPolicy::new(PolicyValues { max_participants: many, ..PolicyValues::default() });
+        assert_eq!(checked.is_ok(), fits, "{many}");
+        assert!(checked.err().is_none_or(|error| error.field == "max_participants"));
+    }
 }
 
 #[test]
 fn invariant_10_removing_and_inviting_for_ever_has_an_end_too() {
-    let mut world = World::new();
-    let refused = (10..=255).find_map(|number| {
-        let invited =
-            world.ask(&staff(), Command::Invite { participant: id(number), role: ParticipantRole::Observer });
-        invited.and_then(|_| world.ask(&staff(), Command::Remove { participant: id(number) })).err()
-    });
-    assert_eq!(refused.map(|rejection| rejection.code()), Some("limit_reached"));
+    for max_participants in [6, 20] {
+        let mut world = World::under(|policy| policy.max_participants = max_participants);
+        let refused = (10..=255).find_map(|number| {
+            let invited = world
+                .ask(&staff(), Command::Invite { participant: id(number), role: ParticipantRole::Observer });
+            invited.and_then(|_| world.ask(&staff(), Command::Remove { participant: id(number) })).err()
+        });
+        assert_eq!(refused.map(|rejection| rejection.code()), Some("limit_reached"));
+        let records = world.session.participants().len();
+        assert_eq!(records, usize::from(max_participants) + REMOVED_RECORDS_MAX);
+    }
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use jiff::SignedDuration;
 use vestibule_domain::{
-    Actor, Command, Connection, DenyReason, EndReason, Event, Presence, Schedule, SessionStatus, Standing,
-    VirtualSession, published,
+    Actor, Command, Connection, DenyReason, EndReason, Event, PolicyValues, Presence, Schedule,
+    SessionStatus, Standing, VirtualSession, published,
 };
 
 use crate::world::{
@@ -343,28 +343,37 @@ fn a_patient_who_is_not_there_is_not_let_in_by_a_provider_who_joins() {
 }
 
 #[test]
-fn interpreters_wait_unless_the_clinic_lets_them_in_with_the_provider() {
+fn interpreters_and_observers_wait_unless_the_clinic_lets_them_in_with_the_provider() {
     let mut world = World::new();
-    world.comes(provider()).comes(interpreter());
-    assert_eq!(world.record(interpreter()).standing, Standing::Waiting);
-    world.must(provider(), Command::Admit { participant: interpreter() });
-    assert_eq!(world.session.status(), SessionStatus::Waiting, "only the patient starts it");
+    world.comes(provider()).comes(interpreter()).comes(observer());
+    for who in [interpreter(), observer()] {
+        assert_eq!(world.record(who).standing, Standing::Waiting);
+        world.must(provider(), Command::Admit { participant: who });
+        assert_eq!(world.session.status(), SessionStatus::Waiting, "only the patient starts it");
+    }
 
-    let mut world = World::under(|policy| policy.admit_interpreters_with_provider = true);
-    world.comes(interpreter());
-    assert_eq!(world.record(interpreter()).standing, Standing::Waiting, "no provider is there");
-    world.comes(provider());
-    assert_eq!(world.record(interpreter()).standing, Standing::Admitted);
-    world.must(provider(), Command::SendBack { participant: interpreter() });
-    world.leaves(provider());
-    world.comes(interpreter()).comes(provider());
-    assert_eq!(world.record(interpreter()).standing, Standing::Waiting, "sent back means sent back");
+    type Choice = fn(&mut PolicyValues);
+    let choices: [(_, _, Choice); 2] = [
+        (interpreter(), observer(), |policy| policy.admit_interpreters_with_provider = true),
+        (observer(), interpreter(), |policy| policy.admit_observers_with_provider = true),
+    ];
+    for (chosen, other, choice) in choices {
+        let mut world = World::under(choice);
+        world.comes(chosen).comes(other);
+        assert_eq!(world.record(chosen).standing, Standing::Waiting, "no provider is there");
+        world.comes(provider());
+        assert_eq!(world.record(chosen).standing, Standing::Admitted);
+        assert_eq!(world.record(other).standing, Standing::Waiting, "each role by itself");
+        world.must(provider(), Command::SendBack { participant: chosen });
+        world.leaves(provider());
+        world.comes(chosen).comes(provider());
+        assert_eq!(world.record(chosen).standing, Standing::Waiting, "sent back means sent back");
 
-    let mut world = World::under(|policy| policy.admit_interpreters_with_provider = true);
-    world.comes(provider()).comes(interpreter());
-    assert_eq!(world.record(interpreter()).standing, Standing::Admitted);
-    world.comes(observer());
-    assert_eq!(world.record(observer()).standing, Standing::Waiting);
+        let mut world = World::under(choice);
+        world.comes(provider()).comes(chosen).comes(other);
+        assert_eq!(world.record(chosen).standing, Standing::Admitted);
+        assert_eq!(world.record(other).standing, Standing::Waiting);
+    }
 }
 
 #[test]

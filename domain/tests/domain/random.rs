@@ -109,6 +109,7 @@ fn step() -> impl Strategy<Value = Step> {
 struct Start {
     auto_admit: bool,
     interpreters: bool,
+    observers: bool,
     recording: bool,
     small: bool,
     scheduled: bool,
@@ -116,11 +117,12 @@ struct Start {
 }
 
 fn start() -> impl Strategy<Value = Start> {
-    let options = any::<(bool, bool, bool, bool, bool)>();
+    let options = any::<(bool, bool, bool, bool, bool, bool)>();
     (options, proptest::bool::weighted(0.6)).prop_map(
-        |((auto_admit, interpreters, recording, small, scheduled), begun)| Start {
+        |((auto_admit, interpreters, observers, recording, small, scheduled), begun)| Start {
             auto_admit,
             interpreters,
+            observers,
             recording,
             small,
             scheduled,
@@ -134,6 +136,7 @@ impl Start {
         let policy = crate::world::policy(|policy| {
             policy.auto_admit_on_provider_join = self.auto_admit;
             policy.admit_interpreters_with_provider = self.interpreters;
+            policy.admit_observers_with_provider = self.observers;
             policy.recording_allowed = self.recording;
             policy.max_participants = if self.small { 5 } else { 20 };
         });

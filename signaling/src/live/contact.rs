@@ -1,5 +1,7 @@
 //! Who is heard from. A socket that closes loses nobody: while a device is heard from on another channel, it is there.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 use vestibule_domain::{BandwidthProfile, Connection, ParticipantId, ParticipantRole};
 
@@ -25,23 +27,26 @@ impl LiveSession {
             let member = &mut self.members[index];
             member.lost_since = if contact { None } else { member.lost_since.or(Some(now)) };
         }
+        let reached = self.members.iter().filter(|member| self.keeps_reached(member));
+        let reached: BTreeSet<ParticipantId> = reached.map(|member| member.participant).collect();
         let known: Vec<ParticipantId> =
             self.session.participants().iter().map(|participant| participant.id).collect();
         for participant in known {
-            self.settle_presence(participant, now);
+            self.settle_presence(participant, reached.contains(&participant), now);
         }
     }
 
     /// Of somebody who has just come: what is decided next is decided in view of them.
     pub(super) fn settle_contact_of(&mut self, participant: ParticipantId) {
-        if self.is_reached(participant) {
+        let mut theirs = self.members.iter().filter(|member| member.participant == participant);
+        if theirs.any(|member| self.keeps_reached(member)) {
             self.presence.set(participant, Connection::Connected);
         }
     }
 
-    fn settle_presence(&mut self, participant: ParticipantId, now: Timestamp) {
+    fn settle_presence(&mut self, participant: ParticipantId, reached: bool, now: Timestamp) {
         let connection = self.presence.get(participant);
-        if self.is_reached(participant) {
+        if reached {
             self.presence.set(participant, Connection::Connected);
         } else if connection == Connection::Connected {
             // Not since their first device was lost: a newcomer may have been there until now.
@@ -52,14 +57,12 @@ impl LiveSession {
         }
     }
 
-    /// Whether any device of theirs is heard from. A newcomer keeps a visit open whose first device is lost; it stands for
-    /// no provider, though: who is not let in yet lets nobody in.
-    fn is_reached(&self, participant: ParticipantId) -> bool {
-        let counts = |member: &Member| {
-            !member.is_newcomer() || self.role_of(member.participant) != Some(ParticipantRole::Provider)
-        };
-        let mut theirs = self.members.iter().filter(|member| member.participant == participant);
-        theirs.any(|member| counts(member) && self.has_contact(member))
+    /// Whether a device is heard from in its participant's stead. A newcomer keeps a visit open whose first device is lost;
+    /// it stands for no provider, though: who is not let in yet lets nobody in.
+    fn keeps_reached(&self, member: &Member) -> bool {
+        let counts =
+            !member.is_newcomer() || self.role_of(member.participant) != Some(ParticipantRole::Provider);
+        counts && self.has_contact(member)
     }
 
     /// When a device that is not heard from is forgotten, with what was kept for it. Its secret stays good.

@@ -2,6 +2,7 @@
 //! said of the session and its people is for those who are in.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use vestibule_domain::{Actor, BandwidthProfile, Command, Rejection};
@@ -210,8 +211,9 @@ impl LiveSession {
         let kept = self.thread.say(now, participant, (client_id, text), audience);
         let line = self.spoken(&kept);
         let inside: Vec<MemberId> = self.members_inside().map(|member| member.id).collect();
+        let message = Arc::new(ServerMessage::Chat { line });
         for to in inside {
-            self.tell(to, ServerMessage::Chat { line: line.clone() });
+            self.tell(to, Arc::clone(&message));
         }
         // Who wrote it hears that it is said when it is kept, or waits to be.
         self.outputs.push_back(Output::Said(Box::new(kept)));

@@ -1,16 +1,27 @@
 //! What each of those connected may know, and telling them what of it is different.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
-use vestibule_domain::{Connection, ParticipantId, ParticipantRole, ParticipantState, Standing};
+use vestibule_domain::{
+    Connection, Participant as Record, ParticipantId, ParticipantRole, ParticipantState, Standing,
+};
 
+use super::roster::{Changes, Roster, Seen};
 use super::thread::ThreadLine;
-use super::{LiveSession, Output, Waits};
+use super::{LiveSession, Output, PEOPLE_MAX, Waits};
 use crate::media::{MediaCommand, PeerId, SeatId};
 use crate::member::{Member, MemberId};
 use crate::seating;
 use crate::wire::{ChatLine, Participant, ParticipantMedia, SeatTaken, ServerMessage, SessionState};
+
+/// Those who are in and heard from or waited for, as others' seats take them.
+struct Sitters {
+    people: Vec<ParticipantId>,
+    screens: Vec<ParticipantId>,
+    peers: BTreeMap<ParticipantId, PeerId>,
+}
 
 impl LiveSession {
     /// Tells everybody what is different since they were told last.
@@ -18,25 +29,29 @@ impl LiveSession {
         self.settle_contact(now);
         self.settle_gates();
         self.grow_seats();
+        let session = Arc::new(self.session_message());
+        let mut changes = Changes::to(self.current_roster());
+        let sitters = self.sitters();
+        let provider_present = self.provider_is_present();
         for index in 0..self.members.len() {
-            self.tell_session(index);
+            self.tell_session(index, &session);
             if self.is_inside(&self.members[index]) {
                 if self.members[index].told.waiting.is_some() {
                     // What was taken from them is theirs again: nothing came of it.
                     self.let_in(self.members[index].participant);
                 }
-                self.tell_participants(index);
+                self.tell_participants(index, &mut changes);
                 self.tell_recording(index);
-                self.reseat(index);
+                self.reseat(index, &sitters);
                 self.tell_knocks(index);
             } else {
                 // To be told to wait is to be told that all one knew of others is past.
                 let told = &mut self.members[index].told;
-                told.participants.clear();
+                told.participants = Roster::default();
                 told.knocks.clear();
                 told.seats.clear();
                 told.recording = false;
-                self.tell_waiting(index);
+                self.tell_waiting(index, provider_present);
                 self.empty_seats(index);
             }
         }
@@ -54,8 +69,12 @@ impl LiveSession {
 
     /// A participant as those see them who may.
     pub(super) fn describe(&self, id: ParticipantId) -> Option<Participant> {
-        let participant = self.session.participant(id)?;
-        let member = self.index_of_first(id).map(|index| &self.members[index]);
+        let record = self.session.participant(id)?;
+        Some(self.describe_as(record, self.index_of_first(id).map(|index| &self.members[index])))
+    }
+
+    fn describe_as(&self, participant: &Record, member: Option<&Member>) -> Participant {
+        let id = participant.id;
         let transport = member.is_some_and(|member| member.transport);
         // Contact with a newcomer is none with who is in, whose device may be forgotten by now.
         let reached = member.is_some_and(|member| member.lost_since.is_none());
@@ -63,7 +82,7 @@ impl LiveSession {
             Connection::Connected if !reached => Connection::Absent,
             connection => connection,
         };
-        Some(Participant {
+        Participant {
             id,
             role: participant.role,
             name: self.name_of(id),
@@ -71,7 +90,7 @@ impl LiveSession {
             media: member.map_or_else(ParticipantMedia::default, Member::media),
             tier: self.tier_of(id),
             lost_until: self.session.waited_for_until(id, &self.presence),
-        })
+        }
     }
 
     /// A device as its owner sees it: a newcomer waits, though its participant is in.
@@ -104,41 +123,54 @@ impl LiveSession {
 
     /// What a member sees, noted as told.
     pub(super) fn look(&mut self, index: usize) -> Vec<Participant> {
-        let seen = self.seen_by(index);
-        self.members[index].told.participants =
-            seen.iter().map(|participant| (participant.id, participant.clone())).collect();
+        let viewer = self.members[index].participant;
+        let inside = self.is_inside(&self.members[index]);
+        let roster = if inside { self.current_roster() } else { Roster::default() };
+        let seen = roster.seen_by(viewer, self.sees_waiting(viewer)).cloned().collect();
+        self.members[index].told.participants = roster;
         seen
     }
 
-    /// Who is admitted sees who is admitted, providers also who waits; who waits sees nobody.
-    fn seen_by(&self, index: usize) -> Vec<Participant> {
-        let viewer = self.members[index].participant;
-        if !self.is_inside(&self.members[index]) {
-            return Vec::new();
-        }
-        let sees_waiting = self.role_of(viewer) == Some(ParticipantRole::Provider);
-        let mut seen: Vec<_> = self
+    fn sees_waiting(&self, viewer: ParticipantId) -> bool {
+        self.role_of(viewer) == Some(ParticipantRole::Provider)
+    }
+
+    /// Who is to be seen now: who is admitted by who is admitted, who waits by providers. The one of before if nothing is
+    /// different.
+    fn current_roster(&mut self) -> Roster {
+        let firsts = self.members.iter().filter(|member| !member.is_newcomer());
+        let firsts: BTreeMap<ParticipantId, &Member> =
+            firsts.map(|member| (member.participant, member)).collect();
+        let mut present: Vec<&Record> = self
             .session
             .participants()
             .iter()
-            .filter(|other| other.id != viewer && self.presence.get(other.id) != Connection::Absent)
-            .filter(|other| match other.standing {
+            .filter(|record| self.presence.get(record.id) != Connection::Absent)
+            .filter(|record| match record.standing {
                 Standing::Admitted => true,
                 // Those whose line is gone for a moment keep their place in front of the door.
-                Standing::Waiting => sees_waiting && self.index_of_first(other.id).is_some(),
+                Standing::Waiting => firsts.contains_key(&record.id),
                 Standing::Invited | Standing::Removed => false,
             })
             .collect();
-        seen.sort_by_key(|other| (other.first_joined_at, other.id));
-        seen.into_iter().filter_map(|other| self.describe(other.id)).collect()
+        present.sort_by_key(|record| (record.first_joined_at, record.id));
+        let seen = present.into_iter().map(|record| Seen {
+            participant: self.describe_as(record, firsts.get(&record.id).copied()),
+            waits: record.standing == Standing::Waiting,
+        });
+        let roster = Roster::new(seen.collect());
+        if roster != self.roster {
+            self.roster = roster;
+        }
+        self.roster.clone()
     }
 
     /// Who waits, as far as it is for this device to let them in: providers see to who waits and to others' newcomers, and
     /// everybody who is a provider to their own.
     fn knocks_for(&self, index: usize) -> BTreeMap<ParticipantId, (MemberId, bool)> {
         let viewer = &self.members[index];
-        let is_provider = |participant| self.role_of(participant) == Some(ParticipantRole::Provider);
-        if !self.is_inside(viewer) || !is_provider(viewer.participant) {
+        let is_provider = |participant| self.sees_waiting(participant);
+        if !is_provider(viewer.participant) || !self.is_inside(viewer) {
             return BTreeMap::new();
         }
         let waits = |member: &&Member| {
@@ -192,7 +224,12 @@ impl LiveSession {
         self.session.participant(participant).map(|participant| participant.role)
     }
 
-    fn tell_session(&mut self, index: usize) {
+    fn session_message(&self) -> ServerMessage {
+        let SessionState { status, version, started_at, .. } = self.session_state();
+        ServerMessage::Session { status, version, started_at }
+    }
+
+    fn tell_session(&mut self, index: usize, message: &Arc<ServerMessage>) {
         let now = (self.session.status(), self.session.version());
         let inside = self.is_inside(&self.members[index]);
         let told = &mut self.members[index].told.session;
@@ -202,31 +239,21 @@ impl LiveSession {
         if before.0 != now.0 || (inside && before.1 != now.1) {
             *told = Some(now);
             let id = self.members[index].id;
-            let SessionState { status, version, started_at, .. } = self.session_state();
-            self.tell(id, ServerMessage::Session { status, version, started_at });
+            self.tell(id, Arc::clone(message));
         }
     }
 
-    fn tell_participants(&mut self, index: usize) {
-        let before = std::mem::take(&mut self.members[index].told.participants);
-        let seen = self.look(index);
-        let id = self.members[index].id;
-        for participant in &seen {
-            if before.get(&participant.id) != Some(participant) {
-                let participant_id = participant.id;
-                let participant = Some(participant.clone());
-                self.tell(id, ServerMessage::Participant { participant_id, participant });
-            }
-        }
-        for participant_id in before.into_keys() {
-            if !seen.iter().any(|participant| participant.id == participant_id) {
-                self.tell(id, ServerMessage::Participant { participant_id, participant: None });
-            }
+    fn tell_participants(&mut self, index: usize, changes: &mut Changes) {
+        let Member { id, participant, .. } = self.members[index];
+        let told = &mut self.members[index].told.participants;
+        let before = std::mem::replace(told, changes.now().clone());
+        let sees_waiting = self.sees_waiting(participant);
+        for message in changes.since(&before, participant, sees_waiting) {
+            self.tell(id, message);
         }
     }
 
-    fn tell_waiting(&mut self, index: usize) {
-        let provider_present = self.provider_is_present();
+    fn tell_waiting(&mut self, index: usize, provider_present: bool) {
         let member = &self.members[index];
         let is_patient = self.role_of(member.participant) == Some(ParticipantRole::Patient);
         let position = if is_patient && !member.is_newcomer() { self.position } else { None };
@@ -271,27 +298,34 @@ impl LiveSession {
 
     /// Doubles the seats of those who have fewer than there are others (PROTOCOL: K).
     fn grow_seats(&mut self) {
-        let others = u16::try_from(self.members_inside().count().saturating_sub(1)).unwrap_or(u16::MAX);
+        let others = self.members_inside().count().saturating_sub(1);
+        let others = u16::try_from(others).unwrap_or(u16::MAX).min(PEOPLE_MAX);
         for member in &mut self.members {
             while member.people < others {
-                member.people *= 2;
+                member.people = (member.people * 2).min(PEOPLE_MAX);
             }
         }
     }
 
+    /// Who may sit in others' seats, in the order of coming.
+    fn sitters(&self) -> Sitters {
+        let inside = || self.members_inside();
+        Sitters {
+            people: inside().map(|member| member.participant).collect(),
+            screens: inside()
+                .filter(|member| member.shares_screen())
+                .map(|member| member.participant)
+                .collect(),
+            peers: inside().map(|member| (member.participant, member.peer)).collect(),
+        }
+    }
+
     /// Fills the seats of somebody who is in, and tells the engine and them what is different.
-    fn reseat(&mut self, index: usize) {
-        let viewer = self.members[index].participant;
-        let others = || self.members_inside().filter(|member| member.participant != viewer);
-        let people: Vec<ParticipantId> = others().map(|member| member.participant).collect();
-        let screens: Vec<ParticipantId> =
-            others().filter(|member| member.shares_screen()).map(|member| member.participant).collect();
-        let peers: BTreeMap<ParticipantId, PeerId> =
-            others().map(|member| (member.participant, member.peer)).collect();
-        let seats = &mut self.members[index].seats;
-        seating::refill(seats, false, &people);
-        seating::refill(seats, true, &screens);
-        self.settle_seats(index, &peers);
+    fn reseat(&mut self, index: usize, sitters: &Sitters) {
+        let member = &mut self.members[index];
+        seating::refill(&mut member.seats, false, &sitters.people, member.participant);
+        seating::refill(&mut member.seats, true, &sitters.screens, member.participant);
+        self.settle_seats(index, &sitters.peers);
     }
 
     fn empty_seats(&mut self, index: usize) {
@@ -303,6 +337,9 @@ impl LiveSession {
 
     fn settle_seats(&mut self, index: usize, peers: &BTreeMap<ParticipantId, PeerId>) {
         let member = &mut self.members[index];
+        if member.seats.is_empty() && member.told.occupants.is_empty() {
+            return;
+        }
         let occupants: BTreeMap<SeatId, PeerId> =
             member.seats.iter().filter_map(|seat| Some((seat.id, *peers.get(&seat.occupant?)?))).collect();
         let changes: Vec<MediaCommand> = member

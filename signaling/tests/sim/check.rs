@@ -702,8 +702,9 @@ impl Check {
                 rule(!(record.standing == Standing::Admitted && record.inside()), "they are in already")?;
                 rule(record.standing != Standing::Removed, "they were removed")?;
                 rule(before.consents_needed(*participant).is_empty(), "without consent")?;
-                let waits = matches!(record.role, ParticipantRole::Patient | ParticipantRole::Observer);
-                rule(!waits || *standing == Standing::Waiting, "nobody let them in")?;
+                let straight = record.role == ParticipantRole::Provider
+                    || before.policy().comes_with_provider(record.role);
+                rule(straight || *standing == Standing::Waiting, "nobody let them in")?;
             }
             Event::Admitted { participant, .. } => {
                 let record = record.expect("of a participant");

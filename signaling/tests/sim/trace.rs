@@ -194,6 +194,7 @@ impl fmt::Debug for Step {
 pub(crate) struct Setup {
     pub(crate) auto_admit: bool,
     pub(crate) interpreters_with_provider: bool,
+    pub(crate) observers_with_provider: bool,
     pub(crate) scheduled: bool,
 }
 
@@ -257,6 +258,7 @@ impl Trace {
         let setup = Setup {
             auto_admit: rng.percent(20),
             interpreters_with_provider: rng.percent(20),
+            observers_with_provider: rng.percent(20),
             scheduled: rng.percent(50),
         };
         let mut steps = Vec::new();

@@ -203,6 +203,7 @@ fn schedule(setup: Setup, now: Timestamp, ids: &BTreeMap<Person, ParticipantId>)
     let policy = PolicyValues {
         auto_admit_on_provider_join: setup.auto_admit,
         admit_interpreters_with_provider: setup.interpreters_with_provider,
+        admit_observers_with_provider: setup.observers_with_provider,
         recording_allowed: true,
         ..PolicyValues::default()
     };

@@ -14,9 +14,9 @@ use utoipa::ToSchema;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ArrayBuilder, Schema};
 use vestibule_domain::{
-    ConfigCommand, ConfigContext, ConfigValues, FallbackThresholds, PublishedType, Retention, SecretChange,
-    SecretChanges, SecretMark, SessionPolicy, TenantConfig, TenantId, VideoBackend, WebhookEndpoint,
-    WebhookId,
+    ConfigCommand, ConfigContext, ConfigField, ConfigRejection, ConfigValues, FallbackThresholds,
+    PARTICIPANTS_LEAST, PublishedType, Retention, SecretChange, SecretChanges, SecretMark, SessionPolicy,
+    TenantConfig, TenantId, VideoBackend, WebhookEndpoint, WebhookId,
 };
 
 use super::sessions::parsed;
@@ -44,7 +44,7 @@ const CONFLICTS_MAX: usize = 3;
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Configuration {
-    max_participants: u8,
+    max_participants: u16,
     session_grace_minutes_before: u16,
     session_grace_minutes_after: u16,
     no_show_minutes: u16,
@@ -53,6 +53,7 @@ pub(crate) struct Configuration {
     text_grace_minutes: u16,
     auto_admit_on_provider_join: bool,
     admit_interpreters_with_provider: bool,
+    admit_observers_with_provider: bool,
     recording_allowed: bool,
     #[schema(schema_with = words::video_backend)]
     video_backend: VideoBackend,
@@ -127,8 +128,9 @@ pub(crate) struct Webhook {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct ChangeConfiguration {
     #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<u8>, minimum = 2, maximum = 20)]
-    max_participants: Option<Option<u8>>,
+    /// At most as many as the operator of the server allows (20 unless they chose).
+    #[schema(value_type = Option<u16>, minimum = 2, maximum = 1000)]
+    max_participants: Option<Option<u16>>,
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<u16>, minimum = 1, maximum = 1440)]
     session_grace_minutes_before: Option<Option<u16>>,
@@ -153,6 +155,9 @@ pub(crate) struct ChangeConfiguration {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<bool>)]
     admit_interpreters_with_provider: Option<Option<bool>>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<bool>)]
+    admit_observers_with_provider: Option<Option<bool>>,
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<bool>)]
     recording_allowed: Option<Option<bool>>,
@@ -233,10 +238,11 @@ const fn hidden(mark: SecretMark) -> Option<&'static str> {
     }
 }
 
-impl From<&TenantConfig> for Configuration {
-    fn from(config: &TenantConfig) -> Self {
+impl Configuration {
+    /// A configuration as it has effect: what was chosen before the operator lowered the limit is kept, and not shown.
+    fn of(config: &TenantConfig, participants_limit: u16) -> Self {
         let values = config.values();
-        let policy = &values.policy;
+        let policy = values.policy.clone().within(participants_limit);
         let FallbackThresholds {
             video_min_kbps,
             video_resume_kbps,
@@ -257,6 +263,7 @@ impl From<&TenantConfig> for Configuration {
             text_grace_minutes: policy.text_grace_minutes,
             auto_admit_on_provider_join: policy.auto_admit_on_provider_join,
             admit_interpreters_with_provider: policy.admit_interpreters_with_provider,
+            admit_observers_with_provider: policy.admit_observers_with_provider,
             recording_allowed: policy.recording_allowed,
             video_backend: values.video_backend,
             jitsi_server_url: values.jitsi_server_url.as_ref().map(ToString::to_string),
@@ -305,7 +312,7 @@ pub(crate) async fn get(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let config = app.store.config(caller.tenant).await?.ok_or(ApiError::NotFound)?;
-    Ok(fresh(&headers, config.version(), Json(Configuration::from(&config))))
+    Ok(fresh(&headers, config.version(), Json(Configuration::of(&config, app.participants_limit))))
 }
 
 /// Change the configuration.
@@ -332,7 +339,10 @@ pub(crate) async fn change(
             Err(ApiError::VersionMismatch { .. }) if expected.0.is_none() => {}
             Err(error) => return Err(error),
             Ok(config) => {
-                return Ok(([etag(config.version())], Json(Configuration::from(&config))).into_response());
+                let limit = app.participants_limit;
+                return Ok(
+                    ([etag(config.version())], Json(Configuration::of(&config, limit))).into_response()
+                );
             }
         }
     }
@@ -349,8 +359,14 @@ async fn try_change(
     let mut secrets = Secrets::new(app, caller.tenant);
     let values = asked.apply(before.values().clone(), &mut secrets)?;
     let command = ConfigCommand::Update { values: Box::new(values), secrets: secrets.changes };
-    let context = ConfigContext { now, actor: &actor, logo_hosts: &app.logo_hosts };
-    let events = before.decide(&command, &context)?;
+    let context = ConfigContext {
+        now,
+        actor: &actor,
+        participants_limit: app.participants_limit,
+        logo_hosts: &app.logo_hosts,
+    };
+    let events =
+        before.decide(&command, &context).map_err(|rejection| refused(rejection, app.participants_limit))?;
     if events.is_empty() {
         return Ok(before);
     }
@@ -370,6 +386,19 @@ async fn try_change(
     app.store.commit_config(commit).await.map_err(|error: StoreError| ApiError::from(error))?;
     app.feed.tell();
     Ok(after)
+}
+
+/// A rejection for people. Of the operator's limit it says whose it is.
+fn refused(rejection: ConfigRejection, participants_limit: u16) -> ApiError {
+    let field = ConfigField::MaxParticipants;
+    if rejection.field() != Some(field) {
+        return ApiError::Config(rejection);
+    }
+    let problem = format!(
+        "must be {PARTICIPANTS_LEAST} to {participants_limit}: more the operator of this server does not allow \
+         (--participants-limit)"
+    );
+    ApiError::Invalid { field: field.as_str(), problem }
 }
 
 /// The name of a webhook's secret in the store.
@@ -422,7 +451,7 @@ impl<'a> Secrets<'a> {
 impl ChangeConfiguration {
     fn apply(&self, mut values: ConfigValues, secrets: &mut Secrets<'_>) -> Result<ConfigValues, ApiError> {
         let usual = ConfigValues::default();
-        values.policy = self.policy(values.policy)?;
+        values.policy = self.policy(values.policy, secrets.app.participants_limit)?;
         values.video_backend = settled(self.video_backend, values.video_backend, usual.video_backend);
         set(&mut values.jitsi_server_url, "jitsiServerUrl", &self.jitsi_server_url)?;
         set(&mut values.branding_logo_url, "brandingLogoUrl", &self.branding_logo_url)?;
@@ -463,9 +492,9 @@ impl ChangeConfiguration {
         Ok(values)
     }
 
-    fn policy(&self, policy: SessionPolicy) -> Result<SessionPolicy, ApiError> {
+    fn policy(&self, policy: SessionPolicy, participants_limit: u16) -> Result<SessionPolicy, ApiError> {
         let mut values = policy.into_values();
-        let usual = SessionPolicy::default().into_values();
+        let usual = SessionPolicy::default().within(participants_limit).into_values();
         macro_rules! set {
             ($($field:ident),*) => { $(values.$field = settled(self.$field, values.$field, usual.$field);)* };
         }
@@ -479,9 +508,10 @@ impl ChangeConfiguration {
             text_grace_minutes,
             auto_admit_on_provider_join,
             admit_interpreters_with_provider,
+            admit_observers_with_provider,
             recording_allowed
         );
-        SessionPolicy::new(values).map_err(|error| ApiError::Config(error.into()))
+        SessionPolicy::new(values).map_err(|error| refused(error.into(), participants_limit))
     }
 }
 

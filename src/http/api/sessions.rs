@@ -1,18 +1,21 @@
 //! Virtual sessions: schedule, list, get, reschedule, cancel, end.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Response};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 use vestibule_domain::{
-    Command, Communication, DenyReason, EndReason, JoinWindow, Participant, ParticipantId, ParticipantRole,
-    PatientId, ProviderRef, SessionId, SessionStatus, Standing, VideoBackend, VirtualSession,
+    Command, Communication, DenyReason, EndReason, JoinWindow, PARTICIPANTS_MAX, Participant, ParticipantId,
+    ParticipantRole, PatientId, ProviderRef, SessionId, SessionStatus, Standing, VideoBackend,
+    VirtualSession,
 };
 
-use super::words;
+use super::{BODY_BYTES_MAX, words};
 use crate::app::App;
 use crate::clock;
 use crate::http::body::{Body, Of, Params};
@@ -26,8 +29,15 @@ use crate::live::Call;
 use crate::sessions::{Maker, Person, Plan};
 use crate::store::{Loaded, PersonText, Profile, SessionFilter};
 
-/// Participants one request may bring.
-const PEOPLE_MAX: usize = 20;
+/// Participants one request may bring; how many fit the clinic decides, within the operator's limit.
+const PEOPLE_MAX: usize = PARTICIPANTS_MAX as usize;
+/// Bytes of a body that names so many.
+const PLAN_BODY_BYTES_MAX: usize = BODY_BYTES_MAX;
+
+/// Scheduling, whose body may be longer than those of others.
+pub(super) fn plans() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(list, schedule)).layer(DefaultBodyLimit::max(PLAN_BODY_BYTES_MAX))
+}
 
 /// A session as the API shows it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -194,7 +204,7 @@ pub(crate) struct ScheduleSession {
     communication: Communication,
     /// Who is invited from the start: at most one patient, and no more than the clinic allows.
     #[serde(default)]
-    #[schema(max_items = 20)]
+    #[schema(max_items = 1000)]
     participants: Vec<NewParticipant>,
 }
 
@@ -257,7 +267,12 @@ pub(crate) async fn schedule(
     Body { value, hash }: Body<ScheduleSession>,
 ) -> Result<Response, ApiError> {
     let plan = plan(&caller, value)?;
-    let maker = Maker { store: &app.store, backends: &app.backends, ids: &app.ids };
+    let maker = Maker {
+        store: &app.store,
+        backends: &app.backends,
+        ids: &app.ids,
+        participants_limit: app.participants_limit,
+    };
     let (app, caller) = (&app, &caller);
     once(app, caller, &headers, hash, |recorder| async move {
         let answer = |loaded: &Loaded| {

@@ -1,6 +1,7 @@
 //! The whole HTTP side as a client sees it, without a socket: requests go through the router, to a store in a file.
 
 mod accounts;
+mod config;
 mod desk;
 mod signal;
 mod trust;
@@ -14,7 +15,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use serde_json::Value;
 use tower::ServiceExt as _;
-use vestibule_domain::{ConfigValues, VideoBackend};
+use vestibule_domain::{ConfigValues, PARTICIPANTS_USUAL, VideoBackend};
 use vestibule_media_engine::{Engine, EngineConfig};
 
 use crate::accounts::Accounts;
@@ -75,17 +76,17 @@ impl Server {
 
     /// One whose callers may ask so many times a second.
     async fn with_rate(rate: u32) -> Self {
-        Self::on(Arc::new(TempDir::new()), rate).await
+        Self::on(Arc::new(TempDir::new()), rate, PARTICIPANTS_USUAL).await
     }
 
     /// The server is stopped, and another one takes over what it kept.
     async fn restart(self) -> Self {
         self.app.registry.stop();
         self.store.close().await;
-        Self::on(Arc::clone(&self.folder), 100_000).await
+        Self::on(Arc::clone(&self.folder), 100_000, PARTICIPANTS_USUAL).await
     }
 
-    async fn on(folder: Arc<TempDir>, rate: u32) -> Self {
+    async fn on(folder: Arc<TempDir>, rate: u32, participants_limit: u16) -> Self {
         let data = DataDir::open(folder.path()).unwrap();
         let ids = Ids::system();
         let location = Location::File(folder.path().join("vestibule.db"));
@@ -108,6 +109,7 @@ impl Server {
             seal,
             visits,
             feed: feed.clone(),
+            participants_limit,
             logo_hosts: Vec::new(),
             keys: data.join_keys().unwrap(),
             tickets: Tickets::default(),

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use vestibule_domain::{
-    BackendRoom, ConfigCommand, ConfigContext, ConfigValues, PatientId, ProviderRef, SecretChange,
-    SecretChanges, SessionId, SessionStatus, TenantConfig, VideoBackend,
+    BackendRoom, ConfigCommand, ConfigContext, ConfigValues, PARTICIPANTS_USUAL, PatientId, ProviderRef,
+    SecretChange, SecretChanges, SessionId, SessionStatus, TenantConfig, VideoBackend,
 };
 
 use super::{Place, Visit, at, open, staff, tenant};
@@ -85,7 +85,12 @@ async fn change(
     edit(&mut values);
     let secrets = SecretChanges { jitsi_jwt_secret: secret, webhooks: BTreeMap::new() };
     let command = ConfigCommand::Update { values: Box::new(values), secrets };
-    let context = ConfigContext { now: at(9), actor: &staff(), logo_hosts: &[] };
+    let context = ConfigContext {
+        now: at(9),
+        actor: &staff(),
+        participants_limit: PARTICIPANTS_USUAL,
+        logo_hosts: &[],
+    };
     let events = before.decide(&command, &context).unwrap();
     let mut after = before.clone();
     after.commit(&events);

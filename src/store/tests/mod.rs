@@ -12,9 +12,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use vestibule_domain::{
     Actor, BackendRoom, Command, Communication, ConfigContext, ConfigValues, Connection, ConsentType,
-    ConsentVersion, Context, Event, Invitation, ParticipantId, ParticipantRole, PatientId, PolicyValues,
-    Presence, ProviderRef, Schedule, SessionId, SessionPolicy, SessionStatus, StaffId, TenantConfig,
-    TenantId, VideoBackend, VirtualSession,
+    ConsentVersion, Context, Event, Invitation, PARTICIPANTS_USUAL, ParticipantId, ParticipantRole,
+    PatientId, PolicyValues, Presence, ProviderRef, Schedule, SessionId, SessionPolicy, SessionStatus,
+    StaffId, TenantConfig, TenantId, VideoBackend, VirtualSession,
 };
 
 use super::profile::PersonTextError;
@@ -105,7 +105,12 @@ fn policy() -> SessionPolicy {
 
 async fn insert(store: &Store, tenant: &Tenant) -> Result<TenantConfig, StoreError> {
     let values = ConfigValues { policy: policy(), ..ConfigValues::default() };
-    let context = ConfigContext { now: at(0), actor: &staff(), logo_hosts: &[] };
+    let context = ConfigContext {
+        now: at(0),
+        actor: &staff(),
+        participants_limit: PARTICIPANTS_USUAL,
+        logo_hosts: &[],
+    };
     let (config, events) = TenantConfig::create(tenant.id, values, &context).unwrap();
     let commit = ConfigCommit {
         before_version: 0,

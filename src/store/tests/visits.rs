@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use vestibule_domain::{
-    Actor, AsyncVisit, AsyncVisitId, ConfigCommand, ConfigContext, ContentDigest, NewVisit, PatientId,
-    ProviderRef, Retention, SessionId, TenantId, VisitCommand, VisitContent, VisitContext, VisitEvent,
-    VisitStatus,
+    Actor, AsyncVisit, AsyncVisitId, ConfigCommand, ConfigContext, ContentDigest, NewVisit,
+    PARTICIPANTS_USUAL, PatientId, ProviderRef, Retention, SessionId, TenantId, VisitCommand, VisitContent,
+    VisitContext, VisitEvent, VisitStatus,
 };
 
 use super::place::Place;
@@ -679,7 +679,12 @@ async fn keeps(store: &Store, tenant: TenantId, retention: Retention) {
     let mut config = store.config(tenant).await.unwrap().unwrap();
     let mut values = config.values().clone();
     values.retention = retention;
-    let context = ConfigContext { now: at(1), actor: &staff(), logo_hosts: &[] };
+    let context = ConfigContext {
+        now: at(1),
+        actor: &staff(),
+        participants_limit: PARTICIPANTS_USUAL,
+        logo_hosts: &[],
+    };
     let secrets = vestibule_domain::SecretChanges::default();
     let command = ConfigCommand::Update { values: Box::new(values), secrets };
     let events = config.decide(&command, &context).unwrap();

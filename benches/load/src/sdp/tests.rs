@@ -54,7 +54,7 @@ fn a_later_offer_extends_an_earlier_one() {
     let mut later = camera_and_seats(3);
     later.version = 3;
     let later = sdp::Offer::parse(&later.to_sdp()).unwrap();
-    assert_eq!(later.extends(&first), Ok(()));
+    assert_eq!(later.extends(&first.terms()), Ok(()));
 }
 
 #[test]
