@@ -14,10 +14,12 @@ FUZZ_SECONDS ?= 60
 SIM_SEEDS ?= 100000
 # Arguments for the server of `make run`, as in: make run ARGS='--listen 0.0.0.0:8443'.
 ARGS ?=
-# Arguments of the load tester, as in: make load LOAD_ARGS='rooms 10x4 --html load.html'.
+# Arguments of the load tester, as in: make load LOAD_ARGS='rooms 10x4 --html load.html', and of `make load-compare`, as in:
+# make load-compare LOAD_ARGS='--against janus --scenario "audio 100"'.
 LOAD_ARGS ?=
 # The data folder of the server that `make load` is for.
 DATA ?= data
+
 
 TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 # Folders with JavaScript or TypeScript of ours.
@@ -111,6 +113,12 @@ load: client ## Load the server that `make run` started; 20 visits, or LOAD_ARGS
 	@scripts/setup.sh rust
 	cargo build --release --locked --package vestibule --package vestibule-load --bins
 	@scripts/load.sh '$(TARGET_DIR)/release' '$(DATA)' $(LOAD_ARGS)
+
+.PHONY: load-compare
+load-compare: client ## What a packet costs here and at others, on this machine; LOAD_ARGS='--rounds 5' for more
+	@scripts/setup.sh load-compare
+	cargo build --release --locked --package vestibule --package vestibule-load
+	@scripts/load-compare.sh '$(TARGET_DIR)/release' $(LOAD_ARGS)
 
 .PHONY: fuzz
 fuzz: ## Each fuzz target for FUZZ_SECONDS (60)
