@@ -272,7 +272,11 @@ mod tests {
 
     #[test]
     fn options_stand_before_the_scenario_or_behind_it() {
-        for line in ["--window 2 visits 3 --json -", "visits 3 --window 2s --json=-", "--json - --window 2000ms visits 3"] {
+        for line in [
+            "--window 2 visits 3 --json -",
+            "visits 3 --window 2s --json=-",
+            "--json - --window 2000ms visits 3",
+        ] {
             let cli = Cli::parse_from(["vestibule-load"].into_iter().chain(line.split(' ')));
             assert_eq!(cli.scenario.scenario(), Scenario::Visits { rooms: 3 });
             assert_eq!(cli.options.window, Duration::from_secs(2));
@@ -309,6 +313,9 @@ mod tests {
     fn the_longest_scenario_has_all_its_settings() {
         let cli = Cli::parse_from("vestibule-load churn --rate 10/s --duration 1m --calls 5".split(' '));
         let (stay, duration) = (Duration::from_secs(1), Duration::from_secs(60));
-        assert_eq!(cli.scenario.scenario(), Scenario::Churn { calls: 5, joins_per_second: 10.0, stay, duration });
+        assert_eq!(
+            cli.scenario.scenario(),
+            Scenario::Churn { calls: 5, joins_per_second: 10.0, stay, duration }
+        );
     }
 }

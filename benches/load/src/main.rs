@@ -79,7 +79,8 @@ async fn play(scenario: Scenario, options: &Options) -> Result<Report, ServerErr
         media: Arc::clone(&cast.library),
     })?;
     let transports = Transports::new(plane, events);
-    let video_kbps = if matches!(scenario, Scenario::Audio { .. }) { Vec::new() } else { cast.video_kbps.clone() };
+    let video_kbps =
+        if matches!(scenario, Scenario::Audio { .. }) { Vec::new() } else { cast.video_kbps.clone() };
     let server = Vestibule::new(net, options.key.as_deref(), transports.clone(), cast)?;
     let run = Run {
         options: options.clone(),
@@ -110,13 +111,16 @@ fn stop() -> Stop {
 
 /// The server's process: the one that was named, or whoever listens there.
 fn process(options: &Options, address: SocketAddr) -> Result<Option<Process>, ServerError> {
-    let found = match options.pid {
-        Some(pid) => {
-            let process = Process::open(pid);
-            Some(process.map_err(|error| ServerError::Environment(format!("no process {pid} to look at: {error}")))?)
-        }
-        None => find::listener(address).and_then(|pid| Process::open(pid).ok()),
-    };
+    let found =
+        match options.pid {
+            Some(pid) => {
+                let process = Process::open(pid);
+                Some(process.map_err(|error| {
+                    ServerError::Environment(format!("no process {pid} to look at: {error}"))
+                })?)
+            }
+            None => find::listener(address).and_then(|pid| Process::open(pid).ok()),
+        };
     if found.is_none() && options.fail_cpu_us.is_some() {
         let why = "--fail-cpu-us takes the server's process, which is not found on this machine: name it with --pid";
         return Err(ServerError::Environment(why.to_owned()));
@@ -139,7 +143,9 @@ fn towards(address: SocketAddr) -> Result<IpAddr, ServerError> {
 fn pin(core: usize) -> Result<(), ServerError> {
     let mut cores = CpuSet::new();
     let pinned = cores.set(core).and_then(|()| sched_setaffinity(Pid::from_raw(0), &cores));
-    pinned.map_err(|error| ServerError::Environment(format!("the tester cannot be kept on processor {core}: {error}")))
+    pinned.map_err(|error| {
+        ServerError::Environment(format!("the tester cannot be kept on processor {core}: {error}"))
+    })
 }
 
 /// Thousands of sockets are more than a shell allows by itself.
@@ -154,7 +160,8 @@ fn allow_files(scenario: Scenario, options: &Options) -> Result<(), ServerError>
     if hard < needed {
         return Err(wrong(format!("{needed} open files are needed and {hard} allowed: ulimit -Hn {needed}")));
     }
-    setrlimit(Resource::RLIMIT_NOFILE, needed, hard).map_err(|error| wrong(format!("ulimit -n {needed}: {error}")))
+    setrlimit(Resource::RLIMIT_NOFILE, needed, hard)
+        .map_err(|error| wrong(format!("ulimit -n {needed}: {error}")))
 }
 
 const fn profile(profile: Profile) -> vestibule_media_core::srtp::SrtpProfile {
@@ -168,7 +175,8 @@ const fn profile(profile: Profile) -> vestibule_media_core::srtp::SrtpProfile {
 
 fn write(report: &Report, options: &Options) -> Result<(), ServerError> {
     let to_file = |path: &Path, text: String| {
-        fs::write(path, text).map_err(|error| ServerError::Environment(format!("{}: {error}", path.display())))
+        fs::write(path, text)
+            .map_err(|error| ServerError::Environment(format!("{}: {error}", path.display())))
     };
     let json = json::json(report).map_err(|error| ServerError::Environment(error.to_string()))?;
     let wants_stdout = options.json.as_deref() == Some(Path::new("-"));
