@@ -21,7 +21,7 @@ use crate::client::{
     Keyed, Kind, MediaPlane, PlaneError, ReceivedCodec, Receives, SourceId, TransportId, spread,
 };
 use crate::clock::{self, Clock};
-use crate::media::{Generator, MediaLibrary, Model, PAYLOAD_BYTES_MAX, Stamp};
+use crate::media::{Frame, Generator, MediaLibrary, Model, PAYLOAD_BYTES_MAX, Stamp};
 use crate::sdp::{AUDIO_PAYLOAD_TYPE, EXTENSION_IDS, VIDEO_PAYLOAD_TYPE};
 
 /// Bytes of a sealed packet at most: headers, payload, tag.
@@ -165,7 +165,9 @@ struct Floor<'a> {
     socket: ShardSocket,
     receivers: Vec<Receiver>,
     streams: Vec<Stream>,
-    payloads: Vec<u8>,
+    /// Of the frame that is being sent.
+    payloads: Vec<([u8; PAYLOAD_BYTES_MAX], usize)>,
+    /// Its packets, sealed for each receiver.
     slab: Vec<u8>,
 }
 
@@ -209,68 +211,88 @@ impl<'a> Floor<'a> {
             socket: ShardSocket::open(SocketAddr::new(spec.bind, 0), &SocketOptions::default())?,
             receivers: spec.receivers.iter().map(receiver).collect::<Result<_, _>>()?,
             streams: spec.streams.iter().map(stream).collect::<Result<_, _>>()?,
-            payloads: vec![0; 256 * PAYLOAD_BYTES_MAX],
+            payloads: Vec::new(),
             slab: Vec::new(),
         })
     }
 
     /// Sends the next frame of a stream to all who get it, and tells how many µs later the one after is due.
     fn send_frame(&mut self, at: usize, due_at: u64, library: &MediaLibrary) -> u32 {
-        let (stream, told) = (&mut self.streams[at], &self.spec.streams[at]);
+        let stream = &mut self.streams[at];
         let frame = stream.generator.next(stream.counter == 0, library);
-        let timestamp = (due_at * stream.clock_khz / 1_000) as u32;
-        let ssrc = told.source.0 + 1;
-        let sent_at_ns = clock::wall_ns();
-        let mut lens = [0; 256];
-        for part in 0..frame.parts.min(256) {
-            let payload = &mut self.payloads[usize::from(part) * PAYLOAD_BYTES_MAX..];
-            let len = frame.write_part(part, library, payload);
-            lens[usize::from(part)] = len;
-            let stamp = Stamp {
-                source: told.source,
-                encoding: 0,
-                keyframe: frame.keyframe,
-                dtx: frame.dtx,
-                part: part as u8,
-                counter: stream.counter + u64::from(part),
-                sent_at_ns,
-            };
-            stamp.write(&mut payload[..len]);
+        self.write_payloads(at, &frame, library);
+        let told = &self.spec.streams[at];
+        let bytes_max = told.to.len() * self.payloads.len() * PACKET_BYTES_MAX;
+        if self.slab.len() < bytes_max {
+            self.slab.resize(bytes_max, 0);
         }
-        let parts = frame.parts.min(256);
-        self.slab.resize(told.to.len() * usize::from(parts) * PACKET_BYTES_MAX, 0);
         let mut end = 0;
         for &to in &told.to {
-            let receiver = &mut self.receivers[to as usize];
-            receiver.packets.clear();
-            for part in 0..parts {
-                let out = &mut self.slab[end..end + PACKET_BYTES_MAX];
-                let index = stream.index + u64::from(part);
-                let marker = part + 1 == parts && stream.clock_khz == 90;
-                let mut header =
-                    HeaderWriter::new(out, stream.payload_type, marker, index as u16, timestamp, ssrc, false);
-                if let Some(id) = EXTENSION_IDS.transport_cc {
-                    header.extension(id, &receiver.transport_sequence.to_be_bytes());
-                }
-                receiver.transport_sequence = receiver.transport_sequence.wrapping_add(1);
-                let header_len = header.finish();
-                let from = usize::from(part) * PAYLOAD_BYTES_MAX;
-                let payload = &self.payloads[from..from + lens[usize::from(part)]];
-                let len = header_len + payload.len();
-                out[header_len..len].copy_from_slice(payload);
-                // It fails only when a key has protected 2^48 packets.
-                let Ok(sealed) = receiver.sealer.seal_rtp(out, header_len, len, index) else { continue };
-                receiver.packets.push(end..end + sealed);
-                end += sealed;
-            }
+            end = self.seal_for(to, at, due_at, end);
         }
-        stream.index += u64::from(parts);
-        stream.counter += u64::from(parts);
+        let packets = self.payloads.len() as u64;
+        let stream = &mut self.streams[at];
+        (stream.index, stream.counter) = (stream.index + packets, stream.counter + packets);
         let (receivers, slab) = (&self.receivers, &self.slab);
         self.socket.send(told.to.iter().map(|to| {
             let receiver = &receivers[*to as usize];
             (receiver.address, receiver.packets.iter().map(|range| &slab[range.clone()]))
         }));
         frame.micros_to_next
+    }
+
+    /// Writes the payloads all receivers of a frame get.
+    fn write_payloads(&mut self, at: usize, frame: &Frame, library: &MediaLibrary) {
+        let sent_at_ns = clock::wall_ns();
+        self.payloads.clear();
+        for part in 0..frame.parts {
+            let mut payload = [0; PAYLOAD_BYTES_MAX];
+            let len = frame.write_part(part, library, &mut payload);
+            let stamp = Stamp {
+                source: self.spec.streams[at].source,
+                encoding: 0,
+                keyframe: frame.keyframe && self.streams[at].is_video(),
+                dtx: frame.dtx,
+                part: part.min(255) as u8,
+                counter: self.streams[at].counter + u64::from(part),
+                sent_at_ns,
+            };
+            stamp.write(&mut payload[..len]);
+            self.payloads.push((payload, len));
+        }
+    }
+
+    /// Seals the frame's packets for one receiver from `end` of the slab on, and returns where they end.
+    fn seal_for(&mut self, to: u32, at: usize, due_at: u64, mut end: usize) -> usize {
+        let (receiver, stream) = (&mut self.receivers[to as usize], &self.streams[at]);
+        let timestamp = (due_at * stream.clock_khz / 1_000) as u32;
+        let ssrc = self.spec.streams[at].source.0 + 1;
+        receiver.packets.clear();
+        for (part, (payload, payload_len)) in self.payloads.iter().enumerate() {
+            let out = &mut self.slab[end..end + PACKET_BYTES_MAX];
+            let index = stream.index + part as u64;
+            let marker = stream.is_video() && part + 1 == self.payloads.len();
+            let (payload_type, sequence) = (stream.payload_type, index as u16);
+            let mut header = HeaderWriter::new(out, payload_type, marker, sequence, timestamp, ssrc, false);
+            if let Some(id) = EXTENSION_IDS.transport_cc {
+                header.extension(id, &receiver.transport_sequence.to_be_bytes());
+            }
+            receiver.transport_sequence = receiver.transport_sequence.wrapping_add(1);
+            let header_len = header.finish();
+            let len = header_len + payload_len;
+            out[header_len..len].copy_from_slice(&payload[..*payload_len]);
+            // It fails only when a key has protected 2^48 packets.
+            if let Ok(sealed) = receiver.sealer.seal_rtp(out, header_len, len, index) {
+                receiver.packets.push(end..end + sealed);
+                end += sealed;
+            }
+        }
+        end
+    }
+}
+
+impl Stream {
+    const fn is_video(&self) -> bool {
+        self.payload_type == VIDEO_PAYLOAD_TYPE
     }
 }
