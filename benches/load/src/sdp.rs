@@ -14,6 +14,7 @@ use vestibule_media_core::sdp::{Fingerprint, IceParameters};
 
 use crate::client::{Kind, ReceivedCodec, Receives, RemoteTransport};
 
+pub(crate) use read::candidate;
 pub use write::{AUDIO_PAYLOAD_TYPE, EXTENSION_IDS, VIDEO_PAYLOAD_TYPE, VIDEO_RTX_PAYLOAD_TYPE, answer};
 
 /// An offer in the making. The mid of a line is its index.

@@ -89,7 +89,7 @@ impl Transport {
 }
 
 /// RFC 8839 section 5.1: foundation, component, transport, priority, address, port, then what kind it is.
-fn candidate(value: &str) -> Option<SocketAddr> {
+pub(crate) fn candidate(value: &str) -> Option<SocketAddr> {
     let mut words = value.split_ascii_whitespace();
     let (_foundation, component, transport) = (words.next()?, words.next()?, words.next()?);
     let (_priority, address, port) = (words.next()?, words.next()?, words.next()?);

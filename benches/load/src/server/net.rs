@@ -107,17 +107,20 @@ impl Net {
         tokio::time::timeout(PATIENCE, answer).await.unwrap_or(Err(ServerError::Late("an answer over HTTP")))
     }
 
-    /// Opens a WebSocket with this subprotocol.
+    /// Opens a WebSocket, with this subprotocol if there is one.
     ///
     /// # Errors
     ///
     /// There is no connection, or the server does not take it.
-    pub async fn socket(&self, path: &str, subprotocol: &str) -> Result<Socket, ServerError> {
+    pub async fn socket(&self, path: &str, subprotocol: Option<&str>) -> Result<Socket, ServerError> {
         let scheme = if self.origin.is_secure { "wss" } else { "ws" };
         let url = format!("{scheme}://{}{path}", self.origin.authority());
         let mut request = url.as_str().into_client_request().map_err(|_| ServerError::Url(url.clone()))?;
-        let subprotocol = HeaderValue::from_str(subprotocol).map_err(|_| ServerError::Url(url.clone()))?;
-        request.headers_mut().insert("sec-websocket-protocol", subprotocol);
+        if let Some(subprotocol) = subprotocol {
+            let subprotocol =
+                HeaderValue::from_str(subprotocol).map_err(|_| ServerError::Url(url.clone()))?;
+            request.headers_mut().insert("sec-websocket-protocol", subprotocol);
+        }
         let open = async {
             let stream =
                 self.connector.connect().await.map_err(|error| self.unreachable(&error.to_string()))?;

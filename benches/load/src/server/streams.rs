@@ -24,6 +24,11 @@ pub(super) struct Planned {
 }
 
 impl Planned {
+    /// What it carries.
+    pub(super) const fn kind(&self) -> Kind {
+        self.kind
+    }
+
     /// Unique in the run, and never zero.
     fn ssrc(&self) -> u32 {
         (self.source.0 + 1) * SSRCS_PER_SOURCE + u32::from(self.encoding)

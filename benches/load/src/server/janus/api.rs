@@ -127,7 +127,7 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) async fn connect(net: &Net) -> Result<Self, ServerError> {
-        let socket = net.socket("/", "janus-protocol").await?;
+        let socket = net.socket("/", Some("janus-protocol")).await?;
         let (commands, inbox) = mpsc::unbounded_channel();
         let session = Arc::new(AtomicU64::new(0));
         tokio::spawn(serve(socket, inbox, session.clone()));

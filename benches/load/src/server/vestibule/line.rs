@@ -48,7 +48,7 @@ impl Line {
         media: Negotiation,
     ) -> Result<Self, ServerError> {
         let signaling = Signaling::new(ticket, admission);
-        let mut socket = net.socket(SIGNAL, SUBPROTOCOL).await?;
+        let mut socket = net.socket(SIGNAL, Some(SUBPROTOCOL)).await?;
         socket.send(Message::text(signaling.hello())).await.map_err(|error| closed(&error))?;
         let (commands, receiver) = mpsc::unbounded_channel();
         let (sender, status) = watch::channel(Status::default());
@@ -242,7 +242,7 @@ impl Task {
                 self.socket = None;
                 Ok(())
             }
-            Command::Resume(reply) => match self.net.socket(SIGNAL, SUBPROTOCOL).await {
+            Command::Resume(reply) => match self.net.socket(SIGNAL, Some(SUBPROTOCOL)).await {
                 Ok(socket) => {
                     self.socket = Some(socket);
                     self.resuming = Some(reply);
