@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use vestibule_media_core::srtp::SrtpProfile;
+
+use crate::compare::CompareArguments;
 use crate::scenario::Scenario;
 
 /// Most people in one room of `rooms`: providers, patients and interpreters all send.
@@ -17,12 +20,25 @@ const COUNT_MAX: u32 = 100_000;
 #[derive(Debug, Parser)]
 #[command(name = "vestibule-load", version, about, after_help = EXIT_CODES)]
 pub struct Cli {
-    /// What is played.
+    /// What is done.
     #[command(subcommand)]
-    pub scenario: ScenarioCommand,
+    pub command: Command,
     /// How.
     #[command(flatten)]
     pub options: Options,
+}
+
+/// A scenario, or the comparison.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Vestibule and other servers in turn, on this machine, and what a packet costs each
+    Compare(CompareArguments),
+    /// Seals and sends what standard input says: the child of a comparison
+    #[command(hide = true)]
+    Floor,
+    /// What is played.
+    #[command(flatten)]
+    Scenario(ScenarioCommand),
 }
 
 const EXIT_CODES: &str = "Exit code: 0, 1 when a threshold (--fail-…) was exceeded or somebody did not get in, \
@@ -145,12 +161,36 @@ impl Profile {
     }
 }
 
+impl Profile {
+    /// As the media plane takes it.
+    #[must_use]
+    pub const fn srtp(self) -> SrtpProfile {
+        match self {
+            Self::Gcm128 => SrtpProfile::AeadAes128Gcm,
+            Self::Gcm256 => SrtpProfile::AeadAes256Gcm,
+            Self::Cm80 => SrtpProfile::Aes128CmSha1_80,
+        }
+    }
+}
+
+/// What servers are spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ServerKind {
+    /// Vestibule, by its API and its signaling
+    Vestibule,
+    /// Janus's videoroom, by its WebSocket API: --server ws://127.0.0.1:8188
+    Janus,
+}
+
 /// Options of all scenarios.
 #[derive(Args, Clone, Debug)]
 pub struct Options {
     /// The server
     #[arg(global = true, long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
     pub server: String,
+    /// What kind of server it is
+    #[arg(global = true, long, value_enum, default_value_t = ServerKind::Vestibule)]
+    pub kind: ServerKind,
     /// An API key with the scopes sessions:read, sessions:write, consents:write, config:read and config:write
     #[arg(global = true, long, env = "VESTIBULE_LOAD_KEY", hide_env_values = true, value_name = "KEY")]
     pub key: Option<String>,
@@ -265,6 +305,11 @@ mod tests {
 
     use super::*;
 
+    fn scenario(cli: &Cli) -> Scenario {
+        let Command::Scenario(command) = &cli.command else { panic!("a scenario") };
+        command.scenario()
+    }
+
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
@@ -278,7 +323,7 @@ mod tests {
             "--json - --window 2000ms visits 3",
         ] {
             let cli = Cli::parse_from(["vestibule-load"].into_iter().chain(line.split(' ')));
-            assert_eq!(cli.scenario.scenario(), Scenario::Visits { rooms: 3 });
+            assert_eq!(scenario(&cli), Scenario::Visits { rooms: 3 });
             assert_eq!(cli.options.window, Duration::from_secs(2));
             assert_eq!(cli.options.json.as_deref().and_then(|path| path.to_str()), Some("-"));
         }
@@ -313,9 +358,6 @@ mod tests {
     fn the_longest_scenario_has_all_its_settings() {
         let cli = Cli::parse_from("vestibule-load churn --rate 10/s --duration 1m --calls 5".split(' '));
         let (stay, duration) = (Duration::from_secs(1), Duration::from_secs(60));
-        assert_eq!(
-            cli.scenario.scenario(),
-            Scenario::Churn { calls: 5, joins_per_second: 10.0, stay, duration }
-        );
+        assert_eq!(scenario(&cli), Scenario::Churn { calls: 5, joins_per_second: 10.0, stay, duration });
     }
 }

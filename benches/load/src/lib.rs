@@ -10,6 +10,7 @@ pub mod cast;
 pub mod cli;
 pub mod client;
 mod clock;
+pub mod compare;
 pub mod floor;
 pub mod measure;
 pub mod media;

@@ -14,15 +14,18 @@ use nix::unistd::Pid;
 use tokio::sync::watch;
 
 use vestibule_load::cast::Cast;
-use vestibule_load::cli::{Cli, Options, Profile};
+use vestibule_load::cli::{Cli, Command, Options, ServerKind};
 use vestibule_load::client::{MediaPlane, PlaneOptions};
+use vestibule_load::compare::{self, CompareArguments};
+use vestibule_load::floor;
 use vestibule_load::measure::find;
 use vestibule_load::measure::process::Process;
 use vestibule_load::report::{Report, html, json, table};
 use vestibule_load::run::{Run, Stop};
 use vestibule_load::scenario::Scenario;
+use vestibule_load::server::janus::Janus;
 use vestibule_load::server::vestibule::Vestibule;
-use vestibule_load::server::{Net, ServerError};
+use vestibule_load::server::{Net, Server, ServerError};
 use vestibule_load::transports::Transports;
 
 /// A threshold was exceeded, or somebody did not get in.
@@ -33,14 +36,21 @@ const NOT_TRIED: u8 = 2;
 const RECEIVE_BUFFER_BYTES: usize = 1 << 20;
 /// File descriptors beside those of participants.
 const SPARE_FDS: u64 = 64;
-/// File descriptors of a participant: a UDP socket, and the signaling's.
-const FDS_EACH: u64 = 2;
+/// File descriptors of a participant: the signaling's, and a UDP socket for each transport, of which some servers want two.
+const FDS_EACH: u64 = 3;
+/// What a comparison may open, and what it hands on to the servers it starts: as much as Janus's own unit file says.
+const COMPARISON_FDS: u64 = 65_536;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    match tried(&cli) {
-        Ok(report) if report.passed => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::from(NOT_PASSED),
+    let passed = match &cli.command {
+        Command::Scenario(scenario) => tried(scenario.scenario(), &cli.options).map(|report| report.passed),
+        Command::Compare(arguments) => compared(arguments, &cli.options),
+        Command::Floor => floor(&cli.options).map(|()| true),
+    };
+    match passed {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(NOT_PASSED),
         Err(error) => {
             say(&format!("vestibule-load: {error}"));
             ExitCode::from(NOT_TRIED)
@@ -48,22 +58,49 @@ fn main() -> ExitCode {
     }
 }
 
-fn tried(cli: &Cli) -> Result<Report, ServerError> {
-    let options = &cli.options;
-    let scenario = cli.scenario.scenario();
+fn tried(scenario: Scenario, options: &Options) -> Result<Report, ServerError> {
     // Before any thread is started: they inherit it.
     if let Some(core) = options.pin {
         pin(core)?;
     }
-    allow_files(scenario, options)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .map_err(|error| ServerError::Environment(error.to_string()))?;
+    allow_files(files(scenario, options))?;
+    let runtime = runtime()?;
     let report = runtime.block_on(play(scenario, options))?;
-    write(&report, options)?;
+    let json = json::json(&report).map_err(|error| ServerError::Environment(error.to_string()))?;
+    write(&table::table(&report), &json, options)?;
+    if let Some(path) = &options.html {
+        to_file(path, &html::html(&report))?;
+    }
     Ok(report)
+}
+
+/// Always true: a comparison has no thresholds.
+fn compared(arguments: &CompareArguments, options: &Options) -> Result<bool, ServerError> {
+    pin(arguments.tester_core)?;
+    // Less may do: what a server cannot take shows in its row.
+    let (_, hard) =
+        getrlimit(Resource::RLIMIT_NOFILE).map_err(|error| ServerError::Environment(error.to_string()))?;
+    allow_files(COMPARISON_FDS.min(hard))?;
+    let compared = async { compare::compare(arguments.clone(), options.clone(), stop()).await };
+    let comparison =
+        runtime()?.block_on(compared).map_err(|error| ServerError::Environment(error.to_string()))?;
+    let json = compare::json(&comparison).map_err(|error| ServerError::Environment(error.to_string()))?;
+    write(&compare::table(&comparison), &json, options)?;
+    Ok(true)
+}
+
+/// The child of a comparison: sends until it is ended.
+fn floor(options: &Options) -> Result<(), ServerError> {
+    let wrong = |error: &dyn std::fmt::Display| ServerError::Environment(error.to_string());
+    let spec = serde_json::from_reader(std::io::stdin().lock()).map_err(|error| wrong(&error))?;
+    let cast = Cast::new(options).map_err(ServerError::Environment)?;
+    floor::send(&spec, &cast.library).map_err(|error| wrong(&error))?;
+    Ok(())
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, ServerError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    runtime.map_err(|error| ServerError::Environment(error.to_string()))
 }
 
 async fn play(scenario: Scenario, options: &Options) -> Result<Report, ServerError> {
@@ -74,23 +111,21 @@ async fn play(scenario: Scenario, options: &Options) -> Result<Report, ServerErr
     let (plane, events) = MediaPlane::start(PlaneOptions {
         pin: options.pin,
         bind: options.bind.map_or_else(|| towards(address), Ok)?,
-        profile: profile(options.profile),
+        profile: options.profile.srtp(),
         receive_buffer_bytes: RECEIVE_BUFFER_BYTES,
         media: Arc::clone(&cast.library),
     })?;
     let transports = Transports::new(plane, events);
     let video_kbps =
         if matches!(scenario, Scenario::Audio { .. }) { Vec::new() } else { cast.video_kbps.clone() };
-    let server = Vestibule::new(net, options.key.as_deref(), transports.clone(), cast)?;
-    let run = Run {
-        options: options.clone(),
-        scenario,
-        server: Arc::new(server),
-        transports,
-        process,
-        video_kbps,
-        stop: stop(),
+    let server: Arc<dyn Server> = match options.kind {
+        ServerKind::Vestibule => {
+            Arc::new(Vestibule::new(net, options.key.as_deref(), transports.clone(), cast)?)
+        }
+        ServerKind::Janus => Arc::new(Janus::connect(net, "", transports.clone(), cast).await?),
     };
+    let run =
+        Run { options: options.clone(), scenario, server, transports, process, video_kbps, stop: stop() };
     run.play().await
 }
 
@@ -148,10 +183,13 @@ fn pin(core: usize) -> Result<(), ServerError> {
     })
 }
 
-/// Thousands of sockets are more than a shell allows by itself.
-fn allow_files(scenario: Scenario, options: &Options) -> Result<(), ServerError> {
+fn files(scenario: Scenario, options: &Options) -> u64 {
     let people = scenario.plan(options.video > 0).people();
-    let needed = u64::try_from(people).unwrap_or(u64::MAX) * FDS_EACH + SPARE_FDS;
+    u64::try_from(people).unwrap_or(u64::MAX) * FDS_EACH + SPARE_FDS
+}
+
+/// Thousands of sockets are more than a shell allows by itself.
+fn allow_files(needed: u64) -> Result<(), ServerError> {
     let wrong = |why: String| ServerError::Environment(why);
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(|error| wrong(error.to_string()))?;
     if soft >= needed {
@@ -164,30 +202,21 @@ fn allow_files(scenario: Scenario, options: &Options) -> Result<(), ServerError>
         .map_err(|error| wrong(format!("ulimit -n {needed}: {error}")))
 }
 
-const fn profile(profile: Profile) -> vestibule_media_core::srtp::SrtpProfile {
-    use vestibule_media_core::srtp::SrtpProfile;
-    match profile {
-        Profile::Gcm128 => SrtpProfile::AeadAes128Gcm,
-        Profile::Gcm256 => SrtpProfile::AeadAes256Gcm,
-        Profile::Cm80 => SrtpProfile::Aes128CmSha1_80,
-    }
-}
-
-fn write(report: &Report, options: &Options) -> Result<(), ServerError> {
-    let to_file = |path: &Path, text: String| {
-        fs::write(path, text)
-            .map_err(|error| ServerError::Environment(format!("{}: {error}", path.display())))
-    };
-    let json = json::json(report).map_err(|error| ServerError::Environment(error.to_string()))?;
-    let wants_stdout = options.json.as_deref() == Some(Path::new("-"));
-    print(&if wants_stdout { json.clone() } else { table::table(report) });
-    if let Some(path) = options.json.as_deref().filter(|_| !wants_stdout) {
-        to_file(path, json)?;
-    }
-    if let Some(path) = &options.html {
-        to_file(path, html::html(report))?;
+/// The table to standard output, and the JSON to its file; or the JSON to standard output, if that is its file.
+fn write(table: &str, json: &str, options: &Options) -> Result<(), ServerError> {
+    match options.json.as_deref() {
+        Some(path) if path == Path::new("-") => print(json),
+        Some(path) => {
+            print(table);
+            to_file(path, json)?;
+        }
+        None => print(table),
     }
     Ok(())
+}
+
+fn to_file(path: &Path, text: &str) -> Result<(), ServerError> {
+    fs::write(path, text).map_err(|error| ServerError::Environment(format!("{}: {error}", path.display())))
 }
 
 #[expect(clippy::print_stdout, reason = "the report is what the program is for")]

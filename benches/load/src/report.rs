@@ -5,7 +5,7 @@
 
 pub mod html;
 pub mod json;
-mod number;
+pub(crate) mod number;
 mod plot;
 pub mod table;
 

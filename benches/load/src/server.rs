@@ -3,7 +3,9 @@
 //! A server is its public protocol. What it does with it (one transport for a person or several, whose description
 //! comes first) is its own; the run sees people who come and go, and times.
 
+pub mod janus;
 mod net;
+mod streams;
 pub mod vestibule;
 
 use std::path::PathBuf;

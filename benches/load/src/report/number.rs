@@ -1,7 +1,7 @@
 //! Numbers as people read them.
 
 /// With a blank between thousands: `1 234 567`.
-pub(super) fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.char_indices() {
@@ -14,14 +14,14 @@ pub(super) fn grouped(number: u64) -> String {
 }
 
 /// Rounded, with a blank between thousands.
-pub(super) fn rounded(number: f64) -> String {
+pub(crate) fn rounded(number: f64) -> String {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast saturates")]
     let whole = number.max(0.0).round() as u64;
     grouped(whole)
 }
 
 /// With as many digits as say something: three.
-pub(super) fn short(number: f64) -> String {
+pub(crate) fn short(number: f64) -> String {
     match number.abs() {
         n if n >= 100.0 => rounded(number),
         n if n >= 10.0 => format!("{number:.1}"),
@@ -30,7 +30,7 @@ pub(super) fn short(number: f64) -> String {
 }
 
 /// `3.4 Mbit/s`.
-pub(super) fn bit_rate(bits_per_second: f64) -> String {
+pub(crate) fn bit_rate(bits_per_second: f64) -> String {
     match bits_per_second {
         n if n >= 1e9 => format!("{} Gbit/s", short(n / 1e9)),
         n if n >= 1e6 => format!("{} Mbit/s", short(n / 1e6)),
@@ -40,7 +40,7 @@ pub(super) fn bit_rate(bits_per_second: f64) -> String {
 
 /// Microseconds, as milliseconds where they are many.
 #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
-pub(super) fn delay(microseconds: u64) -> String {
+pub(crate) fn delay(microseconds: u64) -> String {
     if microseconds < 1000 {
         format!("{microseconds} µs")
     } else {
@@ -50,7 +50,7 @@ pub(super) fn delay(microseconds: u64) -> String {
 
 /// `18.4 MB`; decimal, as all units here.
 #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
-pub(super) fn bytes(bytes: i64) -> String {
+pub(crate) fn bytes(bytes: i64) -> String {
     let number = bytes as f64;
     if number.abs() >= 1e6 {
         format!("{} MB", short(number / 1e6))
