@@ -72,7 +72,7 @@ impl Line {
 
     /// Waits until it is over, and says why.
     pub(super) async fn over(&self) -> ServerError {
-        let over = self.until(|status| status.over.clone().map(|over| Ok::<_, ServerError>(over))).await;
+        let over = self.until(|status| status.over.clone().map(Ok)).await;
         over.unwrap_or_else(|error| error)
     }
 
