@@ -28,7 +28,7 @@ type Said = Vec<(usize, Arc<ServerMessage>)>;
 
 impl Crowd {
     fn new() -> Self {
-        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let now = Timestamp::from_second(1_800_000_000).expect("in range");
         let people: Vec<ParticipantId> = (0..PEOPLE)
             .map(|number| {
                 let mut random = [0; 10];
@@ -39,28 +39,28 @@ impl Crowd {
         let role = |index| if index == 0 { ParticipantRole::Provider } else { ParticipantRole::Observer };
         let invited = people.iter().enumerate();
         let policy = PolicyValues {
-            max_participants: u16::try_from(PEOPLE).unwrap(),
+            max_participants: u16::try_from(PEOPLE).expect("within bounds"),
             admit_observers_with_provider: true,
             ..PolicyValues::default()
         };
         let schedule = Schedule {
             id: SessionId::new(now, [201; 10]),
             tenant: TenantId::new(now, [202; 10]),
-            patient_id: "p-1".parse().unwrap(),
-            provider_ref: "desk".parse().unwrap(),
+            patient_id: "p-1".parse().expect("visible ASCII"),
+            provider_ref: "desk".parse().expect("visible ASCII"),
             scheduled_start: Some(now),
             scheduled_end: None,
             communication: Communication::Speech,
             backend: VideoBackend::Embedded,
-            room: "room".parse().unwrap(),
-            policy: SessionPolicy::new(policy).unwrap(),
+            room: "room".parse().expect("visible ASCII"),
+            policy: SessionPolicy::new(policy).expect("within bounds"),
             participants: invited
                 .map(|(index, &participant)| Invitation { participant, role: role(index) })
                 .collect(),
         };
         let (actor, presence) = (Actor::System, Presence::new());
         let context = Context { now, actor: &actor, presence: &presence };
-        let (session, _) = VirtualSession::create(schedule, &context).unwrap();
+        let (session, _) = VirtualSession::create(schedule, &context).expect("they fit");
         let profile = |number: usize| Profile { display_name: format!("Somebody with the number {number}") };
         let profiles: BTreeMap<_, _> =
             (0..).map(profile).zip(&people).map(|(name, &id)| (id, name)).collect();
@@ -73,7 +73,7 @@ impl Crowd {
         while let Some(output) = self.live.poll_output() {
             match output {
                 Output::Send { connection, message, .. } => {
-                    said.push((usize::try_from(connection.0).unwrap(), message));
+                    said.push((usize::try_from(connection.0).expect("a number of ours"), message));
                 }
                 Output::Commit(_) => self.live.committed(self.now, Ok(())),
                 _ => {}
@@ -84,7 +84,7 @@ impl Crowd {
 
     /// Somebody comes, on the socket of their number.
     fn comes(&mut self, number: usize) -> Said {
-        let key = ResumeKey([u8::try_from(number % 256).unwrap(); 32]);
+        let key = ResumeKey([u8::try_from(number % 256).expect("a byte"); 32]);
         self.input(Input::Hello {
             connection: ConnectionId(number as u64),
             participant: self.people[number],
