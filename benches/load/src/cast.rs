@@ -1,10 +1,11 @@
 //! What everybody sends: the models of a microphone and of a camera's layers, by the command line.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::cli::Options;
-use crate::client::SourceId;
+use crate::client::{Kind, SourceId};
 use crate::media::{MediaLibrary, Model, OpusModel, Vp8Model};
 
 /// Frames a second of a camera.
@@ -33,11 +34,15 @@ impl Cast {
     ///
     /// A file cannot be used; in words.
     pub fn new(options: &Options) -> Result<Self, String> {
-        let library = MediaLibrary::default();
-        let video_kbps = layers(options.video, options.layers);
+        let mut library = MediaLibrary::default();
+        let video = load(&mut library, options.video_file.as_deref(), Kind::Video, "IVF file with VP8")?;
+        let audio = load(&mut library, options.audio_file.as_deref(), Kind::Audio, "Ogg file with Opus")?;
+        // Of a recording there is one layer, and its bit rate is what it is.
+        let is_made_up = video.is_none() || options.video == 0;
+        let video_kbps = if is_made_up { layers(options.video, options.layers) } else { Vec::new() };
         Ok(Self {
-            audio: Model::Opus(OpusModel { dtx: !options.no_dtx }),
-            video: video_models(&video_kbps),
+            audio: audio.unwrap_or(Model::Opus(OpusModel { dtx: !options.no_dtx })),
+            video: video.filter(|_| !is_made_up).map_or_else(|| video_models(&video_kbps), |one| vec![one]),
             video_kbps,
             library: Arc::new(library),
             sources: Arc::default(),
@@ -49,6 +54,21 @@ impl Cast {
     pub fn next_source(&self) -> SourceId {
         SourceId(self.sources.fetch_add(1, Ordering::Relaxed))
     }
+}
+
+/// The recording in a file, if one was named.
+fn load(
+    library: &mut MediaLibrary,
+    file: Option<&Path>,
+    kind: Kind,
+    what: &str,
+) -> Result<Option<Model>, String> {
+    let Some(file) = file else { return Ok(None) };
+    let id = library.load(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    if library.kind(id) != Some(kind) {
+        return Err(format!("{}: an {what} is needed", file.display()));
+    }
+    Ok(Some(Model::Recording(id)))
 }
 
 /// The shares browsers give to the layers of 720p: 150, 500 and 1500 kbit/s.
@@ -77,7 +97,30 @@ fn video_models(kbps: &[u32]) -> Vec<Model> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
+    use crate::cli::Cli;
+
+    fn cast(line: &str) -> Result<Cast, String> {
+        let line = ["vestibule-load", "visits", "1"].into_iter().chain(line.split_ascii_whitespace());
+        Cast::new(&Cli::parse_from(line).options)
+    }
+
+    #[test]
+    fn without_files_it_is_made_up() {
+        let cast = cast("--no-dtx --layers 2").unwrap();
+        assert_eq!(cast.audio, Model::Opus(OpusModel { dtx: false }));
+        assert_eq!((cast.video.len(), cast.video_kbps), (2, vec![500, 1500]));
+    }
+
+    #[test]
+    fn a_file_has_to_be_there_and_of_the_right_kind() {
+        let missing = cast("--video-file /nowhere.ivf").unwrap_err();
+        assert!(missing.starts_with("/nowhere.ivf: "), "{missing}");
+        let other = concat!("--audio-file ", env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+        assert!(cast(other).unwrap_err().ends_with("the file is neither IVF nor Ogg"));
+    }
 
     #[test]
     fn the_layers_are_a_browsers() {

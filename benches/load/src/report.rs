@@ -73,8 +73,10 @@ pub struct ScenarioPlayed {
     pub participants: usize,
     /// SRTP profile, as IANA names it.
     pub srtp_profile: String,
-    /// Bit rate of each layer of a camera, from low to high; empty without video.
+    /// Bit rate of each layer of a camera, from low to high; empty without video, or with a recording.
     pub video_kbps: Vec<u32>,
+    /// The recordings that were sent in place of what is made up.
+    pub recordings: Vec<String>,
     /// Whether silence is sent as comfort noise.
     pub dtx: bool,
     /// What the media was made from.
@@ -249,6 +251,8 @@ pub struct Tester {
     pub cpu_percent: f64,
     /// The thread that plays media, of one core, in percent.
     pub media_thread_percent: f64,
+    /// What all other programs but it and the server took meanwhile, of one core, in percent: delays are theirs, too.
+    pub others_percent: Option<f64>,
     /// How late its ticks of 1 ms were.
     pub late_p50_us: u64,
     /// The same, 99th percentile.

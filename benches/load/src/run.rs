@@ -128,6 +128,11 @@ impl Run {
                 participants: plan.people(),
                 srtp_profile: options.profile.iana_name().to_owned(),
                 video_kbps: self.video_kbps.clone(),
+                recordings: [&options.video_file, &options.audio_file]
+                    .into_iter()
+                    .flatten()
+                    .map(|file| file.display().to_string())
+                    .collect(),
                 dtx: !options.no_dtx,
                 seed: options.seed,
                 ramp_per_second: options.ramp,

@@ -141,7 +141,7 @@ pub enum ServerError {
     },
     /// Too many for one room.
     #[error(
-        "the server takes at most {allowed} people in a session and this takes {needed}: start it with --participants-limit {needed}"
+        "a session of {needed} is more than the server allows ({allowed}): start it with --participants-limit {needed}"
     )]
     TooMany {
         /// People in the largest room.

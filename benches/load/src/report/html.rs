@@ -114,11 +114,11 @@ p{margin:.25rem 0}
 dl{margin:0;display:grid;grid-template-columns:minmax(9rem,16rem) 1fr;gap:.15rem 1rem}
 dt{color:var(--soft)}
 dd{margin:0;font-variant-numeric:tabular-nums;overflow-wrap:anywhere}
-@media (max-width:32rem){dl{grid-template-columns:1fr}dd{margin-bottom:.5rem}}
 figure{margin:1.5rem 0}
 figcaption{font-weight:600}
 svg{width:100%;height:auto;display:block}
 svg text{fill:var(--soft);font-size:12px}
+@media (max-width:32rem){svg text{font-size:20px}dl{grid-template-columns:1fr}dd{margin-bottom:.5rem}}
 .end{text-anchor:end}.mid{text-anchor:middle}
 .grid{stroke:var(--grid);fill:none}
 .window{fill:var(--window)}

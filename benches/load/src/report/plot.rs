@@ -6,7 +6,7 @@ use super::html::escape;
 
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 240.0;
-const LEFT: f64 = 64.0;
+const LEFT: f64 = 84.0;
 const RIGHT: f64 = 12.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 28.0;
@@ -174,7 +174,7 @@ mod tests {
     fn a_line_stays_within_its_frame_and_has_gaps() {
         let points = vec![(0.0, Some(10.0)), (1.0, None), (2.0, Some(0.0)), (3.0, Some(5.0))];
         let svg = lines(&[Line { name: "p50", points }], "ms", Some((1.0, 2.0)));
-        assert!(svg.contains(r#"d="M64.0 12.0M440.0 212.0L628.0 112.0""#), "{svg}");
+        assert!(svg.contains(r#"d="M84.0 12.0M446.7 212.0L628.0 112.0""#), "{svg}");
         assert!(svg.contains(r#"class="window""#));
         assert!(lines(&[], "", None).ends_with("</svg>"));
     }

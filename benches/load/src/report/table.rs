@@ -20,6 +20,8 @@ pub fn table(report: &Report) -> String {
 }
 
 const NAME_WIDTH: usize = 27;
+/// What else runs on a machine that is quiet, of one core.
+const OTHERS_PERCENT_TOLD: f64 = 10.0;
 
 /// A heading, and rows of a name and a value.
 pub(super) type Section = (String, Vec<(&'static str, String)>);
@@ -47,10 +49,14 @@ fn head(report: &Report) -> Section {
         rows.push(("machine", format!("{}, {} cores, {}", machine.cpu, machine.cores, machine.kernel)));
     }
     let layers: Vec<_> = played.video_kbps.iter().map(u32::to_string).collect();
-    let video =
-        if layers.is_empty() { "no video".to_owned() } else { format!("VP8 {} kbit/s", layers.join(" / ")) };
     let dtx = if played.dtx { "Opus with DTX" } else { "Opus without DTX" };
-    rows.push(("media", format!("{dtx}, {video}, {}, seed {}", played.srtp_profile, played.seed)));
+    let mut media = vec![dtx.to_owned()];
+    if !layers.is_empty() {
+        media.push(format!("VP8 {} kbit/s", layers.join(" / ")));
+    }
+    media.extend(played.recordings.iter().cloned());
+    media.extend([played.srtp_profile.clone(), format!("seed {}", played.seed)]);
+    rows.push(("media", media.join(", ")));
     (format!("{}: {}", played.name, played.title), rows)
 }
 
@@ -205,7 +211,7 @@ fn tester(report: &Report) -> Option<Section> {
     } else {
         "no".to_owned()
     };
-    let rows = vec![
+    let mut rows = vec![
         (
             "CPU",
             format!(
@@ -217,6 +223,9 @@ fn tester(report: &Report) -> Option<Section> {
         ("late by", format!("{} p99, {} max", delay(tester.late_p99_us), delay(tester.late_max_us))),
         ("was it the bottleneck", verdict),
     ];
+    rows.extend(tester.others_percent.filter(|percent| *percent > OTHERS_PERCENT_TOLD).map(|percent| {
+        ("other programs", format!("used {} % of a core meanwhile: delays are theirs, too", short(percent)))
+    }));
     Some(("Tester".to_owned(), rows))
 }
 

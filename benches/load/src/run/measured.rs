@@ -7,6 +7,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use super::Stage;
 use crate::client::{Histogram, WindowCounts};
 use crate::clock;
+use crate::measure::machine;
 use crate::measure::process::Snapshot;
 use crate::measure::verdict::Own;
 use crate::report::{Cost, Delay, Media, Report, Tester, Traffic};
@@ -15,6 +16,7 @@ use crate::report::{Cost, Delay, Media, Report, Tester, Traffic};
 pub(super) struct Opened {
     at: Instant,
     own_cpu: Duration,
+    machine_cpu: Option<Duration>,
     server: Option<Snapshot>,
 }
 
@@ -29,7 +31,12 @@ impl Stage<'_> {
     /// What is sent from now on counts.
     pub(super) fn open_window(&self) -> Opened {
         self.series.in_window(true);
-        let opened = Opened { at: clock::now(), own_cpu: own_cpu(), server: self.run.snapshot() };
+        let opened = Opened {
+            at: clock::now(),
+            own_cpu: own_cpu(),
+            machine_cpu: machine::busy(),
+            server: self.run.snapshot(),
+        };
         self.run.transports.plane().begin_window();
         opened
     }
@@ -39,11 +46,13 @@ impl Stage<'_> {
         let length = clock::now().saturating_duration_since(opened.at);
         let own_cpu = own_cpu().saturating_sub(opened.own_cpu);
         let server = opened.server.zip(self.run.snapshot());
+        let server_cpu = server.map_or(Duration::ZERO, |(before, now)| now.cpu.saturating_sub(before.cpu));
+        let machine_cpu = opened.machine_cpu.zip(machine::busy());
+        let others = machine_cpu.map(|(before, now)| now.saturating_sub(before + own_cpu + server_cpu));
         self.series.in_window(false);
         let counts = self.run.transports.plane().end_window().await;
         let media = media(&counts);
-        let cost = server
-            .map(|(before, now)| cost(now.cpu.saturating_sub(before.cpu), length, media.received.packets));
+        let cost = server.map(|_| cost(server_cpu, length, media.received.packets));
         let own = Own {
             window: length,
             plane_cpu: counts.plane_cpu,
@@ -52,7 +61,7 @@ impl Stage<'_> {
             late_p99: Duration::from_micros(counts.lateness.quantile(0.99)),
             socket_drops: counts.socket_drops,
         };
-        Measured { media, cost, tester: tester(&counts, &own) }
+        Measured { media, cost, tester: tester(&counts, &own, others) }
     }
 }
 
@@ -130,12 +139,13 @@ fn cost(cpu: Duration, length: Duration, packets: u64) -> Cost {
     }
 }
 
-fn tester(counts: &WindowCounts, own: &Own) -> Tester {
+fn tester(counts: &WindowCounts, own: &Own, others: Option<Duration>) -> Tester {
     let percent = |cpu: Duration| tenths(cpu.as_secs_f64() / own.window.as_secs_f64().max(1e-6) * 100.0);
     let reasons = own.reasons();
     Tester {
         cpu_percent: percent(own.process_cpu),
         media_thread_percent: percent(own.plane_cpu),
+        others_percent: others.map(percent),
         late_p50_us: counts.lateness.quantile(0.5),
         late_p99_us: counts.lateness.quantile(0.99),
         late_max_us: counts.lateness.max(),

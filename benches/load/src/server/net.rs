@@ -141,7 +141,8 @@ impl Net {
     }
 
     fn unreachable(&self, why: &str) -> ServerError {
-        ServerError::Unreachable { url: self.url(), why: why.to_owned() }
+        let hint = if why.contains("peer certificate") { "; --ca FILE trusts a server's own" } else { "" };
+        ServerError::Unreachable { url: self.url(), why: format!("{why}{hint}") }
     }
 }
 

@@ -9,7 +9,7 @@ mod signaling;
 mod wire;
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -39,7 +39,7 @@ pub struct Vestibule {
     door: Pace,
     transports: Transports,
     cast: Cast,
-    made: Mutex<Made>,
+    made: Arc<Mutex<Made>>,
 }
 
 #[derive(Default)]
@@ -58,6 +58,8 @@ struct Guest {
     started: Instant,
     connected_after: Duration,
     role: Role,
+    room: u32,
+    made: Arc<Mutex<Made>>,
 }
 
 #[derive(Deserialize)]
@@ -82,12 +84,12 @@ impl Vestibule {
             net,
             transports,
             cast,
-            made: Mutex::default(),
+            made: Arc::default(),
         })
     }
 
     fn made(&self) -> MutexGuard<'_, Made> {
-        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.made)
     }
 
     /// A ticket for a token, and when it was asked for.
@@ -138,12 +140,18 @@ impl Server for Vestibule {
         let connected = tokio::time::timeout(PATIENCE, joining).await;
         let connected = connected.unwrap_or_else(|_| Err(late(transport.progress())))?;
         let connected_after = connected.saturating_duration_since(started);
-        Ok(Box::new(Guest { line, transport, started, connected_after, role: person.role }))
+        let (role, room, made) = (person.role, person.room, Arc::clone(&self.made));
+        Ok(Box::new(Guest { line, transport, started, connected_after, role, room, made }))
     }
 
     async fn end(&self, rooms: &[Room]) -> Result<(), ServerError> {
         self.call_off(rooms).await
     }
+}
+
+fn locked(made: &Mutex<Made>) -> MutexGuard<'_, Made> {
+    // Nothing panics while it is held.
+    made.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What it was that did not come.
@@ -187,9 +195,13 @@ impl Participant for Guest {
     }
 
     async fn leave(&self) {
-        // A session that has not begun cannot be ended; it is called off later. What does not work at all is left to
-        // the server's own timers.
-        let _ = (self.role == Role::Provider && self.line.leave(true).await) || self.line.leave(false).await;
+        if self.role == Role::Provider && self.line.leave(true).await {
+            locked(&self.made).sessions.remove(&self.room);
+        } else {
+            // A session that has not begun cannot be ended; it is called off later. What does not work at all is left
+            // to the server's own timers.
+            self.line.leave(false).await;
+        }
         self.transport.close();
     }
 }
