@@ -14,9 +14,12 @@ FUZZ_SECONDS ?= 60
 SIM_SEEDS ?= 100000
 # Arguments for the server of `make run`, as in: make run ARGS='--listen 0.0.0.0:8443'.
 ARGS ?=
-
-# Arguments of `make load-compare`, as in: make load-compare LOAD_ARGS='--against janus --scenario "audio 100"'.
+# Arguments of the load tester, as in: make load LOAD_ARGS='rooms 10x4 --html load.html', and of `make load-compare`, as in:
+# make load-compare LOAD_ARGS='--against janus --scenario "audio 100"'.
 LOAD_ARGS ?=
+# The data folder of the server that `make load` is for.
+DATA ?= data
+
 
 TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 # Folders with JavaScript or TypeScript of ours.
@@ -31,8 +34,8 @@ CLIENT := web-client/app/dist/index.html
 CLIENT_SOURCES := $(shell find web-client -path '*/node_modules' -prune -o -path '*/dist' -prune -o -type f -print)
 
 .PHONY: run
-run: client ## Build everything and start the server with a demo clinic
-	cargo run --release --locked --package vestibule -- --demo $(ARGS)
+run: binaries ## Build everything and start the server with a demo clinic
+	$(TARGET_DIR)/release/vestibule --demo $(ARGS)
 
 .PHONY: client
 client: ## Build the web client
@@ -56,17 +59,22 @@ test-client:
 	@scripts/setup.sh run
 	cd web-client && npm test
 
+# All programs at once, for the tests that use them and for who runs them: features are unified over what is built, so
+# another selection would build much of it again.
+.PHONY: binaries
+binaries: client
+	@scripts/setup.sh rust
+	cargo build --release --workspace --bins --locked
+
 .PHONY: test-api
-test-api: client
+test-api: binaries
 	@scripts/setup.sh test-api
-	cargo build --release --package vestibule --bin vestibule --locked
 	VESTIBULE_BIN_DIR='$(TARGET_DIR)/release' VESTIBULE_API_VENV='$(TARGET_DIR)/test-api-venv' \
 	    node --test --test-reporter=spec --test-concurrency=1 tests/api/*.test.mjs
 
 .PHONY: test-browser
-test-browser: client
+test-browser: binaries
 	@scripts/setup.sh test
-	cargo build --release --workspace --bins --locked
 	cd tests/browser && VESTIBULE_BIN_DIR='$(TARGET_DIR)/release' npm test
 
 .PHONY: test-sim
@@ -98,17 +106,20 @@ audit: ## Known advisories for our dependencies; tells, never fails
 .PHONY: bench
 bench: ## Benchmarks of the path of a packet: without sockets, with them, and of what receivers report
 	@scripts/setup.sh rust
-	cargo bench --locked --package vestibule-media-engine
+	cargo bench --locked --package vestibule-media-engine --bench saturation --bench feedback --bench churn --bench forward
 
 .PHONY: bench-api
 bench-api: client ## Benchmark of the API: a visit and two links, by 50 clients, on both databases
 	@scripts/setup.sh test
 	cargo bench --locked --package vestibule --bench schedule
 
+.PHONY: load
+load: binaries ## Load the server that `make run` started; 20 visits, or LOAD_ARGS='rooms 10x4'
+	@scripts/load.sh '$(TARGET_DIR)/release' '$(DATA)' $(LOAD_ARGS)
+
 .PHONY: load-compare
-load-compare: client ## What a packet costs here and at others, on this machine; LOAD_ARGS='--rounds 5' for more
+load-compare: binaries ## What a packet costs here and at others, on this machine; LOAD_ARGS='--rounds 5' for more
 	@scripts/setup.sh load-compare
-	cargo build --release --locked --package vestibule --package vestibule-load
 	@scripts/load-compare.sh '$(TARGET_DIR)/release' $(LOAD_ARGS)
 
 .PHONY: fuzz

@@ -27,7 +27,7 @@ use vestibule_domain::{
 use crate::media::{MediaCommand, MediaEvent, PeerId};
 use crate::member::{ConnectionId, Member, MemberId};
 use crate::resume::{FreshSecret, ResumeKey, ResumeKeys};
-use crate::wire::{ErrorCode, Frame, FrameError, RequestId, ServerMessage};
+use crate::wire::{ClientMessage, ErrorCode, Frame, FrameError, RequestId, ServerMessage};
 use outcome::{Pending, Then};
 pub(crate) use roster::Roster;
 use thread::Thread;
@@ -438,6 +438,7 @@ impl LiveSession {
     /// If a commit has not been answered: inputs would be decided on a state that is about to change.
     pub fn handle(&mut self, now: Timestamp, input: Input) {
         assert!(self.pending.is_none(), "a commit is under way");
+        let life_sign = sign_of_life(&input);
         match input {
             Input::Hello { connection, participant, entry, fresh, request } => {
                 self.hello(now, arrive::Greeting { connection, participant, fresh, request }, entry);
@@ -454,7 +455,9 @@ impl LiveSession {
             }
             Input::Timeout => self.timeout(now),
         }
-        if self.pending.is_none() {
+        // Nobody is to be told of a sign of life, unless it was one too many.
+        let is_news = life_sign.is_none_or(|connection| self.index_of(connection).is_none());
+        if is_news && self.pending.is_none() {
             self.refresh(now);
         }
     }
@@ -523,6 +526,16 @@ impl LiveSession {
         if self.session.next_deadline(&self.presence).is_some_and(|due| due <= now) {
             self.decide(now, Command::Tick, Actor::Timer, Then::Nothing);
         }
+    }
+}
+
+/// The socket of a message that says that somebody is there, and nothing else.
+fn sign_of_life(input: &Input) -> Option<ConnectionId> {
+    match input {
+        Input::Frame { connection, frame: Ok(Frame { message: ClientMessage::Ping { .. }, .. }) } => {
+            Some(*connection)
+        }
+        _ => None,
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use jiff::Timestamp;
-use vestibule_domain::{ParticipantId, SessionStatus};
+use vestibule_domain::{ParticipantId, ParticipantRole, SessionStatus};
 
 use crate::live::Roster;
 use crate::log::Log;
@@ -38,6 +38,8 @@ pub(crate) enum Place {
 pub(crate) struct Member {
     pub(crate) id: MemberId,
     pub(crate) participant: ParticipantId,
+    /// What its participant is here as; that never changes.
+    pub(crate) role: ParticipantRole,
     pub(crate) place: Place,
     /// It, or somebody with the same link, came before.
     pub(crate) new_device: bool,
@@ -104,7 +106,7 @@ pub(crate) struct Told {
 
 impl Member {
     pub(crate) fn new(
-        (id, participant, place): (MemberId, ParticipantId, Place),
+        (id, participant, role, place): (MemberId, ParticipantId, ParticipantRole, Place),
         connection: ConnectionId,
         peer: PeerId,
         people: u16,
@@ -112,6 +114,7 @@ impl Member {
         Self {
             id,
             participant,
+            role,
             place,
             new_device: matches!(place, Place::Newcomer(_)),
             device: id,
@@ -132,6 +135,10 @@ impl Member {
             requests: Requests::default(),
             told: Told { people, ..Told::default() },
         }
+    }
+
+    pub(crate) const fn is_provider(&self) -> bool {
+        matches!(self.role, ParticipantRole::Provider)
     }
 
     pub(crate) const fn is_newcomer(&self) -> bool {

@@ -31,6 +31,9 @@ use crate::{clock, resume};
 /// Bytes that are read at all. Between the two bounds a message is read and refused, and the client is told why;
 /// what is longer stays unread, and the connection may end with a reset.
 const MESSAGE_BYTES_READ_MAX: usize = 4 * MESSAGE_BYTES_MAX;
+/// What a socket holds on to while it waits, each way: most do little else, and there are many of them. What is longer gets
+/// the room it takes.
+const BUFFER_BYTES: usize = 4 * 1024;
 /// Messages of one client per second, and how many may come at once.
 const MESSAGES_PER_SECOND: NonZeroU32 = NonZeroU32::new(20).unwrap();
 const MESSAGES_AT_ONCE: NonZeroU32 = NonZeroU32::new(60).unwrap();
@@ -66,6 +69,8 @@ pub(crate) async fn upgrade(
         .protocols([SUBPROTOCOL])
         .max_message_size(MESSAGE_BYTES_READ_MAX)
         .max_frame_size(MESSAGE_BYTES_READ_MAX)
+        .read_buffer_size(BUFFER_BYTES)
+        .write_buffer_size(BUFFER_BYTES)
         .on_upgrade(move |socket| serve(socket, app, from)))
 }
 
@@ -75,7 +80,7 @@ async fn serve(socket: WebSocket, app: App, from: Option<IpAddr>) {
     let mut speaker = Speaker { sink, app, from };
     let close = if speaks_our_protocol {
         let allowance = Allowance::new(DefaultClock::default());
-        match greet(&mut speaker, &mut stream, &allowance).await {
+        match Box::pin(greet(&mut speaker, &mut stream, &allowance)).await {
             Ok(seated) => converse(seated, &mut speaker, &mut stream, &allowance).await,
             Err(close) => close,
         }
@@ -277,7 +282,7 @@ async fn speak(speaker: &mut Speaker, outbox: &mut Outbox) {
         let said = tokio::select! {
             biased;
             message = outbox.recv() => match message {
-                Some(message) => speaker.say(message).await,
+                Some(message) => speaker.say_all(message, outbox).await,
                 None => return,
             },
             _ = heartbeat.tick() => speaker.sink.send(Message::Ping(Bytes::new())).await,
@@ -296,7 +301,22 @@ struct Speaker {
 }
 
 impl Speaker {
+    /// Says a message, and those that wait behind it, in one go.
+    async fn say_all(&mut self, first: Outgoing, outbox: &mut Outbox) -> Result<(), axum::Error> {
+        let mut next = Some(first);
+        while let Some(message) = next {
+            self.feed(message).await?;
+            next = outbox.try_recv();
+        }
+        self.sink.flush().await
+    }
+
     async fn say(&mut self, message: Outgoing) -> Result<(), axum::Error> {
+        self.feed(message).await?;
+        self.sink.flush().await
+    }
+
+    async fn feed(&mut self, message: Outgoing) -> Result<(), axum::Error> {
         let wrong = self.from.filter(|_| message.refuses_credentials);
         let message = match wrong.map(|from| self.app.rates.wrong(from)) {
             Some(Err(error)) => {
@@ -305,7 +325,7 @@ impl Speaker {
             }
             _ => message,
         };
-        self.sink.send(Message::Text(message.text.into())).await
+        self.sink.feed(Message::Text(message.text.into())).await
     }
 }
 

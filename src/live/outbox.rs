@@ -103,8 +103,18 @@ impl Sender {
 impl Outbox {
     pub(crate) async fn recv(&mut self) -> Option<Outgoing> {
         let outgoing = self.messages.recv().await?;
+        Some(self.taken(outgoing))
+    }
+
+    /// What waits already.
+    pub(crate) fn try_recv(&mut self) -> Option<Outgoing> {
+        let outgoing = self.messages.try_recv().ok()?;
+        Some(self.taken(outgoing))
+    }
+
+    fn taken(&self, outgoing: Outgoing) -> Outgoing {
         self.waiting_bytes.fetch_sub(outgoing.text.len(), Ordering::Relaxed);
-        Some(outgoing)
+        outgoing
     }
 
     /// Nothing more gets in; what is in can still be had.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 use vestibule_domain::{Actor, ParticipantId, SessionId, SessionStatus};
 use vestibule_media_engine::EngineError;
@@ -23,6 +24,8 @@ use crate::{clock, resume};
 
 /// How long a session with nobody in it keeps its task. Timers of sessions without one are seen to by a sweep.
 const IDLE: Duration = Duration::from_secs(60);
+/// Messages after which the sockets go first: what many people hear at once must not look like many who do not read.
+const MESSAGES_IN_ONE_GO: usize = 16;
 /// How soon a command the engine must take is tried again when its queue is full.
 const ENGINE_RETRY: Duration = Duration::from_millis(2);
 
@@ -64,6 +67,8 @@ pub(super) struct Task {
     inputs: mpsc::Receiver<TaskInput>,
     events: mpsc::Receiver<MediaEvent>,
     sockets: HashMap<ConnectionId, Socket>,
+    /// Messages since the sockets had their turn.
+    sent: usize,
     calls: HashMap<CallId, UnderWay>,
     last_call: u64,
     /// What came of doing what the session wanted, for it to hear once all of that is done.
@@ -89,6 +94,7 @@ impl Task {
             inputs,
             events,
             sockets: HashMap::new(),
+            sent: 0,
             calls: HashMap::new(),
             last_call: 0,
             later: VecDeque::new(),
@@ -182,6 +188,10 @@ impl Task {
                 () = sleep_until(due) => live.handle(clock::now(), Input::Timeout),
             }
             self.work(live, place).await;
+            if self.sent > MESSAGES_IN_ONE_GO {
+                self.sent = 0;
+                yield_now().await;
+            }
             let done = self.keeper.due().is_none() && (live.is_over() || Instant::now() >= idle);
             if done && !live.has_members() && self.registry.retire(self.session, &self.inputs) {
                 return;
@@ -330,6 +340,7 @@ impl Task {
 
     fn send(&mut self, connection: ConnectionId, seq: u64, message: &ServerMessage) {
         let Some(socket) = self.sockets.get(&connection) else { return };
+        self.sent += 1;
         if socket.outbox.send(seq, message).is_err() {
             tracing::info!(connection = connection.0, "a socket does not read and is closed");
             self.close(connection, Closing::SlowReader);

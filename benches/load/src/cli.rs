@@ -319,7 +319,11 @@ mod tests {
 
     #[test]
     fn options_stand_before_the_scenario_or_behind_it() {
-        for line in ["--window 2 visits 3 --json -", "visits 3 --window 2s --json=-", "--json - --window 2000ms visits 3"] {
+        for line in [
+            "--window 2 visits 3 --json -",
+            "visits 3 --window 2s --json=-",
+            "--json - --window 2000ms visits 3",
+        ] {
             let cli = Cli::parse_from(["vestibule-load"].into_iter().chain(line.split(' ')));
             assert_eq!(scenario(&cli), Scenario::Visits { rooms: 3 });
             assert_eq!(cli.options.window, Duration::from_secs(2));

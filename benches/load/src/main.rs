@@ -15,8 +15,8 @@ use tokio::sync::watch;
 
 use vestibule_load::cast::Cast;
 use vestibule_load::cli::{Cli, Command, Options, ServerKind};
-use vestibule_load::compare::{self, CompareArguments};
 use vestibule_load::client::{MediaPlane, PlaneOptions};
+use vestibule_load::compare::{self, CompareArguments};
 use vestibule_load::floor;
 use vestibule_load::measure::find;
 use vestibule_load::measure::process::Process;
@@ -79,10 +79,12 @@ fn tried(scenario: Scenario, options: &Options) -> Result<Report, ServerError> {
 fn compared(arguments: &CompareArguments, options: &Options) -> Result<bool, ServerError> {
     pin(arguments.tester_core)?;
     // Less may do: what a server cannot take shows in its row.
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(|error| ServerError::Environment(error.to_string()))?;
+    let (_, hard) =
+        getrlimit(Resource::RLIMIT_NOFILE).map_err(|error| ServerError::Environment(error.to_string()))?;
     allow_files(COMPARISON_FDS.min(hard))?;
     let compared = async { compare::compare(arguments.clone(), options.clone(), stop()).await };
-    let comparison = runtime()?.block_on(compared).map_err(|error| ServerError::Environment(error.to_string()))?;
+    let comparison =
+        runtime()?.block_on(compared).map_err(|error| ServerError::Environment(error.to_string()))?;
     let json = compare::json(&comparison).map_err(|error| ServerError::Environment(error.to_string()))?;
     write(&compare::table(&comparison), &json, options)?;
     Ok(true)
@@ -115,26 +117,23 @@ async fn play(scenario: Scenario, options: &Options) -> Result<Report, ServerErr
         media: Arc::clone(&cast.library),
     })?;
     let transports = Transports::new(plane, events);
-    let video_kbps = if matches!(scenario, Scenario::Audio { .. }) { Vec::new() } else { cast.video_kbps.clone() };
+    let video_kbps =
+        if matches!(scenario, Scenario::Audio { .. }) { Vec::new() } else { cast.video_kbps.clone() };
     let server: Arc<dyn Server> = match options.kind {
-        ServerKind::Vestibule => Arc::new(Vestibule::new(net, options.key.as_deref(), transports.clone(), cast)?),
+        ServerKind::Vestibule => {
+            Arc::new(Vestibule::new(net, options.key.as_deref(), transports.clone(), cast)?)
+        }
         ServerKind::Livekit => {
-            let key = options.key.as_deref().and_then(|key| key.split_once(':'));
-            let (name, secret) = key.ok_or_else(|| ServerError::NoKey("--key NAME:SECRET, of its configuration".to_owned()))?;
+            let how = || ServerError::NoKey("--key NAME:SECRET, of its configuration".to_owned());
+            let (name, secret) =
+                options.key.as_deref().and_then(|key| key.split_once(':')).ok_or_else(how)?;
             let key = ApiKey { name: name.to_owned(), secret: secret.to_owned() };
             Arc::new(LiveKit::new(net, key, transports.clone(), cast))
         }
         ServerKind::Janus => Arc::new(Janus::connect(net, "", transports.clone(), cast).await?),
     };
-    let run = Run {
-        options: options.clone(),
-        scenario,
-        server,
-        transports,
-        process,
-        video_kbps,
-        stop: stop(),
-    };
+    let run =
+        Run { options: options.clone(), scenario, server, transports, process, video_kbps, stop: stop() };
     run.play().await
 }
 
@@ -155,13 +154,16 @@ fn stop() -> Stop {
 
 /// The server's process: the one that was named, or whoever listens there.
 fn process(options: &Options, address: SocketAddr) -> Result<Option<Process>, ServerError> {
-    let found = match options.pid {
-        Some(pid) => {
-            let process = Process::open(pid);
-            Some(process.map_err(|error| ServerError::Environment(format!("no process {pid} to look at: {error}")))?)
-        }
-        None => find::listener(address).and_then(|pid| Process::open(pid).ok()),
-    };
+    let found =
+        match options.pid {
+            Some(pid) => {
+                let process = Process::open(pid);
+                Some(process.map_err(|error| {
+                    ServerError::Environment(format!("no process {pid} to look at: {error}"))
+                })?)
+            }
+            None => find::listener(address).and_then(|pid| Process::open(pid).ok()),
+        };
     if found.is_none() && options.fail_cpu_us.is_some() {
         let why = "--fail-cpu-us takes the server's process, which is not found on this machine: name it with --pid";
         return Err(ServerError::Environment(why.to_owned()));
@@ -184,7 +186,9 @@ fn towards(address: SocketAddr) -> Result<IpAddr, ServerError> {
 fn pin(core: usize) -> Result<(), ServerError> {
     let mut cores = CpuSet::new();
     let pinned = cores.set(core).and_then(|()| sched_setaffinity(Pid::from_raw(0), &cores));
-    pinned.map_err(|error| ServerError::Environment(format!("the tester cannot be kept on processor {core}: {error}")))
+    pinned.map_err(|error| {
+        ServerError::Environment(format!("the tester cannot be kept on processor {core}: {error}"))
+    })
 }
 
 fn files(scenario: Scenario, options: &Options) -> u64 {
@@ -202,7 +206,8 @@ fn allow_files(needed: u64) -> Result<(), ServerError> {
     if hard < needed {
         return Err(wrong(format!("{needed} open files are needed and {hard} allowed: ulimit -Hn {needed}")));
     }
-    setrlimit(Resource::RLIMIT_NOFILE, needed, hard).map_err(|error| wrong(format!("ulimit -n {needed}: {error}")))
+    setrlimit(Resource::RLIMIT_NOFILE, needed, hard)
+        .map_err(|error| wrong(format!("ulimit -n {needed}: {error}")))
 }
 
 /// The table to standard output, and the JSON to its file; or the JSON to standard output, if that is its file.

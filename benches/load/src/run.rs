@@ -214,8 +214,11 @@ impl Stage<'_> {
         }
         bar.finish_and_clear();
         self.before = self.before.or_else(|| self.run.snapshot());
-        let people: Vec<_> =
-            rooms.iter().flat_map(|room| &room.people).filter(|person| person.presence == Presence::Stays).collect();
+        let people: Vec<_> = rooms
+            .iter()
+            .flat_map(|room| &room.people)
+            .filter(|person| person.presence == Presence::Stays)
+            .collect();
         let bar = self.run.bar(people.len() as u64, "coming in");
         self.members.ramp(self.run, &people, admission, &bar).await;
         bar.finish_and_clear();
@@ -263,7 +266,8 @@ impl Stage<'_> {
 }
 
 fn memory(before: Snapshot, now: Snapshot, after: Option<Snapshot>, people: usize) -> Memory {
-    let grown = i64::try_from(now.rss_bytes).unwrap_or(i64::MAX) - i64::try_from(before.rss_bytes).unwrap_or(i64::MAX);
+    let grown = i64::try_from(now.rss_bytes).unwrap_or(i64::MAX)
+        - i64::try_from(before.rss_bytes).unwrap_or(i64::MAX);
     let people = i64::try_from(people).ok().filter(|people| *people > 0);
     Memory {
         rss_before_bytes: before.rss_bytes,

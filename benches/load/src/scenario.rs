@@ -179,14 +179,20 @@ impl Scenario {
         match *self {
             Self::Visits { rooms } => format!("{rooms} visits of two"),
             Self::Rooms { rooms, size } => format!("{rooms} rooms of {size}"),
-            Self::OneToMany { receivers } => format!("one who sends audio and video, {receivers} who receive"),
+            Self::OneToMany { receivers } => {
+                format!("one who sends audio and video, {receivers} who receive")
+            }
             Self::Audio { receivers } => format!("one who sends audio, {receivers} who receive"),
             Self::Churn { calls, joins_per_second, duration, .. } => format!(
                 "{calls} visits, and {joins_per_second} joins and leaves a second beside them for {} s",
                 duration.as_secs()
             ),
-            Self::ReconnectStorm { rooms } => format!("{rooms} visits whose signaling sockets are cut at once"),
-            Self::WaitingRoom { patients } => format!("{patients} patients who wait and are let in one by one"),
+            Self::ReconnectStorm { rooms } => {
+                format!("{rooms} visits whose signaling sockets are cut at once")
+            }
+            Self::WaitingRoom { patients } => {
+                format!("{patients} patients who wait and are let in one by one")
+            }
             Self::Staircase { step, rooms_max } => format!("{step} visits more each step, up to {rooms_max}"),
             Self::Soak { rooms, duration } => format!("{rooms} visits for {} s", duration.as_secs()),
         }
@@ -218,7 +224,11 @@ impl Scenario {
 /// coming and going.
 fn guests_at_once(joins_per_second: f64, stay: Duration) -> u32 {
     let seats = joins_per_second * (stay.as_secs_f64() * 2.0).max(1.0);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded by the command line")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "bounded by the command line"
+    )]
     let seats = seats.ceil() as u32;
     seats.max(1)
 }
@@ -319,7 +329,10 @@ mod tests {
         let plan = Scenario::OneToMany { receivers: 50 }.plan(true);
         assert_eq!((plan.rooms.len(), plan.people()), (1, 51));
         let [provider, observers @ ..] = &plan.rooms[0].people[..] else { panic!("somebody is in") };
-        assert_eq!((provider.role, provider.audio, provider.video, provider.hears), (Role::Provider, true, true, 0));
+        assert_eq!(
+            (provider.role, provider.audio, provider.video, provider.hears),
+            (Role::Provider, true, true, 0)
+        );
         assert!(observers.iter().all(|one| !one.audio && !one.video && one.hears == 1 && one.sees == 1));
         let audio = Scenario::Audio { receivers: 100 }.plan(true);
         assert!(audio.staying().all(|one| !one.video && one.sees == 0));
@@ -336,7 +349,8 @@ mod tests {
         let (calls, duration) = (20, Duration::from_secs(300));
         let churn = Scenario::Churn { calls, joins_per_second: 50.0, stay: Duration::from_secs(2), duration };
         let plan = churn.plan(true);
-        let guests = plan.rooms.iter().flat_map(|room| &room.people).filter(|one| one.presence != Presence::Stays);
+        let guests =
+            plan.rooms.iter().flat_map(|room| &room.people).filter(|one| one.presence != Presence::Stays);
         let guests: Vec<_> = guests.collect();
         assert_eq!(guests.len(), 200);
         assert!(guests.iter().all(|guest| guest.role == Role::Patient));

@@ -140,7 +140,9 @@ pub enum ServerError {
         how: String,
     },
     /// Too many for one room.
-    #[error("the server takes at most {allowed} people in a session and this takes {needed}: start it with --participants-limit {needed}")]
+    #[error(
+        "the server takes at most {allowed} people in a session and this takes {needed}: start it with --participants-limit {needed}"
+    )]
     TooMany {
         /// People in the largest room.
         needed: usize,

@@ -106,7 +106,10 @@ impl Transport {
     /// # Errors
     ///
     /// It failed first.
-    pub async fn until(&self, what: impl Fn(&Progress) -> Option<Instant>) -> Result<Instant, TransportError> {
+    pub async fn until(
+        &self,
+        what: impl Fn(&Progress) -> Option<Instant>,
+    ) -> Result<Instant, TransportError> {
         let mut progress = self.progress.clone();
         loop {
             let now = *progress.borrow_and_update();

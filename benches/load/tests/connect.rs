@@ -1,4 +1,5 @@
 //! A transport finds its way to a server over a bad line: ICE, DTLS with the engine's own acceptor, and media both ways.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;

@@ -19,30 +19,33 @@ fn videos() -> Vec<vestibule_load::client::SendStream> {
 }
 
 /// Measures until every stream has sent [`PACKETS`] packets, and passes on none after them, so that it is exactly known
-/// what should have come.
-fn measure(nack: bool, mut rule: impl FnMut(&Seen) -> Fate + Send + 'static) -> (WindowCounts, Done) {
-    let mut rig =
-        Rig::new(
-            videos(),
-            nack,
-            move |seen| {
-                if seen.stamp.counter >= PACKETS { Fate::Drop } else { rule(seen) }
-            },
-        );
-    // All streams have the same rate; by then even the slowest is through.
-    let (counts, mut done) = rig.measure(u64::from(STREAMS) * PACKETS * 5 / 4);
-    for source in 0..STREAMS {
-        let sent = done.seen.iter().filter(|seen| seen.ssrc == 1_000 + source).count() as u64;
-        assert!(sent >= PACKETS, "stream {source} sent only {sent} packets");
+/// what should have come. Where the machine stood still for so long that a socket of the test ran over, once more.
+fn measure(nack: bool, rule: impl Fn(&Seen) -> Fate + Send + Clone + 'static) -> (WindowCounts, Done) {
+    for _ in 0..5 {
+        let rule = rule.clone();
+        let mut rig =
+            Rig::new(
+                videos(),
+                nack,
+                move |seen| {
+                    if seen.stamp.counter >= PACKETS { Fate::Drop } else { rule(seen) }
+                },
+            );
+        // All streams have the same rate; by then even the slowest is through.
+        let (counts, mut done) = rig.measure(u64::from(STREAMS) * PACKETS * 5 / 4);
+        if done.is_whole(&counts, PACKETS) {
+            let surplus = done.seen.iter().filter(|seen| seen.stamp.counter >= PACKETS);
+            done.media_dropped -= surplus.filter(|seen| !seen.retransmission).count() as u64;
+            return (counts, done);
+        }
     }
-    let surplus = done.seen.iter().filter(|seen| !seen.retransmission && seen.stamp.counter >= PACKETS);
-    done.media_dropped -= surplus.count() as u64;
-    (counts, done)
+    panic!("this machine never kept up with the test");
 }
 
 #[test]
 fn a_relay_that_drops_one_percent_is_reported_as_one_percent() {
-    let (counts, done) = measure(false, |seen| if seen.number % 100 == 50 { Fate::Drop } else { Fate::Pass });
+    let (counts, done) =
+        measure(false, |seen| if seen.stamp.counter % 100 == 50 { Fate::Drop } else { Fate::Pass });
     let loss = counts.loss.video;
     assert_eq!(done.media_dropped, u64::from(STREAMS) * PACKETS / 100);
     assert_eq!((loss.expected, loss.lost), (u64::from(STREAMS) * PACKETS, done.media_dropped));
@@ -56,13 +59,9 @@ fn a_relay_that_drops_one_percent_is_reported_as_one_percent() {
 
 #[test]
 fn what_comes_by_retransmission_is_lost_and_recovered() {
-    let (counts, done) =
-        measure(
-            true,
-            |seen| {
-                if !seen.retransmission && seen.number % 100 == 50 { Fate::Drop } else { Fate::Pass }
-            },
-        );
+    let (counts, done) = measure(true, |seen| {
+        if !seen.retransmission && seen.stamp.counter % 100 == 50 { Fate::Drop } else { Fate::Pass }
+    });
     let loss = counts.loss.video;
     assert_eq!(done.media_dropped, u64::from(STREAMS) * PACKETS / 100);
     assert_eq!((loss.expected, loss.lost), (u64::from(STREAMS) * PACKETS, done.media_dropped));
@@ -85,7 +84,7 @@ fn without_a_relay_that_harms_nothing_is_lost() {
 
 #[test]
 fn order_and_repetition_are_counted_and_are_no_loss() {
-    let (counts, done) = measure(false, |seen| match seen.number % 100 {
+    let (counts, done) = measure(false, |seen| match seen.stamp.counter % 100 {
         20 => Fate::Twice,
         60 => Fate::Overtaken,
         _ => Fate::Pass,
@@ -136,7 +135,7 @@ const SLOW_VIDEO: Vp8Model = Vp8Model { rate_bps: 1_000_000, ..VIDEO };
 #[test]
 fn a_keyframe_comes_one_frame_after_a_pli_at_the_latest() {
     let mut rig = Rig::new(vec![stream(1, Model::Vp8(SLOW_VIDEO))], true, |seen| {
-        if seen.number % 100 == 80 { Fate::PassAndAsk } else { Fate::Pass }
+        if seen.stamp.counter % 100 == 80 { Fate::PassAndAsk } else { Fate::Pass }
     });
     let (counts, done) = rig.measure(750);
     let frames: Vec<&Seen> =

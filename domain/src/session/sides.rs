@@ -71,10 +71,12 @@ impl VirtualSession {
     /// Until when somebody in an active session, with whom contact is lost, is waited for.
     #[must_use]
     pub fn waited_for_until(&self, id: ParticipantId, presence: &Presence) -> Option<Timestamp> {
-        let record = self.participant(id).filter(|record| record.inside())?;
-        let active = self.row.status == SessionStatus::Active;
         let lost = matches!(presence.get(id), Connection::Lost { .. } | Connection::Offline { .. });
-        let since = self.lost_since(record, presence).filter(|_| active && lost)?;
+        if !lost || self.row.status != SessionStatus::Active {
+            return None;
+        }
+        let record = self.participant(id).filter(|record| record.inside())?;
+        let since = self.lost_since(record, presence)?;
         Some(after(since, self.grace(record, presence)))
     }
 

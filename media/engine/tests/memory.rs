@@ -101,7 +101,8 @@ fn bytes_of_an_association() -> isize {
 
 fn client_config() -> Arc<HandshakeConfig> {
     let certificate =
-        Certificate::generate_self_signed(vec!["client".to_owned()], AwsLcRsProvider::new().crypto()).unwrap();
+        Certificate::generate_self_signed(vec!["client".to_owned()], AwsLcRsProvider::new().crypto())
+            .unwrap();
     let config = ConfigBuilder::default()
         .with_crypto_provider(Arc::new(AwsLcRsProvider::new()))
         .with_certificates(vec![certificate])

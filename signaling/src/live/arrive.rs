@@ -202,6 +202,7 @@ impl LiveSession {
     /// Makes a device of a socket, with a transport of its own, and tells it all it may know.
     fn seat(&mut self, greeting: &Greeting, place: Place, secret: Option<String>) {
         let Greeting { connection, participant, request, .. } = *greeting;
+        let Some(role) = self.role_of(participant) else { return };
         if !std::mem::replace(&mut self.room_is_open, true) {
             self.media(MediaCommand::CreateRoom);
         }
@@ -209,7 +210,7 @@ impl LiveSession {
         self.media(MediaCommand::AddPeer(peer));
         let people = self.people_first();
         let id = self.numbers.member();
-        self.members.push(Member::new((id, participant, place), connection, peer, people));
+        self.members.push(Member::new((id, participant, role, place), connection, peer, people));
         self.settle_contact_of(participant);
         let index = self.members.len() - 1;
         let inside = self.is_inside(&self.members[index]);

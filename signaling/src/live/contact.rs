@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
-use vestibule_domain::{BandwidthProfile, Connection, ParticipantId, ParticipantRole};
+use vestibule_domain::{BandwidthProfile, Connection, ParticipantId};
 
 use super::LiveSession;
 use crate::member::{ConnectionId, Member};
@@ -60,20 +60,18 @@ impl LiveSession {
     /// Whether a device is heard from in its participant's stead. A newcomer keeps a visit open whose first device is lost;
     /// it stands for no provider, though: who is not let in yet lets nobody in.
     fn keeps_reached(&self, member: &Member) -> bool {
-        let counts =
-            !member.is_newcomer() || self.role_of(member.participant) != Some(ParticipantRole::Provider);
-        counts && self.has_contact(member)
+        (!member.is_newcomer() || !member.is_provider()) && self.has_contact(member)
     }
 
     /// When a device that is not heard from is forgotten, with what was kept for it. Its secret stays good.
     pub(super) fn forgotten_at(&self, member: &Member) -> Option<Timestamp> {
+        let since = member.lost_since?;
         let policy = self.session.policy();
         let grace = if self.tier_of(member.participant) == BandwidthProfile::AsyncText {
             SignedDuration::from_mins(policy.text_grace_minutes.into())
         } else {
             SignedDuration::from_secs(policy.grace_reconnect_seconds.into())
         };
-        let since = member.lost_since?;
         Some(since.checked_add(grace).unwrap_or(Timestamp::MAX))
     }
 

@@ -28,14 +28,15 @@ impl LiveSession {
     pub(super) fn refresh(&mut self, now: Timestamp) {
         self.settle_contact(now);
         self.settle_gates();
-        self.grow_seats();
+        let sitters = self.sitters();
+        self.grow_seats(&sitters);
         let session = Arc::new(self.session_message());
         let mut changes = Changes::to(self.current_roster());
-        let sitters = self.sitters();
         let provider_present = self.provider_is_present();
         for index in 0..self.members.len() {
-            self.tell_session(index, &session);
-            if self.is_inside(&self.members[index]) {
+            let inside = self.is_inside(&self.members[index]);
+            self.tell_session(index, inside, &session);
+            if inside {
                 if self.members[index].told.waiting.is_some() {
                     // What was taken from them is theirs again: nothing came of it.
                     self.let_in(self.members[index].participant);
@@ -126,13 +127,9 @@ impl LiveSession {
         let viewer = self.members[index].participant;
         let inside = self.is_inside(&self.members[index]);
         let roster = if inside { self.current_roster() } else { Roster::default() };
-        let seen = roster.seen_by(viewer, self.sees_waiting(viewer)).cloned().collect();
+        let seen = roster.seen_by(viewer, self.members[index].is_provider()).cloned().collect();
         self.members[index].told.participants = roster;
         seen
-    }
-
-    fn sees_waiting(&self, viewer: ParticipantId) -> bool {
-        self.role_of(viewer) == Some(ParticipantRole::Provider)
     }
 
     /// Who is to be seen now: who is admitted by who is admitted, who waits by providers. The one of before if nothing is
@@ -169,8 +166,7 @@ impl LiveSession {
     /// everybody who is a provider to their own.
     fn knocks_for(&self, index: usize) -> BTreeMap<ParticipantId, (MemberId, bool)> {
         let viewer = &self.members[index];
-        let is_provider = |participant| self.sees_waiting(participant);
-        if !is_provider(viewer.participant) || !self.is_inside(viewer) {
+        if !viewer.is_provider() || !self.is_inside(viewer) {
             return BTreeMap::new();
         }
         let waits = |member: &&Member| {
@@ -179,7 +175,7 @@ impl LiveSession {
             if member.is_newcomer() {
                 // One whose line is gone cannot take over; it knocks again when it is back.
                 let is_there = member.connection.is_some();
-                is_there && (!is_provider(theirs) || theirs == viewer.participant)
+                is_there && (!member.is_provider() || theirs == viewer.participant)
             } else {
                 record.is_some_and(|record| record.standing == Standing::Waiting)
             }
@@ -229,9 +225,8 @@ impl LiveSession {
         ServerMessage::Session { status, version, started_at }
     }
 
-    fn tell_session(&mut self, index: usize, message: &Arc<ServerMessage>) {
+    fn tell_session(&mut self, index: usize, inside: bool, message: &Arc<ServerMessage>) {
         let now = (self.session.status(), self.session.version());
-        let inside = self.is_inside(&self.members[index]);
         let told = &mut self.members[index].told.session;
         // A welcome says it.
         let before = *told.get_or_insert(now);
@@ -245,9 +240,9 @@ impl LiveSession {
 
     fn tell_participants(&mut self, index: usize, changes: &mut Changes) {
         let Member { id, participant, .. } = self.members[index];
+        let sees_waiting = self.members[index].is_provider();
         let told = &mut self.members[index].told.participants;
         let before = std::mem::replace(told, changes.now().clone());
-        let sees_waiting = self.sees_waiting(participant);
         for message in changes.since(&before, participant, sees_waiting) {
             self.tell(id, message);
         }
@@ -255,7 +250,7 @@ impl LiveSession {
 
     fn tell_waiting(&mut self, index: usize, provider_present: bool) {
         let member = &self.members[index];
-        let is_patient = self.role_of(member.participant) == Some(ParticipantRole::Patient);
+        let is_patient = member.role == ParticipantRole::Patient;
         let position = if is_patient && !member.is_newcomer() { self.position } else { None };
         let told = (position, provider_present, self.desk_attended);
         let member = &mut self.members[index];
@@ -269,9 +264,8 @@ impl LiveSession {
     /// Whether a provider is in, and heard from.
     #[must_use]
     pub fn provider_is_present(&self) -> bool {
-        let is_provider =
-            |member: &Member| self.role_of(member.participant) == Some(ParticipantRole::Provider);
-        self.members_inside().any(|member| is_provider(member) && member.lost_since.is_none())
+        let is_heard = |member: &&Member| member.is_provider() && member.lost_since.is_none();
+        self.members.iter().filter(is_heard).any(|member| self.is_inside(member))
     }
 
     /// A patient who waits is in the queue of the desk, and stays there over a short loss of their line.
@@ -297,9 +291,9 @@ impl LiveSession {
     }
 
     /// Doubles the seats of those who have fewer than there are others (PROTOCOL: K).
-    fn grow_seats(&mut self) {
-        let others = self.members_inside().count().saturating_sub(1);
-        let others = u16::try_from(others).unwrap_or(u16::MAX).min(PEOPLE_MAX);
+    fn grow_seats(&mut self, sitters: &Sitters) {
+        let others =
+            u16::try_from(sitters.people.len().saturating_sub(1)).unwrap_or(u16::MAX).min(PEOPLE_MAX);
         for member in &mut self.members {
             while member.people < others {
                 member.people = (member.people * 2).min(PEOPLE_MAX);
@@ -309,14 +303,12 @@ impl LiveSession {
 
     /// Who may sit in others' seats, in the order of coming.
     fn sitters(&self) -> Sitters {
-        let inside = || self.members_inside();
+        let inside: Vec<&Member> = self.members_inside().collect();
+        let screens = inside.iter().filter(|member| member.shares_screen());
         Sitters {
-            people: inside().map(|member| member.participant).collect(),
-            screens: inside()
-                .filter(|member| member.shares_screen())
-                .map(|member| member.participant)
-                .collect(),
-            peers: inside().map(|member| (member.participant, member.peer)).collect(),
+            people: inside.iter().map(|member| member.participant).collect(),
+            screens: screens.map(|member| member.participant).collect(),
+            peers: inside.iter().map(|member| (member.participant, member.peer)).collect(),
         }
     }
 

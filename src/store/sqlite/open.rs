@@ -27,6 +27,9 @@ const BUSY: i64 = 5;
 /// `PRAGMA synchronous` of FULL (<https://sqlite.org/pragma.html#pragma_synchronous>).
 const SYNCHRONOUS_FULL: i64 = 2;
 const READERS_MAX: u32 = 4;
+/// Rows that are read ahead of who asks for them: all of a session, so that its thread and ours do not wait for each other
+/// row by row.
+const ROWS_AHEAD: usize = 1_024;
 /// 'VEST', in the header of the file: set by the first migration.
 const APPLICATION_ID: i64 = 0x5645_5354;
 
@@ -36,6 +39,7 @@ pub(super) async fn open(path: &Path) -> Result<(SqlitePool, SqlitePool), StoreE
         .filename(path)
         .foreign_keys(true)
         .busy_timeout(BUSY_WAIT)
+        .row_buffer_size(ROWS_AHEAD)
         // What was answered as committed survives a power cut, too.
         .synchronous(SqliteSynchronous::Full);
     let writer = connect_writer(path, options.clone().journal_mode(SqliteJournalMode::Wal)).await?;

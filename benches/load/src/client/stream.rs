@@ -164,7 +164,7 @@ impl Stream {
 
     /// The report block about this stream; `None` for retransmissions, and if nothing came since the last.
     pub(super) fn report(&mut self, now: u64) -> Option<ReportBlock> {
-        let expected = self.highest.wrapping_sub(self.base) + 1;
+        let expected = self.highest.wrapping_sub(self.base).wrapping_add(1);
         let (expected_before, came_before) = std::mem::replace(&mut self.reported, (expected, self.came));
         let came = self.came - came_before;
         if came == 0 {

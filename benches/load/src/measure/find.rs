@@ -50,7 +50,10 @@ fn hex_address(text: &str) -> Option<IpAddr> {
 fn holds(pid: u32, inode: u64) -> bool {
     let name = format!("socket:[{inode}]");
     let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
-    entries.flatten().filter_map(|entry| fs::read_link(entry.path()).ok()).any(|link| link.to_str() == Some(&name))
+    entries
+        .flatten()
+        .filter_map(|entry| fs::read_link(entry.path()).ok())
+        .any(|link| link.to_str() == Some(&name))
 }
 
 #[cfg(test)]

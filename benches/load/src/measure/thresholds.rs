@@ -49,7 +49,8 @@ mod tests {
     use crate::report::{Cost, Delay, Joins, Media};
 
     fn options(line: &str) -> Options {
-        Cli::parse_from(["vestibule-load", "visits", "1"].into_iter().chain(line.split_ascii_whitespace())).options
+        Cli::parse_from(["vestibule-load", "visits", "1"].into_iter().chain(line.split_ascii_whitespace()))
+            .options
     }
 
     fn report() -> Report {
@@ -76,7 +77,10 @@ mod tests {
 
     #[test]
     fn each_threshold_is_held_against_its_figure() {
-        assert!(passes("--fail-loss 0.05 --fail-p99-ms 0.9 --fail-cpu-us 3.4 --fail-join-p95-ms 55.5", &report()));
+        assert!(passes(
+            "--fail-loss 0.05 --fail-p99-ms 0.9 --fail-cpu-us 3.4 --fail-join-p95-ms 55.5",
+            &report()
+        ));
         for line in ["--fail-loss 0.04", "--fail-p99-ms 0.8", "--fail-cpu-us 3.3", "--fail-join-p95-ms 55"] {
             assert!(!passes(line, &report()), "{line}");
         }

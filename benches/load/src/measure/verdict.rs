@@ -36,7 +36,11 @@ impl Own {
         }
         let whole = share(self.process_cpu) / cores(self.cores);
         if whole > BUSY {
-            reasons.push(format!("it used {:.0} % of the {} processors it may run on", whole * 100.0, self.cores));
+            reasons.push(format!(
+                "it used {:.0} % of the {} processors it may run on",
+                whole * 100.0,
+                self.cores
+            ));
         }
         if self.late_p99 > LATE {
             reasons.push(format!("its ticks were late by {:.1} ms (p99)", self.late_p99.as_secs_f64() * 1e3));

@@ -75,7 +75,8 @@ fn figures(page: &mut String, report: &Report) {
     ];
     figure(page, "CPU, of one core", &plot::lines(&cpu, "%", window));
     if series.iter().any(|moment| moment.server_rss_bytes.is_some()) {
-        let memory = [line("server", |moment| moment.server_rss_bytes.map(|bytes| milliseconds(bytes) / 1e3))];
+        let memory =
+            [line("server", |moment| moment.server_rss_bytes.map(|bytes| milliseconds(bytes) / 1e3))];
         figure(page, "Memory of the server (RSS)", &plot::lines(&memory, "MB", window));
     }
     if !report.join_histogram.is_empty() {
@@ -150,11 +151,16 @@ mod tests {
 
     #[test]
     fn the_page_needs_nothing_from_elsewhere() {
-        let moment = Moment { seconds: 1.0, received_per_second: 100.0, in_window: true, ..Moment::default() };
+        let moment =
+            Moment { seconds: 1.0, received_per_second: 100.0, in_window: true, ..Moment::default() };
         let page = html(&Report { series: vec![moment], ..Report::default() });
         for word in ["src=", "href=", "@import", "url(", "<script"] {
             assert!(!page.contains(word), "{word}");
         }
-        assert!(page.contains("<svg") && page.contains("prefers-color-scheme:dark") && page.contains("width=device-width"));
+        assert!(
+            page.contains("<svg")
+                && page.contains("prefers-color-scheme:dark")
+                && page.contains("width=device-width")
+        );
     }
 }

@@ -52,7 +52,11 @@ pub(crate) fn delay(microseconds: u64) -> String {
 #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
 pub(crate) fn bytes(bytes: i64) -> String {
     let number = bytes as f64;
-    if number.abs() >= 1e6 { format!("{} MB", short(number / 1e6)) } else { format!("{} kB", short(number / 1e3)) }
+    if number.abs() >= 1e6 {
+        format!("{} MB", short(number / 1e6))
+    } else {
+        format!("{} kB", short(number / 1e3))
+    }
 }
 
 #[cfg(test)]
@@ -69,7 +73,10 @@ mod tests {
 
     #[test]
     fn three_digits_are_enough() {
-        assert_eq!((short(0.0512), short(12.34), short(1234.5)), ("0.05".into(), "12.3".into(), "1\u{202f}235".into()));
+        assert_eq!(
+            (short(0.0512), short(12.34), short(1234.5)),
+            ("0.05".into(), "12.3".into(), "1\u{202f}235".into())
+        );
         assert_eq!(bit_rate(45_600_000.0), "45.6 Mbit/s");
         assert_eq!(bit_rate(64_000.0), "64.0 kbit/s");
         assert_eq!((delay(87), delay(12_345)), ("87 µs".into(), "12.3 ms".into()));

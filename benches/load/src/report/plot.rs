@@ -30,7 +30,10 @@ pub(super) fn lines(lines: &[Line], unit: &str, shaded: Option<(f64, f64)>) -> S
     if let Some((from, to)) = shaded {
         let (x, width) = (frame.x(from), frame.x(to) - frame.x(from));
         let height = HEIGHT - TOP - BOTTOM;
-        let _ = write!(svg, r#"<rect class="window" x="{x:.1}" y="{TOP}" width="{width:.1}" height="{height}"/>"#);
+        let _ = write!(
+            svg,
+            r#"<rect class="window" x="{x:.1}" y="{TOP}" width="{width:.1}" height="{height}"/>"#
+        );
     }
     frame.axes(&mut svg, unit, "s");
     for (index, line) in lines.iter().enumerate() {
@@ -120,8 +123,9 @@ fn legend(lines: &[Line]) -> String {
         return String::new();
     }
     let items = lines.iter().enumerate();
-    let items: String =
-        items.map(|(index, line)| format!(r#"<span class="key l{index}">{}</span>"#, escape(line.name))).collect();
+    let items: String = items
+        .map(|(index, line)| format!(r#"<span class="key l{index}">{}</span>"#, escape(line.name)))
+        .collect();
     format!(r#"<p class="keys">{items}</p>"#)
 }
 
@@ -131,7 +135,11 @@ fn nice(value: f64) -> f64 {
         return 1.0;
     }
     let power = 10_f64.powf(value.log10().floor());
-    [1.0, 2.0, 5.0, 10.0].into_iter().map(|factor| factor * power).find(|&nice| nice >= value * 0.999_999).unwrap_or(value)
+    [1.0, 2.0, 5.0, 10.0]
+        .into_iter()
+        .map(|factor| factor * power)
+        .find(|&nice| nice >= value * 0.999_999)
+        .unwrap_or(value)
 }
 
 /// Short: `1.2M`, `20k`, `0.5`.
@@ -151,10 +159,15 @@ mod tests {
 
     #[test]
     fn axes_end_on_round_numbers() {
-        for (value, round) in [(0.0, 1.0), (0.7, 1.0), (1.0, 1.0), (1.1, 2.0), (34.0, 50.0), (6_001.0, 10_000.0)] {
+        for (value, round) in
+            [(0.0, 1.0), (0.7, 1.0), (1.0, 1.0), (1.1, 2.0), (34.0, 50.0), (6_001.0, 10_000.0)]
+        {
             assert!((nice(value) - round).abs() < 1e-9, "{value}");
         }
-        assert_eq!((label(20_000.0), label(2.5e6), label(0.5), label(0.0)), ("20k".into(), "2.5M".into(), "0.5".into(), "0".into()));
+        assert_eq!(
+            (label(20_000.0), label(2.5e6), label(0.5), label(0.0)),
+            ("20k".into(), "2.5M".into(), "0.5".into(), "0".into())
+        );
     }
 
     #[test]

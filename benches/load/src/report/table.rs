@@ -47,7 +47,8 @@ fn head(report: &Report) -> Section {
         rows.push(("machine", format!("{}, {} cores, {}", machine.cpu, machine.cores, machine.kernel)));
     }
     let layers: Vec<_> = played.video_kbps.iter().map(u32::to_string).collect();
-    let video = if layers.is_empty() { "no video".to_owned() } else { format!("VP8 {} kbit/s", layers.join(" / ")) };
+    let video =
+        if layers.is_empty() { "no video".to_owned() } else { format!("VP8 {} kbit/s", layers.join(" / ")) };
     let dtx = if played.dtx { "Opus with DTX" } else { "Opus without DTX" };
     rows.push(("media", format!("{dtx}, {video}, {}, seed {}", played.srtp_profile, played.seed)));
     (format!("{}: {}", played.name, played.title), rows)
@@ -68,7 +69,14 @@ fn joins(report: &Report) -> Section {
 fn media(media: &Media) -> Section {
     let packets = &media.received;
     let mut rows = vec![
-        ("forwarded", format!("{} packets/s, {}", rounded(packets.packets_per_second), bit_rate(packets.bits_per_second))),
+        (
+            "forwarded",
+            format!(
+                "{} packets/s, {}",
+                rounded(packets.packets_per_second),
+                bit_rate(packets.bits_per_second)
+            ),
+        ),
         (
             "packets received",
             format!(
@@ -122,7 +130,10 @@ fn cost(report: &Report) -> Option<Section> {
         let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         let (before, now) = (signed(memory.rss_before_bytes), signed(memory.rss_bytes));
         let after = memory.rss_after_bytes.map(|after| format!(", {} after", bytes(signed(after))));
-        rows.push(("memory (RSS)", format!("{} before, {}{}", bytes(before), bytes(now), after.unwrap_or_default())));
+        rows.push((
+            "memory (RSS)",
+            format!("{} before, {}{}", bytes(before), bytes(now), after.unwrap_or_default()),
+        ));
         rows.extend(memory.rss_per_participant_bytes.map(|each| ("  for each participant", bytes(each))));
         if let (Some(before), Some(now)) = (memory.fds_before, memory.fds) {
             let after = memory.fds_after.map(|after| format!(", {after} after")).unwrap_or_default();
@@ -155,7 +166,10 @@ fn waiting_room(report: &Report) -> Option<Section> {
 fn churn(report: &Report) -> Option<Section> {
     let churn = report.churn.as_ref()?;
     let mut rows = vec![
-        ("joins", format!("{} ({} a second), {} left", churn.joined, short(churn.joins_per_second), churn.left)),
+        (
+            "joins",
+            format!("{} ({} a second), {} left", churn.joined, short(churn.joins_per_second), churn.left),
+        ),
         ("failed, skipped", format!("{}, {}", churn.failed, churn.skipped)),
     ];
     rows.extend(churn.connected_ms.map(|times| ("token → connected", times_text(times))));
@@ -166,7 +180,8 @@ fn churn(report: &Report) -> Option<Section> {
 
 fn staircase(report: &Report) -> Option<Section> {
     let stairs = report.staircase.as_ref()?;
-    let mut rows = vec![("visits that held", stairs.held_visits.to_string()), ("what gave", stairs.why.clone())];
+    let mut rows =
+        vec![("visits that held", stairs.held_visits.to_string()), ("what gave", stairs.why.clone())];
     rows.extend(stairs.steps.iter().map(|step| {
         let cpu = step.cpu_percent.map(|cpu| format!(", server {} %", short(cpu))).unwrap_or_default();
         let each = step.cpu_us_per_packet.map(|us| format!(" ({us:.2} µs/packet)")).unwrap_or_default();

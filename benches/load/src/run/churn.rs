@@ -29,7 +29,12 @@ struct Stay {
 
 impl Stage<'_> {
     /// Lets them come and go for as long as is said; the window is that time.
-    pub(super) async fn churn(&self, joins_per_second: f64, stay: Duration, duration: Duration) -> (Measured, Churn) {
+    pub(super) async fn churn(
+        &self,
+        joins_per_second: f64,
+        stay: Duration,
+        duration: Duration,
+    ) -> (Measured, Churn) {
         let people = self.plan.rooms.iter().flat_map(|room| &room.people);
         let mut free: VecDeque<Person> =
             people.filter(|person| person.presence == Presence::ComesAndGoes).cloned().collect();
@@ -69,7 +74,12 @@ async fn visit(server: Arc<dyn Server>, guest: Person, stay: Duration, stop: Sto
     Visit { guest, stayed }
 }
 
-async fn come_and_go(server: &dyn Server, guest: &Person, stay: Duration, stop: &Stop) -> Result<Stay, ServerError> {
+async fn come_and_go(
+    server: &dyn Server,
+    guest: &Person,
+    stay: Duration,
+    stop: &Stop,
+) -> Result<Stay, ServerError> {
     let participant: Box<dyn Participant> = server.join(guest, Admission::AtOnce).await?;
     let first_packet = first_packet(participant.as_ref(), stop).await;
     stop.sleep(stay).await;

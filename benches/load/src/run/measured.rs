@@ -42,9 +42,8 @@ impl Stage<'_> {
         self.series.in_window(false);
         let counts = self.run.transports.plane().end_window().await;
         let media = media(&counts);
-        let cost = server.map(|(before, now)| {
-            cost(now.cpu.saturating_sub(before.cpu), length, media.received.packets)
-        });
+        let cost = server
+            .map(|(before, now)| cost(now.cpu.saturating_sub(before.cpu), length, media.received.packets));
         let own = Own {
             window: length,
             plane_cpu: counts.plane_cpu,
@@ -173,7 +172,8 @@ mod tests {
         let mut counts = WindowCounts { duration: Duration::from_secs(10), ..WindowCounts::default() };
         counts.received.audio = crate::client::Traffic { packets: 500, bytes: 50_000 };
         counts.received.video = crate::client::Traffic { packets: 1500, bytes: 1_500_000 };
-        counts.loss.video = crate::client::Loss { expected: 2000, lost: 20, recovered: 15, duplicates: 1, reordered: 2 };
+        counts.loss.video =
+            crate::client::Loss { expected: 2000, lost: 20, recovered: 15, duplicates: 1, reordered: 2 };
         for micros in [100, 200, 300] {
             counts.delays.audio.record(micros);
         }

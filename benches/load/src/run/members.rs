@@ -63,7 +63,13 @@ pub(super) struct Joined {
 impl Members {
     /// Lets people come, one after another at the rate of the run. Who is first in a room comes before the others: it
     /// is the provider, who lets them in.
-    pub(super) async fn ramp(&mut self, run: &Run, people: &[&Person], admission: Admission, bar: &ProgressBar) {
+    pub(super) async fn ramp(
+        &mut self,
+        run: &Run,
+        people: &[&Person],
+        admission: Admission,
+        bar: &ProgressBar,
+    ) {
         let mut interval = tokio::time::interval(Duration::from_secs_f64(1.0 / run.options.ramp));
         interval.set_missed_tick_behavior(MissedTickBehavior::Burst);
         let mut doors: HashMap<u32, watch::Receiver<Option<bool>>> = HashMap::new();
@@ -92,7 +98,11 @@ impl Members {
         }
     }
 
-    fn came(&mut self, done: Result<(Person, Result<Joined, ServerError>), tokio::task::JoinError>, bar: &ProgressBar) {
+    fn came(
+        &mut self,
+        done: Result<(Person, Result<Joined, ServerError>), tokio::task::JoinError>,
+        bar: &ProgressBar,
+    ) {
         bar.inc(1);
         let (person, joined) = match done {
             Ok(done) => done,
@@ -112,7 +122,11 @@ impl Members {
                     }
                     None => {}
                 }
-                self.all.push(Member { room: person.room, role: person.role, participant: joined.participant });
+                self.all.push(Member {
+                    room: person.room,
+                    role: person.role,
+                    participant: joined.participant,
+                });
                 self.most = self.most.max(self.all.len());
             }
             Err(error) => {
@@ -155,7 +169,8 @@ impl Members {
                 self.reasons.note(failure);
             }
         }
-        let (providers, others): (Vec<_>, Vec<_>) = self.all.drain(..).partition(|member| member.role == Role::Provider);
+        let (providers, others): (Vec<_>, Vec<_>) =
+            self.all.drain(..).partition(|member| member.role == Role::Provider);
         for group in [others, providers] {
             stream::iter(group)
                 .for_each_concurrent(LEAVE_AT_ONCE, |member| async move {
@@ -226,7 +241,10 @@ async fn come_in(
         // Who had to open it may be gone with it.
         let opened = door.wait_for(Option::is_some).await.is_ok_and(|opened| *opened == Some(true));
         if !opened {
-            return (person, Err(ServerError::Environment("the first of their room did not get in".to_owned())));
+            return (
+                person,
+                Err(ServerError::Environment("the first of their room did not get in".to_owned())),
+            );
         }
     }
     let hears_at_once = !is_first && admission == Admission::AtOnce;
@@ -260,7 +278,10 @@ async fn join(
 }
 
 /// The time from the token until the first packet; nothing if it is to end before.
-pub(super) async fn first_packet(participant: &dyn Participant, stop: &Stop) -> Option<Result<Duration, ServerError>> {
+pub(super) async fn first_packet(
+    participant: &dyn Participant,
+    stop: &Stop,
+) -> Option<Result<Duration, ServerError>> {
     let first = tokio::select! {
         first = tokio::time::timeout(FIRST_PACKET, participant.first_packet()) => first,
         () = stop.wished() => return None,

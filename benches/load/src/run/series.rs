@@ -30,10 +30,16 @@ struct Shared {
 
 impl Series {
     /// Looks once a second; more rarely if the run is longer than some minutes.
-    pub(super) fn start(transports: &Transports, process: Option<Process>, started: Instant, longest: Duration) -> Self {
+    pub(super) fn start(
+        transports: &Transports,
+        process: Option<Process>,
+        started: Instant,
+        longest: Duration,
+    ) -> Self {
         let every = (longest / POINTS).max(Duration::from_secs(1));
         let shared = Arc::new(Shared::default());
-        let task = tokio::spawn(look(Arc::clone(&shared), transports.plane().clone(), process, started, every));
+        let task =
+            tokio::spawn(look(Arc::clone(&shared), transports.plane().clone(), process, started, every));
         Self { shared, task }
     }
 
@@ -51,7 +57,13 @@ impl Series {
     }
 }
 
-async fn look(shared: Arc<Shared>, plane: MediaPlane, process: Option<Process>, started: Instant, every: Duration) {
+async fn look(
+    shared: Arc<Shared>,
+    plane: MediaPlane,
+    process: Option<Process>,
+    started: Instant,
+    every: Duration,
+) {
     let mut interval = tokio::time::interval(every);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut before = process.as_ref().and_then(|process| process.snapshot().ok());
@@ -98,11 +110,16 @@ mod tests {
 
     #[test]
     fn a_moment_is_by_the_second() {
-        let mut sample = Sample { duration: Duration::from_secs(2), plane_cpu: Duration::from_millis(500), ..Sample::default() };
+        let mut sample = Sample {
+            duration: Duration::from_secs(2),
+            plane_cpu: Duration::from_millis(500),
+            ..Sample::default()
+        };
         sample.received.audio.packets = 100;
         sample.received.video.packets = 300;
         sample.received.video.bytes = 50_000;
-        let at = |cpu| Some(Snapshot { cpu: Duration::from_millis(cpu), rss_bytes: 7, ..Snapshot::default() });
+        let at =
+            |cpu| Some(Snapshot { cpu: Duration::from_millis(cpu), rss_bytes: 7, ..Snapshot::default() });
         let moment = moment(&sample, at(100), at(300));
         assert!((moment.received_per_second - 200.0).abs() < 1e-9);
         assert!((moment.received_bits_per_second - 200_000.0).abs() < 1e-9);

@@ -65,7 +65,10 @@ fn limit(measured: &Measured, failed: usize) -> Option<(&'static str, String)> {
     }
     let p99 = measured.media.delay_us.map_or(0, |delay| delay.p99);
     if p99 > DELAY_P99_US_MAX {
-        return Some(("delay", format!("forward delay of {} ms (p99), more than {}", p99 / 1000, DELAY_P99_US_MAX / 1000)));
+        return Some((
+            "delay",
+            format!("forward delay of {} ms (p99), more than {}", p99 / 1000, DELAY_P99_US_MAX / 1000),
+        ));
     }
     (failed > 0).then(|| ("joins", format!("{failed} did not get in")))
 }
@@ -78,7 +81,11 @@ mod tests {
     fn measured(loss_percent: f64, p99: u64, bottleneck: bool) -> Measured {
         let reasons = if bottleneck { vec!["its media thread was busy".to_owned()] } else { Vec::new() };
         Measured {
-            media: Media { loss_percent, delay_us: Some(Delay { p99, ..Delay::default() }), ..Media::default() },
+            media: Media {
+                loss_percent,
+                delay_us: Some(Delay { p99, ..Delay::default() }),
+                ..Media::default()
+            },
             cost: None,
             tester: Tester { bottleneck, reasons, ..Tester::default() },
         }

@@ -24,7 +24,9 @@ impl Stage<'_> {
             if self.run.stop.is_wished() {
                 break;
             }
-            let Some(provider) = of(Role::Provider).find(|provider| provider.room == patient.room) else { continue };
+            let Some(provider) = of(Role::Provider).find(|provider| provider.room == patient.room) else {
+                continue;
+            };
             match let_in(provider, patient).await {
                 Ok(time) => times.push(time),
                 Err(error) => reasons.note(error.to_string()),

@@ -65,7 +65,8 @@ impl Net {
     pub fn new(url: &str, ca: Option<&Path>) -> Result<Self, ServerError> {
         let origin = Origin::parse(url)?;
         let connector = Connector { origin: origin.clone(), tls: TlsConnector::from(Arc::new(tls(ca)?)) };
-        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(32).build(connector.clone());
+        let client =
+            Client::builder(TokioExecutor::new()).pool_max_idle_per_host(32).build(connector.clone());
         Ok(Self { origin, connector, client })
     }
 
@@ -82,7 +83,8 @@ impl Net {
     ///
     /// The name stands for none.
     pub async fn address(&self) -> Result<SocketAddr, ServerError> {
-        let found = tokio::net::lookup_host((self.origin.host.trim_matches(['[', ']']), self.origin.port)).await;
+        let found =
+            tokio::net::lookup_host((self.origin.host.trim_matches(['[', ']']), self.origin.port)).await;
         let address = found.map(|mut addresses| addresses.next());
         address.ok().flatten().ok_or_else(|| self.unreachable("its name has no address"))
     }
@@ -119,7 +121,8 @@ impl Net {
             request.headers_mut().insert("sec-websocket-protocol", subprotocol);
         }
         let open = async {
-            let stream = self.connector.connect().await.map_err(|error| self.unreachable(&error.to_string()))?;
+            let stream =
+                self.connector.connect().await.map_err(|error| self.unreachable(&error.to_string()))?;
             let config = WebSocketConfig::default()
                 .read_buffer_size(SOCKET_BUFFER_BYTES)
                 .write_buffer_size(0)
@@ -127,9 +130,9 @@ impl Net {
             let opened = tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await;
             match opened {
                 Ok((socket, _)) => Ok(socket),
-                Err(tungstenite::Error::Http(answer)) => {
-                    Err(ServerError::Handshake(StatusCode::from_u16(answer.status().as_u16()).unwrap_or_default()))
-                }
+                Err(tungstenite::Error::Http(answer)) => Err(ServerError::Handshake(
+                    StatusCode::from_u16(answer.status().as_u16()).unwrap_or_default(),
+                )),
                 Err(error) => Err(self.unreachable(&error.to_string())),
             }
         };
@@ -171,7 +174,10 @@ impl Origin {
 fn tls(ca: Option<&Path>) -> Result<ClientConfig, ServerError> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     if let Some(file) = ca {
-        let wrong = |why: &dyn std::fmt::Display| ServerError::Certificate { file: file.to_owned(), why: why.to_string() };
+        let wrong = |why: &dyn std::fmt::Display| ServerError::Certificate {
+            file: file.to_owned(),
+            why: why.to_string(),
+        };
         let mut count = 0;
         for certificate in CertificateDer::pem_file_iter(file).map_err(|error| wrong(&error))? {
             roots.add(certificate.map_err(|error| wrong(&error))?).map_err(|error| wrong(&error))?;
@@ -181,9 +187,10 @@ fn tls(ca: Option<&Path>) -> Result<ClientConfig, ServerError> {
             return Err(wrong(&"it has no certificate in it"));
         }
     }
-    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| ServerError::Environment(error.to_string()))?;
+    let builder =
+        ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| ServerError::Environment(error.to_string()))?;
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
@@ -201,7 +208,8 @@ impl Connector {
         if !self.origin.is_secure {
             return Ok(Stream::Plain(tcp));
         }
-        let name = ServerName::try_from(self.origin.host.trim_matches(['[', ']']).to_owned()).map_err(io::Error::other)?;
+        let name = ServerName::try_from(self.origin.host.trim_matches(['[', ']']).to_owned())
+            .map_err(io::Error::other)?;
         Ok(Stream::Tls(Box::new(self.tls.connect(name, tcp).await?)))
     }
 }

@@ -17,8 +17,8 @@ use hyper::Method;
 use serde::Deserialize;
 
 use super::{Admission, Net, Participant, Server, ServerError};
-use crate::clock;
 use crate::cast::Cast;
+use crate::clock;
 use crate::scenario::{Person, Role, Room};
 use crate::transports::{Progress, Transport, Transports};
 
@@ -72,7 +72,10 @@ impl Vestibule {
     ///
     /// There is no key.
     pub fn new(net: Net, key: Option<&str>, transports: Transports, cast: Cast) -> Result<Self, ServerError> {
-        let key = key.map(str::trim).filter(|key| !key.is_empty()).ok_or_else(|| ServerError::NoKey(api::make_a_key()))?;
+        let key = key
+            .map(str::trim)
+            .filter(|key| !key.is_empty())
+            .ok_or_else(|| ServerError::NoKey(api::make_a_key()))?;
         Ok(Self {
             api: Api::new(net.clone(), key.to_owned()),
             door: Pace::new(DOOR_PER_SECOND, DOOR_AT_ONCE),
@@ -91,8 +94,10 @@ impl Vestibule {
     async fn ticket(&self, token: &str) -> Result<(Instant, String), ServerError> {
         const PATH: &str = "/v1/join/ticket";
         let body = serde_json::json!({"token": token});
-        let (asked, answer) = api::paced(&self.net, &self.door, &Method::POST, PATH, Some(&body), None).await?;
-        let ticket: Ticket = api::parse(PATH, &answer)?.map_err(|refusal| api::refused(PATH, &refusal.problem))?;
+        let (asked, answer) =
+            api::paced(&self.net, &self.door, &Method::POST, PATH, Some(&body), None).await?;
+        let ticket: Ticket =
+            api::parse(PATH, &answer)?.map_err(|refusal| api::refused(PATH, &refusal.problem))?;
         Ok((asked, ticket.ticket))
     }
 }
@@ -113,7 +118,8 @@ impl Server for Vestibule {
 
     async fn join(&self, person: &Person, admission: Admission) -> Result<Box<dyn Participant>, ServerError> {
         let token = self.made().tokens.get(&person.number).cloned();
-        let token = token.ok_or_else(|| ServerError::Environment("nobody was invited by this number".to_owned()))?;
+        let token =
+            token.ok_or_else(|| ServerError::Environment("nobody was invited by this number".to_owned()))?;
         let (started, ticket) = self.ticket(&token).await?;
         let transport = self.transports.open()?;
         let media = media::Negotiation::new(&transport, person, &self.cast);

@@ -2,6 +2,7 @@
 //!
 //! Both transports have the same keys in opposite roles, so that the relay may pass packets on as they are. It has the
 //! keys, too, and looks into what it passes on.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{SocketAddr, UdpSocket};
@@ -11,6 +12,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use nix::sys::socket::{setsockopt, sockopt};
 use vestibule_load::client::{
     Keyed, Kind, MediaPlane, PlaneOptions, ReceivedCodec, Receives, Rtx, SendStream, SourceId, TransportId,
     WindowCounts,
@@ -22,7 +24,7 @@ use vestibule_media_core::srtp::{KeyingMaterial, SrtpOpener, SrtpProfile, SrtpRo
 
 /// What becomes of a media packet on its way from the sender to the receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub(crate) enum Fate {
     Pass,
     Drop,
     Twice,
@@ -36,50 +38,47 @@ pub enum Fate {
 
 /// A packet as the relay sees it.
 #[derive(Clone, Copy, Debug)]
-pub struct Seen {
-    /// Counts the packets of its SSRC, from 0.
-    pub number: u64,
-    pub ssrc: u32,
-    pub retransmission: bool,
-    pub stamp: Stamp,
+pub(crate) struct Seen {
+    pub(crate) ssrc: u32,
+    pub(crate) retransmission: bool,
+    pub(crate) stamp: Stamp,
 }
 
 /// What the relay did.
 #[derive(Clone, Debug, Default)]
-pub struct Done {
-    pub media_passed: u64,
-    pub media_dropped: u64,
-    pub retransmissions_passed: u64,
-    pub twice: u64,
-    pub overtaken: u64,
+pub(crate) struct Done {
+    pub(crate) media_passed: u64,
+    pub(crate) media_dropped: u64,
+    pub(crate) retransmissions_passed: u64,
+    pub(crate) twice: u64,
+    pub(crate) overtaken: u64,
     /// For each packet that was passed on, in ns: how long it was held at least, and how long it took at most from its
     /// stamp until the receiver's kernel had it.
-    pub at_least: Vec<u64>,
-    pub at_most: Vec<u64>,
-    pub seen: Vec<Seen>,
+    pub(crate) at_least: Vec<u64>,
+    pub(crate) at_most: Vec<u64>,
+    pub(crate) seen: Vec<Seen>,
     /// When a keyframe was asked for, in ns since the Unix epoch.
-    pub asked: Vec<u64>,
+    pub(crate) asked: Vec<u64>,
 }
 
-pub type Rule = dyn FnMut(&Seen) -> Fate + Send;
+pub(crate) type Rule = dyn FnMut(&Seen) -> Fate + Send;
 
-pub fn wall_ns() -> u64 {
+pub(crate) fn wall_ns() -> u64 {
     #[expect(clippy::disallowed_methods, reason = "the relay measures in real time what the plane measures")]
     let now = SystemTime::now();
     now.duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64
 }
 
-pub struct Rig {
-    pub plane: MediaPlane,
-    pub sender: TransportId,
-    pub receiver: TransportId,
+pub(crate) struct Rig {
+    pub(crate) plane: MediaPlane,
+    pub(crate) sender: TransportId,
     stop: Arc<AtomicBool>,
     progress: Receiver<u64>,
     relay: Option<JoinHandle<Done>>,
 }
 
 /// A stream as a test asks for it.
-pub fn stream(source: u32, model: Model) -> SendStream {
+pub(crate) fn stream(source: u32, model: Model) -> SendStream {
     let kind = if matches!(model, Model::Opus(_)) { Kind::Audio } else { Kind::Video };
     let ssrc = 1_000 + source;
     let video = kind == Kind::Video;
@@ -97,7 +96,7 @@ pub fn stream(source: u32, model: Model) -> SendStream {
     }
 }
 
-pub fn receives(nack: bool) -> Receives {
+pub(crate) fn receives(nack: bool) -> Receives {
     Receives {
         codecs: vec![
             ReceivedCodec { kind: Kind::Audio, payload_type: AUDIO_PAYLOAD_TYPE, rtx: None, nack: false },
@@ -113,9 +112,19 @@ pub fn receives(nack: bool) -> Receives {
     }
 }
 
+impl Done {
+    /// Whether the relay itself lost none of the first `packets` of the streams, and the receiver's socket neither.
+    pub(crate) fn is_whole(&self, counts: &WindowCounts, packets: u64) -> bool {
+        let mut came: HashMap<u32, u64> = HashMap::new();
+        let media = self.seen.iter().filter(|seen| !seen.retransmission && seen.stamp.counter < packets);
+        media.for_each(|seen| *came.entry(seen.ssrc).or_default() += 1);
+        counts.socket_drops == 0 && counts.send_failures == 0 && came.values().all(|came| *came == packets)
+    }
+}
+
 impl Rig {
     /// A plane with a sender and a receiver that have the relay between them. Nothing flows yet.
-    pub fn new(
+    pub(crate) fn new(
         streams: Vec<SendStream>,
         nack: bool,
         rule: impl FnMut(&Seen) -> Fate + Send + 'static,
@@ -131,6 +140,8 @@ impl Rig {
         let (plane, _) = MediaPlane::start(options).unwrap();
         let (from, to) = (plane.open().unwrap(), plane.open().unwrap());
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        // Past the system's limit where that is allowed.
+        let _ = setsockopt(&socket, sockopt::RcvBufForce, &(4 << 20));
         socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
         let keys = KeyingMaterial::from_exporter(profile, &[7; 56]).unwrap();
         let remote = Some(socket.local_addr().unwrap());
@@ -146,7 +157,6 @@ impl Rig {
             opener: session(&keys, SrtpRole::Server).unwrap().1,
             sealer: session(&keys, SrtpRole::Server).unwrap().0,
             rule: Box::new(rule),
-            numbers: HashMap::new(),
             overtaken: HashMap::new(),
             held: VecDeque::new(),
             done: Done::default(),
@@ -154,11 +164,11 @@ impl Rig {
         };
         let until = Arc::clone(&stop);
         let relay = std::thread::spawn(move || relay.run(&until));
-        Self { plane, sender: from.id, receiver: to.id, stop, progress, relay: Some(relay) }
+        Self { plane, sender: from.id, stop, progress, relay: Some(relay) }
     }
 
     /// Begins a window, lets media flow until the relay has seen `media` packets as they were first sent, and ends it.
-    pub fn measure(&mut self, media: u64) -> (WindowCounts, Done) {
+    pub(crate) fn measure(&mut self, media: u64) -> (WindowCounts, Done) {
         self.plane.begin_window();
         self.plane.set_sending(self.sender, true);
         while self.progress.recv().unwrap() < media {}
@@ -177,7 +187,6 @@ struct Relay {
     opener: SrtpOpener,
     sealer: SrtpSealer,
     rule: Box<Rule>,
-    numbers: HashMap<u32, u64>,
     /// By SSRC: what waits for the packet after it.
     overtaken: HashMap<u32, (Vec<u8>, Seen)>,
     /// What is held until some time, in ns.
@@ -213,10 +222,8 @@ impl Relay {
         let mut opened = datagram.to_vec();
         let len = self.opener.open_rtp(&mut opened, &header).unwrap().len;
         let stamp = Stamp::read(&opened[..len]).expect("each packet has a stamp");
-        let number = self.numbers.entry(header.ssrc).or_default();
         let retransmission = header.payload_type == VIDEO_RTX_PAYLOAD_TYPE;
-        let seen = Seen { number: *number, ssrc: header.ssrc, retransmission, stamp };
-        *number += 1;
+        let seen = Seen { ssrc: header.ssrc, retransmission, stamp };
         self.done.seen.push(seen);
         let before = self.overtaken.remove(&header.ssrc);
         match (self.rule)(&seen) {
@@ -265,7 +272,8 @@ impl Relay {
     fn ask_for_keyframe(&mut self, ssrc: u32) {
         let mut out = [0; 64];
         let mut writer = vestibule_media_core::rtcp::RtcpWriter::new(&mut out);
-        writer.pli(1, ssrc).unwrap();
+        // Not the receiver's own, whose numbering the sender follows.
+        writer.pli(4_242, ssrc).unwrap();
         let len = writer.len();
         let len = self.sealer.seal_rtcp(&mut out, len).unwrap();
         self.socket.send_to(&out[..len], self.sender).unwrap();

@@ -92,7 +92,7 @@ impl Client {
         let transaction = [peer.0 as u8; 12];
         let len = stun::write_binding_request(&mut check, &transaction, UFRAG, &answer.ufrag, true, 1, &key);
         check.truncate(len);
-        server.datagram(address, &mut check);
+        server.input(Input::Datagram { from: address, bytes: &mut check });
 
         let profile = SrtpProfile::AeadAes128Gcm;
         let salt = peer.0.to_be_bytes();
@@ -101,7 +101,7 @@ impl Client {
         let (sealer, _) = srtp::session(&keys, SrtpRole::Client).unwrap();
         let fingerprint: Fingerprint = TEST_FINGERPRINT.parse().unwrap();
         let event = DtlsEvent::Established { keys: keys.clone(), fingerprint };
-        server.sfu.handle_input(Input::Dtls { peer, event }, server.now);
+        server.input(Input::Dtls { peer, event });
         let mut connected = false;
         while let Some(output) = server.sfu.poll_output() {
             connected |= matches!(output, Output::Event(Event::Connected { .. }));

@@ -19,6 +19,8 @@ use vestibule_sim::offer::{ClientAnswer, TEST_FINGERPRINT};
 pub(crate) struct Server {
     pub(crate) sfu: Sfu,
     pub(crate) now: Time,
+    /// The most nanoseconds that one input took, where that is asked for.
+    pub(crate) longest: Option<u64>,
 }
 
 impl Server {
@@ -28,7 +30,7 @@ impl Server {
             fingerprint: TEST_FINGERPRINT.parse().unwrap(),
             wall_clock: WallClock::new(NtpTime::from_unix(Duration::from_secs(1_800_000_000))),
         };
-        Self { sfu: Sfu::new(config, [7; 32]), now: Time::from_millis(1_000) }
+        Self { sfu: Sfu::new(config, [7; 32]), now: Time::from_millis(1_000), longest: None }
     }
 
     pub(crate) fn open_room(&mut self, room: RoomId) {
@@ -36,7 +38,14 @@ impl Server {
     }
 
     pub(crate) fn command(&mut self, command: Command) {
-        self.sfu.handle_input(Input::Command(command), self.now);
+        self.input(Input::Command(command));
+    }
+
+    /// One input, timed where that is asked for.
+    pub(crate) fn input(&mut self, input: Input<'_>) {
+        let Some(longest) = self.longest else { return self.sfu.handle_input(input, self.now) };
+        let took = cpu::spent(|| self.sfu.handle_input(input, self.now));
+        self.longest = Some(longest.max(took));
     }
 
     /// Seats `occupant` before `peer`.

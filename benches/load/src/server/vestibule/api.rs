@@ -130,7 +130,8 @@ impl Api {
 
     pub(super) async fn attest_consent(&self, session: &str) -> Result<(), ServerError> {
         let body = serde_json::json!({"type": "telehealth", "granted": true});
-        let _: Value = self.must(Method::POST, &format!("/v1/sessions/{session}/consents"), Some(&body)).await?;
+        let _: Value =
+            self.must(Method::POST, &format!("/v1/sessions/{session}/consents"), Some(&body)).await?;
         Ok(())
     }
 
@@ -147,7 +148,12 @@ impl Api {
     }
 
     /// A request that has to work.
-    async fn must<T: DeserializeOwned>(&self, method: Method, path: &str, body: Option<&Value>) -> Result<T, ServerError> {
+    async fn must<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<T, ServerError> {
         let what = format!("{method} {path}");
         self.call(method, path, body).await?.map_err(|refusal| match refusal.status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => key_refused(&refusal.problem.detail),
@@ -177,7 +183,11 @@ pub(super) fn key_refused(why: &str) -> ServerError {
 }
 
 pub(super) fn refused(what: &str, problem: &Problem) -> ServerError {
-    let code = if problem.detail.is_empty() { problem.code.clone() } else { format!("{} ({})", problem.detail, problem.code) };
+    let code = if problem.detail.is_empty() {
+        problem.code.clone()
+    } else {
+        format!("{} ({})", problem.detail, problem.code)
+    };
     ServerError::Refused { what: what.to_owned(), code }
 }
 
@@ -209,7 +219,8 @@ pub(super) async fn paced(
         let request = request.body(body).map_err(|error| ServerError::Environment(error.to_string()))?;
         let answer = net.request(path, request).await?;
         tries += 1;
-        let again = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&answer.status());
+        let again =
+            [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&answer.status());
         if !again || tries == TRIES_MAX {
             return Ok((asked, answer));
         }
@@ -224,7 +235,10 @@ fn retry_after(answer: &Response<Bytes>) -> Duration {
 }
 
 /// What an answer holds, or the problem it describes.
-pub(super) fn parse<T: DeserializeOwned>(path: &str, answer: &Response<Bytes>) -> Result<Result<T, Refusal>, ServerError> {
+pub(super) fn parse<T: DeserializeOwned>(
+    path: &str,
+    answer: &Response<Bytes>,
+) -> Result<Result<T, Refusal>, ServerError> {
     let status = answer.status();
     if status.is_success() {
         let body = serde_json::from_slice(answer.body());
@@ -247,7 +261,11 @@ mod tests {
     use super::*;
 
     fn answer(status: u16, body: &'static str) -> Response<Bytes> {
-        Response::builder().status(status).header(RETRY_AFTER, "7").body(Bytes::from_static(body.as_bytes())).unwrap()
+        Response::builder()
+            .status(status)
+            .header(RETRY_AFTER, "7")
+            .body(Bytes::from_static(body.as_bytes()))
+            .unwrap()
     }
 
     #[test]
@@ -265,9 +283,15 @@ mod tests {
 
     #[test]
     fn an_error_keeps_its_code() {
-        let problem = answer(422, r#"{"type":"urn:x","title":"T","status":422,"code":"invalid","detail":"at most 20","field":"maxParticipants"}"#);
+        let problem = answer(
+            422,
+            r#"{"type":"urn:x","title":"T","status":422,"code":"invalid","detail":"at most 20","field":"maxParticipants"}"#,
+        );
         let Ok(Err(refusal)) = parse::<Value>("/v1/config", &problem) else { panic!("it is one") };
-        assert_eq!((refusal.problem.code.as_str(), refusal.problem.field.as_deref()), ("invalid", Some("maxParticipants")));
+        assert_eq!(
+            (refusal.problem.code.as_str(), refusal.problem.field.as_deref()),
+            ("invalid", Some("maxParticipants"))
+        );
         let Ok(Err(refusal)) = parse::<Value>("/", &answer(502, "<html>")) else { panic!("it is one") };
         assert_eq!(refusal.problem.code, "status 502");
     }

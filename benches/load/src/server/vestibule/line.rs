@@ -52,7 +52,15 @@ impl Line {
         socket.send(Message::text(signaling.hello())).await.map_err(|error| closed(&error))?;
         let (commands, receiver) = mpsc::unbounded_channel();
         let (sender, status) = watch::channel(Status::default());
-        let task = Task { net, socket: Some(socket), signaling, media, status: sender, waiting: Vec::new(), resuming: None };
+        let task = Task {
+            net,
+            socket: Some(socket),
+            signaling,
+            media,
+            status: sender,
+            waiting: Vec::new(),
+            resuming: None,
+        };
         tokio::spawn(task.run(receiver));
         Ok(Self { commands, status })
     }
@@ -64,7 +72,7 @@ impl Line {
 
     /// Waits until it is over, and says why.
     pub(super) async fn over(&self) -> ServerError {
-        let over = self.until(|status| status.over.clone().map(|over| Ok::<_, ServerError>(over))).await;
+        let over = self.until(|status| status.over.clone().map(Ok)).await;
         over.unwrap_or_else(|error| error)
     }
 
@@ -91,7 +99,10 @@ impl Line {
 
     /// Leaves, or ends the session for all; false if the server does not take it.
     pub(super) async fn leave(&self, ends: bool) -> bool {
-        matches!(tokio::time::timeout(FAREWELL, self.ask(|reply| Command::Leave { ends, reply })).await, Ok(Ok(())))
+        matches!(
+            tokio::time::timeout(FAREWELL, self.ask(|reply| Command::Leave { ends, reply })).await,
+            Ok(Ok(()))
+        )
     }
 
     async fn ask(&self, command: impl FnOnce(Reply) -> Command) -> Result<(), ServerError> {
@@ -101,7 +112,10 @@ impl Line {
         answer.await.unwrap_or_else(|_| Err(gone()))
     }
 
-    async fn until<T>(&self, what: impl Fn(&Status) -> Option<Result<T, ServerError>>) -> Result<T, ServerError> {
+    async fn until<T>(
+        &self,
+        what: impl Fn(&Status) -> Option<Result<T, ServerError>>,
+    ) -> Result<T, ServerError> {
         let mut status = self.status.clone();
         loop {
             let now = status.borrow_and_update().clone();
@@ -280,7 +294,8 @@ impl Task {
 
     async fn refuse_all(&self, commands: &mut mpsc::UnboundedReceiver<Command>, error: &ServerError) {
         while let Some(command) = commands.recv().await {
-            let (Command::Admit(reply) | Command::Resume(reply) | Command::Leave { reply, .. }) = command else {
+            let (Command::Admit(reply) | Command::Resume(reply) | Command::Leave { reply, .. }) = command
+            else {
                 continue;
             };
             let _ = reply.send(Err(error.clone()));
@@ -301,5 +316,8 @@ fn closed(error: &tokio_tungstenite::tungstenite::Error) -> ServerError {
 }
 
 fn close_words(frame: Option<&CloseFrame>) -> String {
-    frame.map_or_else(|| "without a code".to_owned(), |frame| format!("{} {}", u16::from(frame.code), frame.reason))
+    frame.map_or_else(
+        || "without a code".to_owned(),
+        |frame| format!("{} {}", u16::from(frame.code), frame.reason),
+    )
 }

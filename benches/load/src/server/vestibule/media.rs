@@ -155,8 +155,12 @@ fn sending(streams: &[Planned]) -> Vec<OfferLine> {
     let on = |line| streams.iter().filter(move |stream| stream.line == line);
     let line = |line, kind| match on(line).next() {
         None => OfferLine::Idle { kind },
-        Some(stream) if stream.rid.is_none() => OfferLine::Send { kind, ssrc: stream.ssrc(), rtx: stream.rtx_ssrc() },
-        Some(_) => OfferLine::Simulcast { rids: on(line).filter_map(|stream| stream.rid).map(str::to_owned).collect() },
+        Some(stream) if stream.rid.is_none() => {
+            OfferLine::Send { kind, ssrc: stream.ssrc(), rtx: stream.rtx_ssrc() }
+        }
+        Some(_) => OfferLine::Simulcast {
+            rids: on(line).filter_map(|stream| stream.rid).map(str::to_owned).collect(),
+        },
     };
     vec![line(MICROPHONE, Kind::Audio), line(CAMERA, Kind::Video), OfferLine::Idle { kind: Kind::Video }]
 }
@@ -166,7 +170,8 @@ fn agreed(stream: &Planned, answer: &Description) -> Result<SendStream, ServerEr
     let mid = stream.line.to_string();
     let line = answer.line(&mid).filter(|line| line.direction != Direction::Inactive);
     let agreed = line.and_then(|line| line.negotiated(stream.kind));
-    let agreed = agreed.ok_or_else(|| ServerError::Protocol(format!("an answer: it does not take m-line {mid}")))?;
+    let agreed =
+        agreed.ok_or_else(|| ServerError::Protocol(format!("an answer: it does not take m-line {mid}")))?;
     let rtx = stream.rtx_ssrc().zip(agreed.rtx_payload_type);
     Ok(SendStream {
         source: stream.source,

@@ -30,7 +30,8 @@ impl Vestibule {
 
     /// Calls off the sessions that did not end with their provider.
     pub(super) async fn call_off(&self, rooms: &[Room]) -> Result<(), ServerError> {
-        let sessions: Vec<_> = rooms.iter().filter_map(|room| self.made().sessions.remove(&room.number)).collect();
+        let sessions: Vec<_> =
+            rooms.iter().filter_map(|room| self.made().sessions.remove(&room.number)).collect();
         let calls: Vec<_> = sessions.iter().map(|session| self.api.cancel(session)).collect();
         stream::iter(calls).buffer_unordered(AT_ONCE).try_collect().await
     }
@@ -38,7 +39,9 @@ impl Vestibule {
     /// Only what these rooms take, and only in a clinic that is there for it.
     async fn configure(&self, rooms: &[Room]) -> Result<(), ServerError> {
         let me = self.api.me().await?;
-        if let Some(missing) = api::SCOPES.split(',').find(|scope| !me.rights.iter().any(|right| right == scope)) {
+        if let Some(missing) =
+            api::SCOPES.split(',').find(|scope| !me.rights.iter().any(|right| right == scope))
+        {
             return Err(api::key_refused(&format!("it may not do {missing}")));
         }
         let configuration = self.api.configuration().await?;
@@ -86,7 +89,8 @@ impl Vestibule {
         for person in first {
             let name = display_name(person);
             let invited = session.participants.iter().find(|one| one.display_name.as_deref() == Some(&name));
-            let invited = invited.ok_or_else(|| ServerError::Protocol(format!("{name:?} was not invited")))?;
+            let invited =
+                invited.ok_or_else(|| ServerError::Protocol(format!("{name:?} was not invited")))?;
             self.link(&session.id, person, &invited.id).await?;
         }
         for person in later {
@@ -169,7 +173,10 @@ mod tests {
 
     #[test]
     fn rooms_and_audiences_take_what_they_need_and_no_more() {
-        assert_eq!(changes_for(Scenario::Rooms { rooms: 2, size: 4 }), json!({"admitInterpretersWithProvider": true}));
+        assert_eq!(
+            changes_for(Scenario::Rooms { rooms: 2, size: 4 }),
+            json!({"admitInterpretersWithProvider": true})
+        );
         assert_eq!(
             changes_for(Scenario::OneToMany { receivers: 50 }),
             json!({"maxParticipants": 51, "admitObserversWithProvider": true, "noShowMinutes": 240})

@@ -61,7 +61,9 @@ impl Signaling {
     pub(super) fn hello(&self) -> String {
         let (ticket, resume, incarnation, last_seq) = match self.credentials.clone() {
             Credentials::Ticket(ticket) => (Some(ticket), None, None, None),
-            Credentials::Secret { secret, incarnation } => (None, Some(secret), Some(incarnation), Some(self.last_seq)),
+            Credentials::Secret { secret, incarnation } => {
+                (None, Some(secret), Some(incarnation), Some(self.last_seq))
+            }
         };
         frame(&Request { say: Say::Hello { ticket, resume, incarnation, last_seq }, id: None })
     }
@@ -130,7 +132,9 @@ impl Signaling {
             Heard::Seats { people } => self.more_seats(people),
             Heard::Done { reply_to } => self.replied(reply_to, Ok(())).into_iter().collect(),
             Heard::Error { code, message, reply_to } => self.refused(&code, &message, reply_to),
-            Heard::Disconnected { reason } => vec![over(&format!("the server lost the media transport: {reason}"))],
+            Heard::Disconnected { reason } => {
+                vec![over(&format!("the server lost the media transport: {reason}"))]
+            }
             Heard::Denied {} => vec![over("not let in")],
             Heard::Superseded {} => vec![over("another device took the place")],
             Heard::Removed {} => vec![over("taken out")],
@@ -139,7 +143,13 @@ impl Signaling {
         }
     }
 
-    fn begin(&mut self, is_in: bool, seats: SeatCounts, resume: Option<String>, incarnation: String) -> Vec<Effect> {
+    fn begin(
+        &mut self,
+        is_in: bool,
+        seats: SeatCounts,
+        resume: Option<String>,
+        incarnation: String,
+    ) -> Vec<Effect> {
         if matches!(self.credentials, Credentials::Secret { .. }) {
             return vec![over("the server began anew instead of going on")];
         }
@@ -161,7 +171,8 @@ impl Signaling {
             *secret = next;
         }
         let unheard = self.pending.range(heard + 1..);
-        let again = unheard.map(|(&id, say)| Effect::Send(frame(&Request { say: say.clone(), id: Some(id) })));
+        let again =
+            unheard.map(|(&id, say)| Effect::Send(frame(&Request { say: say.clone(), id: Some(id) })));
         std::iter::once(Effect::Resumed).chain(again).collect()
     }
 
@@ -211,8 +222,11 @@ mod tests {
 
     fn welcomed(admission: Admission) -> (Signaling, Vec<Effect>) {
         let mut signaling = Signaling::new("t".to_owned(), admission);
-        let effects = hear(&mut signaling, json!({"type": "welcome", "seq": 0, "you": {"id": "me", "state": "admitted"},
-            "newDevice": false, "seats": {"people": 1, "screens": 1}, "resume": "s1", "incarnation": "i"}));
+        let effects = hear(
+            &mut signaling,
+            json!({"type": "welcome", "seq": 0, "you": {"id": "me", "state": "admitted"},
+            "newDevice": false, "seats": {"people": 1, "screens": 1}, "resume": "s1", "incarnation": "i"}),
+        );
         (signaling, effects)
     }
 
@@ -263,7 +277,10 @@ mod tests {
         hear(&mut signaling, json!({"type": "seats", "seq": 1, "seats": [], "people": 1}));
         let hello: Value = serde_json::from_str(&signaling.hello()).unwrap();
         assert_eq!(hello["lastSeq"], 1);
-        let effects = hear(&mut signaling, json!({"type": "resumed", "seq": 1, "resume": "s2", "heard": first, "replyTo": null}));
+        let effects = hear(
+            &mut signaling,
+            json!({"type": "resumed", "seq": 1, "resume": "s2", "heard": first, "replyTo": null}),
+        );
         let [Effect::Resumed, Effect::Send(again)] = &effects[..] else { panic!("{effects:?}") };
         assert_eq!(again, &text);
         let effects = hear(&mut signaling, json!({"type": "done", "seq": 2, "replyTo": second}));
@@ -283,7 +300,9 @@ mod tests {
         let (mut signaling, _) = welcomed(Admission::AtOnce);
         let effects = hear(&mut signaling, json!({"type": "seats", "seq": 1, "seats": [], "people": 2}));
         assert!(matches!(effects[..], [Effect::Offer(SeatCounts { people: 2, .. })]));
-        assert!(hear(&mut signaling, json!({"type": "seats", "seq": 2, "seats": [], "people": 2})).is_empty());
+        assert!(
+            hear(&mut signaling, json!({"type": "seats", "seq": 2, "seats": [], "people": 2})).is_empty()
+        );
     }
 
     #[test]

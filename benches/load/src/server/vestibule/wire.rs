@@ -144,12 +144,23 @@ mod tests {
     fn a_client_says_what_the_protocol_has() {
         let first = Say::Hello { ticket: Some("t".into()), resume: None, incarnation: None, last_seq: None };
         assert_eq!(said(first, None), json!({"type": "hello", "ticket": "t"}));
-        let again = Say::Hello { ticket: None, resume: Some("s".into()), incarnation: Some("i".into()), last_seq: Some(7) };
-        assert_eq!(said(again, None), json!({"type": "hello", "resume": "s", "incarnation": "i", "lastSeq": 7}));
+        let again = Say::Hello {
+            ticket: None,
+            resume: Some("s".into()),
+            incarnation: Some("i".into()),
+            last_seq: Some(7),
+        };
+        assert_eq!(
+            said(again, None),
+            json!({"type": "hello", "resume": "s", "incarnation": "i", "lastSeq": 7})
+        );
         let offer = Say::Offer { sdp: "v=0".into(), negotiation: 1 };
         assert_eq!(said(offer, Some(1)), json!({"type": "offer", "sdp": "v=0", "negotiation": 1, "id": 1}));
         let admit = Say::Admit { participant_id: "p".into(), device: "d".into() };
-        assert_eq!(said(admit, Some(2)), json!({"type": "admit", "participantId": "p", "device": "d", "id": 2}));
+        assert_eq!(
+            said(admit, Some(2)),
+            json!({"type": "admit", "participantId": "p", "device": "d", "id": 2})
+        );
         assert_eq!(said(Say::Ping { last_seq: 3 }, Some(4)), json!({"type": "ping", "lastSeq": 3, "id": 4}));
         assert_eq!(said(Say::Publish { kind: "camera", muted: false }, Some(5))["muted"], json!(false));
         assert_eq!(said(Say::Leave, Some(6)), json!({"type": "leave", "id": 6}));
@@ -157,16 +168,25 @@ mod tests {
 
     #[test]
     fn a_server_is_understood_and_what_is_new_is_passed_over() {
-        let welcome = told(json!({"type": "welcome", "seq": 0, "you": {"id": "p", "role": "patient", "name": "A", "state": "waiting",
+        let welcome = told(
+            json!({"type": "welcome", "seq": 0, "you": {"id": "p", "role": "patient", "name": "A", "state": "waiting",
             "media": {}, "tier": "video", "lostUntil": null}, "newDevice": false, "session": {}, "participants": [],
-            "seats": {"people": 1, "screens": 1}, "chat": [], "policy": {}, "resume": "s", "incarnation": "i", "replyTo": null}));
+            "seats": {"people": 1, "screens": 1}, "chat": [], "policy": {}, "resume": "s", "incarnation": "i", "replyTo": null}),
+        );
         let Heard::Welcome { you, seats, resume, .. } = welcome.heard else { panic!("it is one") };
-        assert_eq!((you.is_in(), seats.people, resume.as_deref(), welcome.seq), (false, 1, Some("s"), Some(0)));
-        let knock = told(json!({"type": "knock", "seq": 5, "participant": {"id": "p", "state": "waiting"}, "newDevice": false, "device": "d"}));
+        assert_eq!(
+            (you.is_in(), seats.people, resume.as_deref(), welcome.seq),
+            (false, 1, Some("s"), Some(0))
+        );
+        let knock = told(
+            json!({"type": "knock", "seq": 5, "participant": {"id": "p", "state": "waiting"}, "newDevice": false, "device": "d"}),
+        );
         assert!(matches!(knock.heard, Heard::Knock { .. }));
         let admitted = told(json!({"type": "admitted", "seq": 6, "participants": [], "chat": []}));
         assert_eq!(admitted.heard, Heard::Admitted {});
-        let error = told(json!({"type": "error", "seq": 7, "code": "busy", "message": "m", "retryable": true, "replyTo": 3}));
+        let error = told(
+            json!({"type": "error", "seq": 7, "code": "busy", "message": "m", "retryable": true, "replyTo": 3}),
+        );
         assert_eq!(error.heard, Heard::Error { code: "busy".into(), message: "m".into(), reply_to: Some(3) });
         let later = told(json!({"type": "greetings", "seq": 8, "to": ["all"]}));
         assert_eq!(later, Told { heard: Heard::Other, seq: Some(8) });
