@@ -53,17 +53,21 @@ test-client:
 	@scripts/setup.sh run
 	cd web-client && npm test
 
+# What the tests from outside run. All at once: built one by one, programs have other features of what they share, and all of
+# that is built again.
+.PHONY: programs
+programs: client
+	cargo build --release --workspace --bins --locked
+
 .PHONY: test-api
-test-api: client
+test-api: programs
 	@scripts/setup.sh test-api
-	cargo build --release --package vestibule --bin vestibule --locked
 	VESTIBULE_BIN_DIR='$(TARGET_DIR)/release' VESTIBULE_API_VENV='$(TARGET_DIR)/test-api-venv' \
 	    node --test --test-reporter=spec --test-concurrency=1 tests/api/*.test.mjs
 
 .PHONY: test-browser
-test-browser: client
+test-browser: programs
 	@scripts/setup.sh test
-	cargo build --release --workspace --bins --locked
 	cd tests/browser && VESTIBULE_BIN_DIR='$(TARGET_DIR)/release' npm test
 
 .PHONY: test-sim
