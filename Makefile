@@ -14,6 +14,12 @@ FUZZ_SECONDS ?= 60
 SIM_SEEDS ?= 100000
 # Arguments for the server of `make run`, as in: make run ARGS='--listen 0.0.0.0:8443'.
 ARGS ?=
+# Arguments of the load tester, as in: make load LOAD_ARGS='rooms 10x4 --html load.html', and of `make load-compare`, as in:
+# make load-compare LOAD_ARGS='--against janus --scenario "audio 100"'.
+LOAD_ARGS ?=
+# The data folder of the server that `make load` is for.
+DATA ?= data
+
 
 TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 # Folders with JavaScript or TypeScript of ours.
@@ -28,8 +34,8 @@ CLIENT := web-client/app/dist/index.html
 CLIENT_SOURCES := $(shell find web-client -path '*/node_modules' -prune -o -path '*/dist' -prune -o -type f -print)
 
 .PHONY: run
-run: client ## Build everything and start the server with a demo clinic
-	cargo run --release --locked --package vestibule -- --demo $(ARGS)
+run: binaries ## Build everything and start the server with a demo clinic
+	$(TARGET_DIR)/release/vestibule --demo $(ARGS)
 
 .PHONY: client
 client: ## Build the web client
@@ -53,20 +59,21 @@ test-client:
 	@scripts/setup.sh run
 	cd web-client && npm test
 
-# What the tests from outside run. All at once: built one by one, programs have other features of what they share, and all of
-# that is built again.
-.PHONY: programs
-programs: client
+# All programs at once, for the tests that use them and for who runs them: features are unified over what is built, so
+# another selection would build much of it again.
+.PHONY: binaries
+binaries: client
+	@scripts/setup.sh rust
 	cargo build --release --workspace --bins --locked
 
 .PHONY: test-api
-test-api: programs
+test-api: binaries
 	@scripts/setup.sh test-api
 	VESTIBULE_BIN_DIR='$(TARGET_DIR)/release' VESTIBULE_API_VENV='$(TARGET_DIR)/test-api-venv' \
 	    node --test --test-reporter=spec --test-concurrency=1 tests/api/*.test.mjs
 
 .PHONY: test-browser
-test-browser: programs
+test-browser: binaries
 	@scripts/setup.sh test
 	cd tests/browser && VESTIBULE_BIN_DIR='$(TARGET_DIR)/release' npm test
 
@@ -97,14 +104,23 @@ audit: ## Known advisories for our dependencies; tells, never fails
 	-@for dir in $(JS_DIRS); do (set -x; cd "$$dir" && npm audit); done
 
 .PHONY: bench
-bench: ## Benchmark of the path of a packet, from rewrite to send
+bench: ## Benchmarks of the path of a packet: without sockets, with them, and of what receivers report
 	@scripts/setup.sh rust
-	cargo bench --locked --package vestibule-media-engine --bench forward
+	cargo bench --locked --package vestibule-media-engine --bench saturation --bench feedback --bench churn --bench forward
 
 .PHONY: bench-api
 bench-api: client ## Benchmark of the API: a visit and two links, by 50 clients, on both databases
 	@scripts/setup.sh test
 	cargo bench --locked --package vestibule --bench schedule
+
+.PHONY: load
+load: binaries ## Load the server that `make run` started; 20 visits, or LOAD_ARGS='rooms 10x4'
+	@scripts/load.sh '$(TARGET_DIR)/release' '$(DATA)' $(LOAD_ARGS)
+
+.PHONY: load-compare
+load-compare: binaries ## What a packet costs here and at others, on this machine; LOAD_ARGS='--rounds 5' for more
+	@scripts/setup.sh load-compare
+	@scripts/load-compare.sh '$(TARGET_DIR)/release' $(LOAD_ARGS)
 
 .PHONY: fuzz
 fuzz: ## Each fuzz target for FUZZ_SECONDS (60)

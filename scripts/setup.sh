@@ -1,7 +1,7 @@
 #!/bin/sh
 # Sees to it that this machine has what a make target needs, or says what is missing and stops.
 #
-#   scripts/setup.sh rust|run|test|test-api|check|fuzz
+#   scripts/setup.sh rust|run|test|test-api|check|fuzz|load-compare
 #
 # Rust and Node.js are expected to be there (how to get them is the owner's choice) and only checked for their version.
 # As root on Debian or Ubuntu it installs missing packages with apt-get; else it prints the command and fails.
@@ -54,8 +54,14 @@ main() {
         need_rust
         need_cargo_tool cargo-fuzz fuzz "$CARGO_FUZZ_VERSION"
         ;;
+    load-compare)
+        need_packages compiler ip janus setpriv
+        need_rust
+        need_node
+        need_node_modules web-client/package-lock.json
+        ;;
     *)
-        fail "usage: scripts/setup.sh rust|run|test|test-api|check|fuzz"
+        fail "usage: scripts/setup.sh rust|run|test|test-api|check|fuzz|load-compare"
         ;;
     esac
 }
@@ -97,6 +103,7 @@ has() {
     postgres) ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 ;;
     setpriv) has_command setpriv ;;
     curl) has_command curl ;;
+    janus) has_command janus ;;
     # Debian's Python comes without the part that makes a venv with pip in it.
     venv) has_command python3 && python3 -c 'import ensurepip, venv' 2>/dev/null ;;
     ip) has_command ip || [ -x /usr/sbin/ip ] || [ -x /sbin/ip ] ;;
@@ -119,6 +126,7 @@ packages_of() {
         postgres) printf ' postgresql' ;;
         setpriv) printf ' util-linux' ;;
         curl) printf ' curl' ;;
+        janus) printf ' janus' ;;
         venv) printf ' python3-venv' ;;
         esac
     done

@@ -3,6 +3,7 @@
 //! Everything here is plain data, so that an owner can queue it between threads.
 
 use std::net::SocketAddr;
+use std::slice;
 
 use crate::sdp::{Fingerprint, IceParameters, Mid, Offer, Rid, SdpError};
 use crate::srtp::{KeyingMaterial, SrtpProfile};
@@ -192,8 +193,8 @@ impl Command {
 /// One output. Drain [`crate::Sfu::poll_output`] until it gives none.
 #[derive(Debug)]
 pub enum Output<'a> {
-    /// Packets for the socket.
-    Transmit(Transmit<'a>),
+    /// Packets for the socket, all that wait.
+    Transmits(Transmits<'a>),
     /// Something for the DTLS worker.
     Dtls {
         /// Whose association.
@@ -222,52 +223,66 @@ pub enum DtlsMessage {
     Forget,
 }
 
-/// All packets that wait for one address, in the order in which they must leave.
-#[derive(Clone, Copy, Debug)]
+/// All packets that wait, by address: an iterator over what is to be sent to each.
+#[derive(Clone, Debug)]
+pub struct Transmits<'a> {
+    pub(crate) slab: &'a [u8],
+    pub(crate) links: &'a [Link],
+    pub(crate) departures: slice::Iter<'a, (SocketAddr, u32)>,
+}
+
+impl<'a> Iterator for Transmits<'a> {
+    type Item = Transmit<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Transmit<'a>> {
+        let &(to, next) = self.departures.next()?;
+        Some(Transmit { to, packets: Packets { slab: self.slab, links: self.links, next } })
+    }
+}
+
+/// All packets that wait for one address; there is at least one.
+#[derive(Clone, Debug)]
 pub struct Transmit<'a> {
     /// Where to.
     pub to: SocketAddr,
-    pub(crate) slab: &'a [u8],
-    pub(crate) spans: &'a [Span],
-}
-
-/// Where a packet lies in the TX slab.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Span {
-    pub(crate) start: u32,
-    pub(crate) len: u32,
+    packets: Packets<'a>,
 }
 
 impl<'a> Transmit<'a> {
-    /// How many packets.
-    #[must_use]
-    pub const fn len(&self) -> usize {
-        self.spans.len()
-    }
-
-    /// Whether there are none (there never are).
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.spans.is_empty()
-    }
-
-    /// The bytes of packet `index`.
-    ///
-    /// # Panics
-    ///
-    /// If `index` is not below [`Self::len`].
+    /// The packets, in the order in which they must leave.
     #[must_use]
     #[inline]
-    pub fn packet(&self, index: usize) -> &'a [u8] {
-        let span = self.spans[index];
-        &self.slab[span.start as usize..(span.start + span.len) as usize]
+    pub fn packets(&self) -> Packets<'a> {
+        self.packets.clone()
     }
+}
 
-    /// The packets in order.
+/// Iterator over the packets of a [`Transmit`].
+#[derive(Clone, Debug)]
+pub struct Packets<'a> {
+    slab: &'a [u8],
+    links: &'a [Link],
+    next: u32,
+}
+
+/// Where a packet lies in the TX slab, and which follows it to the same address.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Link {
+    pub(crate) start: u32,
+    pub(crate) len: u32,
+    pub(crate) next: u32,
+}
+
+impl<'a> Iterator for Packets<'a> {
+    type Item = &'a [u8];
+
     #[inline]
-    pub fn packets(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
-        let slab = self.slab;
-        self.spans.iter().map(move |span| &slab[span.start as usize..(span.start + span.len) as usize])
+    fn next(&mut self) -> Option<&'a [u8]> {
+        // The end of a list is an index no link has.
+        let link = self.links.get(self.next as usize)?;
+        self.next = link.next;
+        Some(&self.slab[link.start as usize..(link.start + link.len) as usize])
     }
 }
 

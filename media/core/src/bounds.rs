@@ -7,7 +7,7 @@ use std::time::Duration;
 /// Rooms on one shard.
 pub const ROOMS_MAX: usize = 4_096;
 /// Peers in one room.
-pub const PEERS_PER_ROOM_MAX: usize = 256;
+pub const PEERS_PER_ROOM_MAX: usize = 1_024;
 /// Peers on one shard.
 pub const PEERS_MAX: usize = 8_192;
 /// m-lines in one offer.
@@ -138,9 +138,11 @@ pub const RTT_MAX: Duration = Duration::from_secs(3);
 /// Least time between two retransmissions of one packet to one subscriber.
 pub const RTX_HOLD_OFF_MIN: Duration = Duration::from_millis(20);
 /// Time from the first packet to the transport-wide feedback that reports it.
-pub const TWCC_INTERVAL: Duration = Duration::from_millis(50);
-/// Time between two sender or receiver reports.
+pub const TWCC_INTERVAL: Duration = Duration::from_millis(100);
+/// Time between two sender or receiver reports of one peer, while anything flows.
 pub const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// Reports leave at multiples of it, so that those of many peers leave together.
+pub const REPORT_GRID: Duration = Duration::from_millis(20);
 /// How long a seat goes on showing the video of who sat there, at the most, until the next one's keyframe is there.
 pub const SEAT_LINGER: Duration = Duration::from_millis(600);
 /// Seats of one peer.

@@ -1,13 +1,14 @@
 //! The TX slab: packets of one turn, sealed in place, in one queue per peer until the owner drains them.
 //!
-//! One block of memory for the whole shard, reused every turn: no allocation per packet, one flush per peer.
+//! One block of memory for the whole shard, reused every turn: no allocation per packet, one flush for all peers.
 
 use std::net::SocketAddr;
 
-use crate::api::{Span, Transmit};
+use crate::api::{Link, Transmits};
 use crate::bounds::{TX_PACKETS_FLUSH, TX_PACKETS_MAX, TX_SLAB_BYTES_FLUSH, TX_SLAB_BYTES_MAX};
 
-const NONE: u32 = u32::MAX;
+/// No link: the end of a queue.
+pub(crate) const NONE: u32 = u32::MAX;
 
 /// A peer's packets in the slab: a list through [`TxSlab::links`].
 #[derive(Clone, Copy, Debug)]
@@ -28,20 +29,14 @@ impl TxQueue {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Link {
-    span: Span,
-    next: u32,
-}
-
 pub(crate) struct TxSlab {
     bytes: Vec<u8>,
     used: usize,
     links: Vec<Link>,
-    /// Packets to an address that is nobody's selected one: answers to connectivity checks.
-    direct: Vec<(SocketAddr, Span)>,
-    direct_next: usize,
-    batch: Vec<Span>,
+    /// What leaves, by address: the first link of each. Answers to connectivity checks from the start, for they go to
+    /// an address that is nobody's selected one; the queues of peers when the slab is drained.
+    departures: Vec<(SocketAddr, u32)>,
+    is_drained: bool,
 }
 
 impl TxSlab {
@@ -50,16 +45,15 @@ impl TxSlab {
             bytes: vec![0; TX_SLAB_BYTES_MAX],
             used: 0,
             links: Vec::with_capacity(TX_PACKETS_MAX),
-            direct: Vec::with_capacity(64),
-            direct_next: 0,
-            batch: Vec::with_capacity(TX_PACKETS_MAX),
+            departures: Vec::with_capacity(64),
+            is_drained: false,
         }
     }
 
     /// Room for one packet of up to `max` bytes, or `None` when the turn's bound is reached.
     #[inline]
     pub(crate) fn begin(&mut self, max: usize) -> Option<&mut [u8]> {
-        if self.links.len() + self.direct.len() >= TX_PACKETS_MAX {
+        if self.links.len() >= TX_PACKETS_MAX {
             return None;
         }
         self.bytes.get_mut(self.used..self.used + max)
@@ -68,9 +62,7 @@ impl TxSlab {
     /// Appends the first `len` bytes of what [`Self::begin`] gave to `queue`.
     #[inline]
     pub(crate) fn commit(&mut self, queue: &mut TxQueue, len: usize) {
-        let span = self.take_span(len);
-        let link = self.links.len() as u32;
-        self.links.push(Link { span, next: NONE });
+        let link = self.link(len);
         if queue.tail == NONE {
             queue.head = link;
         } else {
@@ -81,52 +73,51 @@ impl TxSlab {
 
     /// Sends the first `len` bytes of what [`Self::begin`] gave to `to`, whoever that is.
     pub(crate) fn commit_direct(&mut self, to: SocketAddr, len: usize) {
-        let span = self.take_span(len);
-        self.direct.push((to, span));
+        let link = self.link(len);
+        self.departures.push((to, link));
     }
 
-    fn take_span(&mut self, len: usize) -> Span {
-        let span = Span { start: self.used as u32, len: len as u32 };
+    #[inline]
+    fn link(&mut self, len: usize) -> u32 {
+        let link = self.links.len() as u32;
+        self.links.push(Link { start: self.used as u32, len: len as u32, next: NONE });
         self.used += len;
-        span
+        link
     }
 
     pub(crate) const fn wants_flush(&self) -> bool {
         self.used >= TX_SLAB_BYTES_FLUSH || self.links.len() >= TX_PACKETS_FLUSH
     }
 
-    pub(crate) const fn has_direct(&self) -> bool {
-        self.direct_next < self.direct.len()
+    /// How many packets there are.
+    pub(crate) const fn len(&self) -> usize {
+        self.links.len()
     }
 
-    /// The next direct packet, if one waits.
-    pub(crate) fn poll_direct(&mut self) -> Option<Transmit<'_>> {
-        let (to, span) = *self.direct.get(self.direct_next)?;
-        self.direct_next += 1;
-        self.batch.clear();
-        self.batch.push(span);
-        Some(Transmit { to, slab: &self.bytes, spans: &self.batch })
-    }
-
-    /// Everything in `queue`, which is empty afterwards.
-    pub(crate) fn drain(&mut self, queue: &mut TxQueue, to: SocketAddr) -> Transmit<'_> {
-        self.batch.clear();
-        let mut at = queue.head;
-        while at != NONE {
-            let link = self.links[at as usize];
-            self.batch.push(link.span);
-            at = link.next;
-        }
+    /// Lets everything in `queue` leave for `to`; the queue is empty afterwards.
+    #[inline]
+    pub(crate) fn depart(&mut self, queue: &mut TxQueue, to: SocketAddr) {
+        self.departures.push((to, queue.head));
         *queue = TxQueue::default();
-        Transmit { to, slab: &self.bytes, spans: &self.batch }
     }
 
-    /// Starts over. Only when every queue has been drained.
+    /// Whether [`Self::drain`] has something to give that it has not given yet.
+    pub(crate) const fn has_departures(&self) -> bool {
+        !self.is_drained && !self.departures.is_empty()
+    }
+
+    /// All that leaves. It stays until [`Self::reset`], and is given once.
+    pub(crate) fn drain(&mut self) -> Transmits<'_> {
+        self.is_drained = true;
+        Transmits { slab: &self.bytes, links: &self.links, departures: self.departures.iter() }
+    }
+
+    /// Starts over. Only when every queue has departed.
     pub(crate) fn reset(&mut self) {
         self.used = 0;
         self.links.clear();
-        self.direct.clear();
-        self.direct_next = 0;
+        self.departures.clear();
+        self.is_drained = false;
     }
 }
 
@@ -140,17 +131,30 @@ mod tests {
     }
 
     #[test]
-    fn interleaved_queues_drain_in_their_own_order() {
-        let to: SocketAddr = "192.0.2.1:5".parse().unwrap();
+    fn interleaved_queues_leave_in_their_own_order_and_once() {
+        let [one, two, three]: [SocketAddr; 3] =
+            ["192.0.2.1:5", "192.0.2.2:5", "192.0.2.3:5"].map(|address| address.parse().unwrap());
         let mut slab = TxSlab::new();
         let (mut a, mut b) = (TxQueue::default(), TxQueue::default());
         put(&mut slab, &mut a, b"a1");
         put(&mut slab, &mut b, b"b1");
         put(&mut slab, &mut a, b"a2");
-        let got: Vec<_> = slab.drain(&mut a, to).packets().map(<[u8]>::to_vec).collect();
-        assert_eq!(got, [b"a1".to_vec(), b"a2".to_vec()]);
-        assert_eq!(slab.drain(&mut b, to).packet(0), b"b1");
-        assert!(a.is_empty() && b.is_empty());
+        slab.begin(2).unwrap().copy_from_slice(b"c1");
+        slab.commit_direct(three, 2);
+        slab.depart(&mut a, one);
+        slab.depart(&mut b, two);
+        assert!(a.is_empty() && b.is_empty() && slab.has_departures());
+        let packets = |transmit: crate::api::Transmit<'_>| {
+            (transmit.to, transmit.packets().map(<[u8]>::to_vec).collect::<Vec<_>>())
+        };
+        let got: Vec<_> = slab.drain().map(packets).collect();
+        let expected = [
+            (three, vec![b"c1".to_vec()]),
+            (one, vec![b"a1".to_vec(), b"a2".to_vec()]),
+            (two, vec![b"b1".to_vec()]),
+        ];
+        assert_eq!(got, expected);
+        assert!(!slab.has_departures());
     }
 
     #[test]
@@ -164,7 +168,7 @@ mod tests {
         }
         assert_eq!(taken, TX_SLAB_BYTES_MAX / 1_400);
         assert!(slab.wants_flush());
-        slab.drain(&mut queue, "192.0.2.1:5".parse().unwrap());
+        slab.depart(&mut queue, "192.0.2.1:5".parse().unwrap());
         slab.reset();
         assert!(slab.begin(1_400).is_some());
     }

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use crate::api::Event;
-use crate::bounds::{NACKED_PACKETS_PER_SECOND, REPORT_INTERVAL, RTCP_BYTES_MAX, RTT_MAX, TWCC_INTERVAL};
-use crate::keys::PeerKey;
-use crate::peer::Peer;
+use crate::bounds::{
+    NACKED_PACKETS_PER_SECOND, REPORT_GRID, REPORT_INTERVAL, RTCP_BYTES_MAX, RTT_MAX, TWCC_INTERVAL,
+};
+use crate::keys::{PeerKey, SourceKey};
+use crate::peer::{Peer, Transport};
 use crate::rtcp::{ReportBlock, RtcpPacket, RtcpWriter, SenderInfo, packets};
 use crate::sfu::Sfu;
 use crate::slot::Egress;
@@ -88,7 +90,7 @@ impl Sfu {
     fn handle_report_block(&mut self, key: PeerKey, block: &ReportBlock, now: Time) {
         let now_middle = self.config.wall_clock.ntp(now).middle();
         let Some(peer) = self.peers.get_mut(key) else { return };
-        let Some(ours) = peer.slot_of_ssrc.get(&block.ssrc).copied() else { return };
+        let Some(ours) = peer.slot_of_ssrc.get(block.ssrc) else { return };
         let slot = &mut peer.slots[ours.slot as usize];
         if ours.rtx {
             slot.rtx_acknowledged = true;
@@ -112,7 +114,7 @@ impl Sfu {
 
     fn handle_nack(&mut self, key: PeerKey, media_ssrc: u32, sequence: u16, now: Time) {
         let Some(peer) = self.peers.get_mut(key) else { return };
-        let Some(ours) = peer.slot_of_ssrc.get(&media_ssrc).copied().filter(|ours| !ours.rtx) else { return };
+        let Some(ours) = peer.slot_of_ssrc.get(media_ssrc).filter(|ours| !ours.rtx) else { return };
         if now.since(peer.nacked.0) >= Duration::from_secs(1) {
             peer.nacked = (now, 0);
         }
@@ -133,7 +135,7 @@ impl Sfu {
 
     fn handle_keyframe_request(&mut self, key: PeerKey, media_ssrc: u32, now: Time) {
         let Some(peer) = self.peers.get(key) else { return };
-        let Some(ours) = peer.slot_of_ssrc.get(&media_ssrc) else { return };
+        let Some(ours) = peer.slot_of_ssrc.get(media_ssrc) else { return };
         self.counters.keyframe_requests_in += 1;
         let slot = &peer.slots[ours.slot as usize];
         let wanted =
@@ -176,7 +178,7 @@ impl Sfu {
     fn repair_encoding(
         &mut self,
         key: PeerKey,
-        source_key: crate::keys::SourceKey,
+        source_key: SourceKey,
         encoding: u8,
         rtt: Duration,
         rtcp_ssrc: u32,
@@ -278,8 +280,25 @@ impl Sfu {
         self.send_receiver_reports(key, now);
         self.expire_sources(key, now);
         self.end_lingering(key, now);
-        if let Some(peer) = self.peers.get_mut(key) {
-            peer.timers.set(Timer::Report, Some(now + REPORT_INTERVAL));
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        let sent = std::mem::take(&mut peer.tx.sent_since_report);
+        let shows = peer.slots.iter().any(|slot| slot.lingering.is_some());
+        let receives = |source: &SourceKey| {
+            let source = self.sources.get(*source);
+            source.is_some_and(|source| source.flowing || source.encodings.iter().any(|e| e.flowing))
+        };
+        // With nothing to tell the reports sleep, until the next packet either way.
+        if sent || shows || peer.uplink.sources.iter().any(receives) {
+            self.report_later(key, now);
+        }
+    }
+
+    /// Sets the reports going, unless they are.
+    pub(crate) fn report_later(&mut self, key: PeerKey, now: Time) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        if peer.timers.get(Timer::Report).is_none() && peer.transport == Transport::Connected {
+            peer.timers.set(Timer::Report, Some((now + REPORT_INTERVAL).round_up(REPORT_GRID)));
+            self.timers.schedule(key, &mut peer.timers);
         }
     }
 

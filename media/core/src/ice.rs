@@ -41,7 +41,7 @@ pub(crate) struct IceAgent {
     current: Generation,
     current_number: u32,
     /// The generation before a restart, and when it ends; it has no end before the new one carried the switch.
-    previous: Option<(Generation, Option<Time>)>,
+    previous: Option<(Box<Generation>, Option<Time>)>,
     restart_deadline: Option<Time>,
     paths: Vec<Path>,
     selected: Option<Selected>,
@@ -145,7 +145,7 @@ impl IceAgent {
     ) -> Option<LocalUfrag> {
         let mut next = Generation::new(rng);
         next.remote_ufrag = Some(remote.ufrag.clone());
-        let was_current = std::mem::replace(&mut self.current, next);
+        let was_current = Box::new(std::mem::replace(&mut self.current, next));
         self.current_number += 1;
         self.restart_deadline = Some(now + ICE_RESTART_TIMEOUT);
         // With a restart under way, the generation whose path is in use stays; the one that never came up goes.
@@ -224,7 +224,7 @@ impl IceAgent {
             return Some((&self.current, self.current_number));
         }
         let (previous, _) = self.previous.as_ref()?;
-        (previous.ufrag == local_ufrag).then(|| (previous, self.current_number.wrapping_sub(1)))
+        (previous.ufrag == local_ufrag).then(|| (&**previous, self.current_number.wrapping_sub(1)))
     }
 
     fn note_path(&mut self, from: SocketAddr, now: Time, outcome: &mut CheckOutcome) {

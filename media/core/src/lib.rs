@@ -24,6 +24,7 @@ pub mod vp8;
 mod bytes;
 mod egress;
 mod feedback;
+mod hash;
 mod ice;
 mod keys;
 mod limiter;
@@ -41,7 +42,7 @@ mod uplink;
 
 pub use api::{
     Command, CommandError, DisconnectReason, DtlsEvent, DtlsMessage, Event, Input, Layer, MediaGate, Output,
-    PeerId, RoomId, SeatId, SeatInfo, SfuConfig, SourceKind, Transmit,
+    PeerId, RoomId, SeatId, SeatInfo, SfuConfig, SourceKind, Transmit, Transmits,
 };
 pub use counters::Counters;
 pub use sfu::{Census, Sfu};

@@ -1,7 +1,7 @@
 //! RTP on its way through: open, find its source, keep it, and offer it to every slot that shows the source.
 
 use crate::api::{Event, MediaGate};
-use crate::bounds::TWCC_INTERVAL;
+use crate::bounds::{REPORT_GRID, REPORT_INTERVAL, TWCC_INTERVAL};
 use crate::keys::{PeerKey, SourceKey};
 use crate::peer::Peer;
 use crate::rtp::{ExtensionIds, RtpHeader};
@@ -162,6 +162,9 @@ impl Sfu {
             let event = Event::SourceStarted { peer: peer.id, kind: source.kind };
             self.emit(event);
         }
+        if began {
+            self.report_later(key, now);
+        }
         if began || left_behind {
             self.retarget_subscribers(binding.source, now);
         }
@@ -177,12 +180,18 @@ impl Sfu {
             if !peer.is_open() {
                 continue;
             }
-            let Peer { slots, tx, .. } = peer;
+            let Peer { slots, tx, timers, .. } = peer;
             let was_empty = tx.queue.is_empty();
             let mut egress = Egress { slab: &mut self.slab, tx, counters: &mut self.counters };
             slots[subscriber.slot as usize].on_packet(key, source, encoding, index, now, &mut egress);
             if was_empty && !tx.queue.is_empty() {
                 self.dirty.push(subscriber.peer);
+                // Once a flush is often enough: reports are seconds apart.
+                if !std::mem::replace(&mut tx.sent_since_report, true) && timers.get(Timer::Report).is_none()
+                {
+                    timers.set(Timer::Report, Some((now + REPORT_INTERVAL).round_up(REPORT_GRID)));
+                    self.timers.schedule(subscriber.peer, timers);
+                }
             }
         }
     }
@@ -370,7 +379,11 @@ impl Sfu {
         if !before.contains(&Some(key)) {
             source.subscribers.push(subscriber);
         }
-        peer.slots[subscriber.slot as usize].retarget(source);
+        let slot = &mut peer.slots[subscriber.slot as usize];
+        slot.retarget(source);
+        if slot.lingering.is_some() {
+            self.report_later(peer_key, now);
+        }
         self.want_keyframes_of(key, now);
     }
 

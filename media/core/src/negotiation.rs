@@ -27,7 +27,7 @@ impl Sfu {
         &mut self,
         id: PeerId,
         negotiation: u32,
-        offer: Offer,
+        offer: &Offer,
         now: Time,
     ) -> Result<(), CommandError> {
         let key = self.peer_key(id)?;
@@ -44,17 +44,17 @@ impl Sfu {
         Ok(())
     }
 
-    fn accept_offer(&mut self, key: PeerKey, offer: Offer, now: Time) -> Result<String, SdpError> {
+    fn accept_offer(&mut self, key: PeerKey, offer: &Offer, now: Time) -> Result<String, SdpError> {
         let previous = self.peers.get(key).and_then(|peer| peer.negotiated.as_ref());
         if let Some(previous) = previous {
-            offer.extends(&previous.offer)?;
+            offer.extends(&previous.terms)?;
         }
-        let restarts = previous.is_some_and(|previous| offer.restarts_ice(&previous.offer));
-        self.begin_or_restart(key, &offer, restarts, now);
-        self.take_lines(key, &offer, now);
-        let answer = self.answer(key, &offer);
+        let restarts = previous.is_some_and(|previous| offer.restarts_ice(&previous.terms));
+        self.begin_or_restart(key, offer, restarts, now);
+        self.take_lines(key, offer, now);
+        let answer = self.answer(key, offer);
         if let Some(negotiated) = self.peers.get_mut(key).and_then(|peer| peer.negotiated.as_mut()) {
-            negotiated.offer = offer;
+            negotiated.terms = offer.terms();
         }
         self.fill_seats_of(key, now);
         self.schedule(key);
@@ -68,8 +68,9 @@ impl Sfu {
             peer.ice.set_remote(&offer.ice);
             peer.transport = Transport::Connecting;
             peer.timers.set(Timer::Connect, Some(now + CONNECT_TIMEOUT));
+            let lines = Vec::with_capacity(offer.media.len());
             peer.negotiated =
-                Some(Negotiated { offer: offer.clone(), session_id, version: 0, lines: Vec::new() });
+                Some(Box::new(Negotiated { terms: offer.terms(), session_id, version: 0, lines }));
         } else if restarts && peer.ice.remote_ufrag() != Some(offer.ice.ufrag.as_str()) {
             // A restart announced by its own message already has credentials; the offer that follows only repeats it.
             let _ = self.begin_restart(key, &offer.ice, now);
@@ -167,8 +168,7 @@ impl Sfu {
         }
         let offered: Vec<u32> =
             media.ssrcs.iter().flat_map(|ssrc| [Some(ssrc.ssrc), ssrc.rtx]).flatten().collect();
-        let used: Vec<u32> =
-            peer.slot_of_ssrc.keys().copied().chain(offered).chain([peer.rtcp_ssrc]).collect();
+        let used: Vec<u32> = peer.slot_of_ssrc.ssrcs().chain(offered).chain([peer.rtcp_ssrc]).collect();
         let ssrc = self.random_ssrc(&used);
         let rtx_ssrc = self.random_ssrc(&[used, vec![ssrc]].concat());
         // Without generic NACK nobody asks, so RTX would be an empty promise.

@@ -160,10 +160,10 @@ impl PacketRing {
         at
     }
 
-    /// Makes the byte ring four times as large, keeping what is alive.
+    /// Makes the byte ring twice as large, keeping what is alive.
     fn grow(&mut self) {
         let old_capacity = self.bytes.len();
-        let mut bytes = vec![0; (old_capacity * 4).min(self.bytes_max)];
+        let mut bytes = vec![0; (old_capacity * 2).min(self.bytes_max)];
         let mut written = 0_usize;
         let mut alive: Vec<usize> = (0..self.entries.len())
             .filter(|&i| self.entries[i].used && self.entries[i].at + old_capacity as u64 >= self.head)

@@ -23,7 +23,7 @@ impl Sfu {
             Command::AddPeer { room, peer } => self.add_peer(room, peer, now),
             Command::RemovePeer { peer } => self.peer_key(peer).map(|key| self.remove_peer(key, now)),
             Command::SetMediaGate { peer, gate } => self.set_media_gate(peer, gate, now),
-            Command::Offer { peer, negotiation, offer } => self.handle_offer(peer, negotiation, *offer, now),
+            Command::Offer { peer, negotiation, offer } => self.handle_offer(peer, negotiation, &offer, now),
             Command::RestartIce { peer, remote } => self.restart_ice(peer, &remote, now),
             Command::SetSeat { peer, seat, occupant } => self.set_seat(peer, seat, occupant, now),
             Command::SelectLayer { peer, seat, layer } => self.select_layer(peer, seat, layer, now),
@@ -101,7 +101,7 @@ impl Sfu {
         }
         self.peer_ids.remove(&id);
         self.peers.remove(key);
-        self.timers.forget(key);
+        self.timers.tidy(&self.peers);
         self.emit_dtls(id, DtlsMessage::Forget);
     }
 

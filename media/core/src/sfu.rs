@@ -11,9 +11,10 @@ use rand::{RngExt, SeedableRng};
 use slotmap::SlotMap;
 
 use crate::api::{DtlsMessage, Event, Input, Output, PeerId, RoomId, SfuConfig};
-use crate::bounds::{OUTPUT_QUEUE_MAX, RTCP_BYTES_MAX};
+use crate::bounds::{OUTPUT_QUEUE_MAX, PEERS_MAX, RTCP_BYTES_MAX};
 use crate::counters::Counters;
-use crate::egress::TxSlab;
+use crate::egress::{TxQueue, TxSlab};
+use crate::hash::KeyedHash;
 use crate::ice::LocalUfrag;
 use crate::keys::{PeerKey, RoomKey, SourceKey};
 use crate::limiter::UnknownLimiter;
@@ -32,7 +33,7 @@ pub struct Sfu {
     pub(crate) sources: SlotMap<SourceKey, Source>,
     pub(crate) room_ids: HashMap<RoomId, RoomKey>,
     pub(crate) peer_ids: HashMap<PeerId, PeerKey>,
-    pub(crate) addresses: HashMap<SocketAddr, PeerKey>,
+    pub(crate) addresses: HashMap<SocketAddr, PeerKey, KeyedHash>,
     pub(crate) ufrags: HashMap<LocalUfrag, PeerKey>,
     pub(crate) unknown: UnknownLimiter,
     pub(crate) slab: TxSlab,
@@ -69,14 +70,16 @@ impl Sfu {
         Self {
             config,
             unknown: UnknownLimiter::new(rng.random()),
+            // Room for all from the start: a table that grew while a room is full of people would hold up their packets
+            // for as long as it takes to copy it. Memory that is not used yet costs nothing.
+            addresses: HashMap::with_capacity_and_hasher(2 * PEERS_MAX, KeyedHash::new(rng.random())),
             rng,
             rooms: SlotMap::with_key(),
-            peers: SlotMap::with_key(),
-            sources: SlotMap::with_key(),
+            peers: SlotMap::with_capacity_and_key(PEERS_MAX),
+            sources: SlotMap::with_capacity_and_key(2 * PEERS_MAX),
             room_ids: HashMap::new(),
-            peer_ids: HashMap::new(),
-            addresses: HashMap::new(),
-            ufrags: HashMap::new(),
+            peer_ids: HashMap::with_capacity(PEERS_MAX),
+            ufrags: HashMap::with_capacity(2 * PEERS_MAX),
             slab: TxSlab::new(),
             dirty: Vec::with_capacity(64),
             outputs: VecDeque::new(),
@@ -102,6 +105,12 @@ impl Sfu {
     #[must_use]
     pub const fn wants_flush(&self) -> bool {
         self.slab.wants_flush()
+    }
+
+    /// Packets waiting in the TX slab.
+    #[must_use]
+    pub const fn waiting(&self) -> usize {
+        self.slab.len()
     }
 
     /// How much of everything there is: for tests that nothing is left behind.
@@ -167,16 +176,16 @@ impl Sfu {
                 QueuedOutput::Event(event) => Output::Event(event),
             });
         }
-        if self.slab.has_direct() {
-            return self.slab.poll_direct().map(Output::Transmit);
-        }
-        while let Some(key) = self.dirty.pop() {
+        for key in self.dirty.drain(..) {
             // A peer that is gone, or has no path, leaves its packets behind.
             let Some(peer) = self.peers.get_mut(key) else { continue };
-            if let Some(to) = peer.ice.selected() {
-                return Some(Output::Transmit(self.slab.drain(&mut peer.tx.queue, to)));
+            match peer.ice.selected() {
+                Some(to) => self.slab.depart(&mut peer.tx.queue, to),
+                None => peer.tx.queue = TxQueue::default(),
             }
-            peer.tx.queue = crate::egress::TxQueue::default();
+        }
+        if self.slab.has_departures() {
+            return Some(Output::Transmits(self.slab.drain()));
         }
         self.slab.reset();
         None

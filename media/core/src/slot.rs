@@ -63,7 +63,7 @@ pub(crate) struct Slot {
     closed: VecDeque<(Segment, u64)>,
     out: OutState,
     rtx_next: u64,
-    rtx_history: Vec<(u64, Time)>,
+    rtx_history: Vec<Retransmitted>,
     /// The subscriber has reported on this SSRC: it knows which m-line it belongs to.
     pub(crate) acknowledged: bool,
     pub(crate) rtx_acknowledged: bool,
@@ -97,6 +97,22 @@ struct Segment {
     key_index_offset: u8,
 }
 
+/// When a packet was last sent again. Short, for there are many, and enough: what it cuts off is days away.
+#[derive(Clone, Copy, Debug)]
+struct Retransmitted {
+    index: u32,
+    at_ms: u32,
+}
+
+impl Retransmitted {
+    /// No packet is looked for at its place.
+    const NEVER: Self = Self { index: u32::MAX, at_ms: 0 };
+
+    const fn new(index: u64, at: Time) -> Self {
+        Self { index: index as u32, at_ms: (at.as_micros() / 1_000) as u32 }
+    }
+}
+
 /// The end of the outgoing stream.
 #[derive(Clone, Copy, Debug)]
 struct OutState {
@@ -123,6 +139,8 @@ pub(crate) struct PeerTx {
     pub(crate) two_byte_extensions: bool,
     pub(crate) transport_sequence: u16,
     pub(crate) rtx_budget_bytes: u32,
+    /// Media was sent since the last report.
+    pub(crate) sent_since_report: bool,
 }
 
 /// What a slot needs to send a packet.
@@ -493,7 +511,7 @@ impl Slot {
         self.sent.retransmissions += 1;
         egress.counters.rtx_out += 1;
         let at = (out as usize) & (RTX_HISTORY - 1);
-        self.rtx_history[at] = (out, now);
+        self.rtx_history[at] = Retransmitted::new(out, now);
     }
 
     fn find_sent<'a>(
@@ -520,10 +538,12 @@ impl Slot {
 
     fn held_off(&mut self, out: u64, rtt: Duration, now: Time) -> bool {
         if self.rtx_history.is_empty() {
-            self.rtx_history = vec![(u64::MAX, Time::ZERO); RTX_HISTORY];
+            self.rtx_history = vec![Retransmitted::NEVER; RTX_HISTORY];
         }
-        let (index, at) = self.rtx_history[(out as usize) & (RTX_HISTORY - 1)];
-        index == out && now.since(at) < rtt.max(RTX_HOLD_OFF_MIN)
+        let [before, this] =
+            [self.rtx_history[(out as usize) & (RTX_HISTORY - 1)], Retransmitted::new(out, now)];
+        let passed = Duration::from_millis(this.at_ms.wrapping_sub(before.at_ms).into());
+        before.index == this.index && passed < rtt.max(RTX_HOLD_OFF_MIN)
     }
 
     // Reports

@@ -42,6 +42,15 @@ impl Time {
     }
 }
 
+impl Time {
+    /// The first multiple of `grid` that is not before this.
+    #[must_use]
+    pub fn round_up(self, grid: Duration) -> Self {
+        let grid = u64::try_from(grid.as_micros()).unwrap_or(u64::MAX).max(1);
+        Self(self.0.checked_next_multiple_of(grid).unwrap_or(self.0))
+    }
+}
+
 impl Add<Duration> for Time {
     type Output = Self;
 

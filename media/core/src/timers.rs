@@ -3,6 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use slotmap::SlotMap;
+
 use crate::keys::PeerKey;
 use crate::time::Time;
 
@@ -65,6 +67,9 @@ impl Timers {
     }
 }
 
+/// Entries for each peer at which the heap is tidied: the one that counts, and stale ones.
+const ENTRIES_PER_PEER_MAX: usize = 4;
+
 /// Whose timer comes next.
 #[derive(Default)]
 pub(crate) struct TimerHeap {
@@ -102,9 +107,12 @@ impl TimerHeap {
         current
     }
 
-    /// Drops what is left of a peer that is gone.
-    pub(crate) fn forget(&mut self, key: PeerKey) {
-        self.heap.retain(|Reverse((_, other))| *other != key);
+    /// Drops what is left of peers that are gone, once it is much beside what is there: to go through all entries at
+    /// each leave would take longer the more peers stay.
+    pub(crate) fn tidy<T>(&mut self, peers: &SlotMap<PeerKey, T>) {
+        if self.heap.len() > ENTRIES_PER_PEER_MAX * peers.len() {
+            self.heap.retain(|Reverse((_, key))| peers.contains_key(*key));
+        }
     }
 
     pub(crate) fn len(&self) -> usize {

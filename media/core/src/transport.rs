@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::api::{DisconnectReason, DtlsEvent, DtlsMessage, Event, PeerId};
-use crate::bounds::{QUIET_AFTER, REPORT_INTERVAL};
+use crate::bounds::QUIET_AFTER;
 use crate::demux::{DatagramKind, classify};
 use crate::dtls_gate::GateVerdict;
 use crate::keys::PeerKey;
@@ -220,7 +220,7 @@ impl Sfu {
 
     fn establish(&mut self, key: PeerKey, keys: &KeyingMaterial, fingerprint: &Fingerprint, now: Time) {
         let Some(peer) = self.peers.get_mut(key) else { return };
-        let expected = peer.negotiated.as_ref().map(|negotiated| &negotiated.offer.fingerprint);
+        let expected = peer.negotiated.as_ref().map(|negotiated| &negotiated.terms.fingerprint);
         if expected != Some(fingerprint) {
             self.disconnect(key, DisconnectReason::FingerprintMismatch);
             return;
@@ -231,11 +231,10 @@ impl Sfu {
         };
         peer.dtls.established();
         peer.tx.sealer = Some(sealer);
-        peer.opener = Some(opener);
+        peer.opener = Some(Box::new(opener));
         peer.profile = Some(keys.profile());
         peer.transport = Transport::Connected;
         peer.timers.set(Timer::Connect, None);
-        peer.timers.set(Timer::Report, Some(now + REPORT_INTERVAL));
         peer.heard_at = now;
         peer.timers.set(Timer::Quiet, Some(now + QUIET_AFTER));
         let event = Event::Connected { peer: peer.id, profile: keys.profile() };

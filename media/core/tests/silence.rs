@@ -198,6 +198,18 @@ fn who_sends_no_media_and_goes_on_checking_is_never_quiet() {
 }
 
 #[test]
+fn who_is_connected_and_idle_wakes_nobody() {
+    let mut world = World::new(9);
+    for _ in 0..20 {
+        world.join(listener());
+    }
+    world.run(secs(5));
+    // Reports have nothing to tell, so what is left is one look at each for silence.
+    let turns = world.timer_turns(secs(7));
+    assert!(turns <= 20, "{turns} turns by timer");
+}
+
+#[test]
 fn forged_replayed_and_foreign_packets_are_no_sign_of_life() {
     let mut world = cut_off(5, ClientConfig::default());
     let mut forge = Forge::new(&world);

@@ -1,8 +1,8 @@
 //! A shard: one thread that owns one socket and one [`Sfu`], and turns one into the other.
 //!
 //! Others reach it by two bounded queues and a wake. It decides nothing about media, waits for nobody, and reads the
-//! clock once a turn. A turn takes one batch from the socket, some of what is queued, the timers that are due, and
-//! then sends everything at once.
+//! clock once a batch. A turn takes what waits in the socket, some of what is queued, the timers that are due, and then
+//! sends everything at once.
 
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
@@ -18,8 +18,8 @@ use vestibule_media_core::{
 
 use crate::counters::{ShardCounters, TurnCounters};
 use crate::dtls::{AssociationKey, DtlsBusy, DtlsReply, DtlsReplySink, DtlsRequest, DtlsWorkers};
-use crate::socket::{ReceiveBatch, ShardSocket};
-use crate::wake::{Waker, sleep};
+use crate::socket::{RECEIVE_BATCH, ReceiveBatch, ShardSocket};
+use crate::wake::{Ready, Waker, sleep};
 use crate::{EventSink, cores};
 
 /// Commands waiting for one shard.
@@ -28,6 +28,12 @@ pub const COMMAND_QUEUE_MAX: usize = 1_024;
 pub const REVOCATION_QUEUE_MAX: usize = 1_024;
 /// Replies of DTLS workers waiting for one shard.
 pub const DTLS_REPLY_QUEUE_MAX: usize = 1_024;
+/// Batches taken from the socket in one turn before all that waits is sent.
+const BATCHES_PER_TURN: usize = 8;
+/// How long a turn goes on taking datagrams.
+const TURN_MAX: Duration = Duration::from_millis(1);
+/// Packets waiting to leave for which the socket is looked at once more.
+const LOOK_AGAIN_PACKETS: usize = 8;
 /// Commands taken in one turn: an offer may cost a millisecond, and packets wait meanwhile.
 const COMMANDS_PER_TURN: usize = 16;
 /// Replies of DTLS workers taken in one turn.
@@ -176,6 +182,8 @@ pub(crate) struct Shard {
     outlets: Outlets,
     /// The last turn left something in a queue.
     more_queued: bool,
+    /// The last turn left something in the socket.
+    more_datagrams: bool,
     turns: TurnCounters,
     published: Arc<Mutex<ShardCounters>>,
     /// Nothing was counted since.
@@ -209,6 +217,7 @@ impl Shard {
             clock,
             outlets: Outlets { dtls, forgets: VecDeque::new(), sink },
             more_queued: false,
+            more_datagrams: false,
             turns: TurnCounters::default(),
             published,
             is_published: false,
@@ -229,16 +238,11 @@ impl Shard {
     }
 
     fn turn(&mut self) {
-        let timeout = self.sleep_time();
-        let ready = sleep(self.socket.as_fd(), &self.queues.waker, timeout).unwrap_or_else(|_| {
-            // Not even ENOMEM is expected of two descriptors; look at everything and go on.
-            self.turns.sleep_errors += 1;
-            crate::wake::Ready { socket: true, waker: true }
-        });
-        let now = self.clock.now();
+        let ready = self.wait();
+        let mut now = self.clock.now();
         self.turns.turns += 1;
         if ready.socket {
-            self.take_datagrams(now);
+            now = self.take_datagrams(now);
         }
         if ready.waker {
             self.queues.waker.acknowledge();
@@ -257,6 +261,19 @@ impl Shard {
         }
     }
 
+    /// Sleeps until there is something to do; not at all where the socket is known to have more.
+    fn wait(&mut self) -> Ready {
+        if self.more_datagrams {
+            return Ready { socket: true, waker: self.queues.waker.is_woken() };
+        }
+        let timeout = self.sleep_time();
+        sleep(self.socket.as_fd(), &self.queues.waker, timeout).unwrap_or_else(|_| {
+            // Not even ENOMEM is expected of two descriptors; look at everything and go on.
+            self.turns.sleep_errors += 1;
+            Ready { socket: true, waker: true }
+        })
+    }
+
     /// How long there is nothing to do unless somebody comes; `None` is for ever.
     fn sleep_time(&self) -> Option<Duration> {
         if self.more_queued {
@@ -268,15 +285,32 @@ impl Shard {
         [timer, retry, publish].into_iter().flatten().min()
     }
 
-    fn take_datagrams(&mut self, now: Time) {
-        self.socket.receive(&mut self.batch);
-        for (from, bytes) in self.batch.datagrams() {
-            self.sfu.handle_input(Input::Datagram { from, bytes }, now);
-            if self.sfu.wants_flush() {
-                self.turns.early_flushes += 1;
-                self.outlets.drain(&mut self.sfu, &mut self.socket, &mut self.turns);
+    /// Takes what waits in the socket, and what came while that was handled: the packets of a frame arrive one by one,
+    /// and cost the least where they leave together. Gives the time of the last look.
+    fn take_datagrams(&mut self, mut now: Time) -> Time {
+        self.more_datagrams = false;
+        let began = now;
+        for batch in 1..=BATCHES_PER_TURN {
+            let taken = self.socket.receive(&mut self.batch);
+            for (from, bytes) in self.batch.datagrams() {
+                self.sfu.handle_input(Input::Datagram { from, bytes }, now);
+                if self.sfu.wants_flush() {
+                    self.turns.early_flushes += 1;
+                    self.outlets.drain(&mut self.sfu, &mut self.socket, &mut self.turns);
+                }
+            }
+            self.more_datagrams = taken == RECEIVE_BATCH;
+            // Where little is to be sent, little time has passed, and another look would cost more than it brings.
+            let look_again = self.more_datagrams || (taken > 0 && self.sfu.waiting() >= LOOK_AGAIN_PACKETS);
+            if !look_again || batch == BATCHES_PER_TURN {
+                break;
+            }
+            now = self.clock.now();
+            if now.since(began) >= TURN_MAX {
+                break;
             }
         }
+        now
     }
 
     fn take_queued(&mut self, now: Time) {
@@ -337,7 +371,9 @@ impl Outlets {
     fn drain(&mut self, sfu: &mut Sfu, socket: &mut ShardSocket, turns: &mut TurnCounters) {
         while let Some(output) = sfu.poll_output() {
             match output {
-                Output::Transmit(transmit) => socket.send([(transmit.to, transmit.packets())]),
+                Output::Transmits(transmits) => {
+                    socket.send(transmits.map(|transmit| (transmit.to, transmit.packets())));
+                }
                 Output::Dtls { peer, message } => self.send_dtls(peer, message, turns),
                 Output::Event(event) => self.emit(event),
             }

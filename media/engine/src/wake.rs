@@ -39,6 +39,11 @@ impl Waker {
         }
     }
 
+    /// Whether somebody has woken the shard since it last acknowledged.
+    pub(crate) fn is_woken(&self) -> bool {
+        self.pending.load(Ordering::Acquire)
+    }
+
     /// The shard is awake and will look at its queues now.
     pub(crate) fn acknowledge(&self) {
         // In this order: a wake between the two finds `pending` set and leaves what it queued to us; the other way

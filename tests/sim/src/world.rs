@@ -270,20 +270,21 @@ impl World {
         let now = self.now;
         while let Some(output) = self.sfu.poll_output() {
             match output {
-                Output::Transmit(transmit) => {
-                    let to = transmit.to;
-                    let member = self
-                        .members
-                        .iter_mut()
-                        .find(|member| member.client.address == to || member.former_addresses.contains(&to));
-                    let Some(member) = member else {
-                        self.stray.extend(transmit.packets().map(<[u8]>::to_vec));
-                        continue;
-                    };
-                    for packet in transmit.packets() {
-                        member.checker.check(packet, now);
-                        if member.client.address == to {
-                            member.down.send(now.as_micros(), packet);
+                Output::Transmits(transmits) => {
+                    for transmit in transmits {
+                        let to = transmit.to;
+                        let member = self.members.iter_mut().find(|member| {
+                            member.client.address == to || member.former_addresses.contains(&to)
+                        });
+                        let Some(member) = member else {
+                            self.stray.extend(transmit.packets().map(<[u8]>::to_vec));
+                            continue;
+                        };
+                        for packet in transmit.packets() {
+                            member.checker.check(packet, now);
+                            if member.client.address == to {
+                                member.down.send(now.as_micros(), packet);
+                            }
                         }
                     }
                 }

@@ -49,23 +49,61 @@ impl Offer {
         offer::parse(sdp)
     }
 
-    /// Whether this offer may follow `previous` on the same transport: the same m-lines in the same places, new ones
-    /// only behind them, the same certificate, no payload type or extension id with a new meaning. ICE credentials may
-    /// differ: that is a restart (RFC 8839 section 4.4.1.1.1).
+    /// What of this offer the next one is held against.
+    #[must_use]
+    pub fn terms(&self) -> Terms {
+        let media = self.media.iter().map(|media| MediaTerms {
+            mid: media.mid,
+            kind: media.kind,
+            codec: media.codec.as_ref().map(Codec::identity),
+        });
+        Terms {
+            ice: self.ice.clone(),
+            fingerprint: self.fingerprint,
+            extensions: self.extensions,
+            media: media.collect(),
+        }
+    }
+
+    /// Whether this offer may follow one of these terms on the same transport: the same m-lines in the same places, new
+    /// ones only behind them, the same certificate, no payload type or extension id with a new meaning. ICE credentials
+    /// may differ: that is a restart (RFC 8839 section 4.4.1.1.1).
     ///
     /// # Errors
     ///
     /// The first difference found.
-    pub fn extends(&self, previous: &Self) -> Result<(), SdpError> {
+    pub fn extends(&self, previous: &Terms) -> Result<(), SdpError> {
         offer::extends(self, previous)
     }
 
-    /// Whether this offer restarts the ICE of `previous`.
+    /// Whether this offer restarts the ICE of the one before.
     #[must_use]
-    pub fn restarts_ice(&self, previous: &Self) -> bool {
+    pub fn restarts_ice(&self, previous: &Terms) -> bool {
         self.ice != previous.ice
     }
 }
+
+/// What of an offer is kept as long as its transport: a small part of its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// The client's ICE credentials.
+    pub ice: IceParameters,
+    /// SHA-256 of the client's certificate.
+    pub fingerprint: Fingerprint,
+    extensions: ExtensionIds,
+    media: Box<[MediaTerms]>,
+}
+
+/// What may not change of an m-line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct MediaTerms {
+    mid: Mid,
+    kind: Option<MediaKind>,
+    codec: Option<CodecIdentity>,
+}
+
+/// A codec, its payload type, and that of its retransmissions.
+type CodecIdentity = (CodecName, u8, Option<u8>);
 
 /// One m-line of an offer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -294,6 +332,12 @@ pub struct Codec {
     pub transport_cc: bool,
     /// The offered format parameters, verbatim; empty if none.
     pub fmtp: String,
+}
+
+impl Codec {
+    const fn identity(&self) -> CodecIdentity {
+        (self.name, self.payload_type, self.rtx)
+    }
 }
 
 /// The credentials of one ICE generation of one agent (RFC 8839 section 5.4).

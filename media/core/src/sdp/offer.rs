@@ -13,7 +13,7 @@ use rtc_sdp::description::media::MediaDescription;
 
 use super::{
     Codec, CodecName, Direction, Extmap, Fingerprint, IceParameters, MediaKind, MediaLine, Mid, Offer,
-    OfferedMedia, OfferedSsrc, Place, Rid, SdpError, Setup,
+    OfferedMedia, OfferedSsrc, Place, Rid, SdpError, Setup, Terms,
 };
 use crate::bounds::{
     ENCODINGS_MAX, MEDIA_LINES_MAX, OFFER_BYTES_MAX, OFFER_LINE_BYTES_MAX, OFFER_LINES_MAX,
@@ -51,7 +51,7 @@ pub(super) fn parse(sdp: &str) -> Result<Offer, SdpError> {
     })
 }
 
-pub(super) fn extends(new: &Offer, previous: &Offer) -> Result<(), SdpError> {
+pub(super) fn extends(new: &Offer, previous: &Terms) -> Result<(), SdpError> {
     if new.media.len() < previous.media.len() {
         return Err(SdpError::MediaRemoved { before: previous.media.len(), now: new.media.len() });
     }
@@ -60,11 +60,11 @@ pub(super) fn extends(new: &Offer, previous: &Offer) -> Result<(), SdpError> {
         if now.mid != before.mid {
             return Err(SdpError::MidChanged { place, before: before.mid, now: now.mid });
         }
-        if now.line.media != before.line.media {
+        if now.kind != before.kind {
             return Err(SdpError::KindChanged { place });
         }
-        if let (Some(now), Some(before)) = (&now.codec, &before.codec)
-            && (now.name, now.payload_type, now.rtx) != (before.name, before.payload_type, before.rtx)
+        if let (Some(now), Some(before)) = (&now.codec, before.codec)
+            && now.identity() != before
         {
             return Err(SdpError::CodecChanged { place });
         }

@@ -80,13 +80,13 @@ pub enum StunError {
 
 /// The key of one ICE password (RFC 8489 section 9.1.1: short-term credentials, HMAC-SHA1).
 #[derive(Clone)]
-pub struct IntegrityKey(hmac::Key);
+pub struct IntegrityKey(Box<hmac::Key>);
 
 impl IntegrityKey {
     /// The key of `password`, which is `ice-pwd` as it stands in the SDP: ASCII, so that OpaqueString changes nothing.
     #[must_use]
     pub fn new(password: &str) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, password.as_bytes()))
+        Self(Box::new(hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, password.as_bytes())))
     }
 }
 

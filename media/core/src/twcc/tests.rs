@@ -328,9 +328,15 @@ impl Model {
                 None => assert!(!self.arrival_ticks.contains_key(&unwrapped), "{unwrapped} arrived"),
             }
         }
+        let received: Vec<_> = view.received().collect();
+        let at_once = view.received().fold(Vec::new(), |mut all, one| {
+            all.push(one);
+            all
+        });
         assert!(
-            view.statuses().filter_map(|(sequence, micros)| Some((sequence, micros?))).eq(view.received())
+            view.statuses().filter_map(|(sequence, micros)| Some((sequence, micros?))).eq(received.clone())
         );
+        assert_eq!(at_once, received);
         assert!(
             view.statuses().last().is_some_and(|(_, arrival)| arrival.is_some()),
             "no lost packets at the end"

@@ -1,23 +1,29 @@
 //! What one forwarded packet costs, in nanoseconds of thread CPU time, from the bare cipher to the send call.
 //!
 //! Every variant runs in every round, so that a noisy machine disturbs all of them alike; medians are printed. The
-//! receivers are bound loopback sockets with the smallest buffer, read by nobody: the kernel's way to a local socket is
-//! in the numbers, waking a receiver is not.
+//! receivers are bound loopback sockets. First they have the smallest buffer and are read by nobody: the kernel's way to
+//! a local socket is in the numbers, waking a receiver is not. Then a thread on another core reads them all.
 #![expect(
     clippy::print_stdout,
     clippy::unwrap_used,
     reason = "a benchmark prints, and ends where it cannot measure"
 )]
 
+#[path = "../driver/mod.rs"]
 mod driver;
+
+mod receivers;
+mod room;
 
 use std::hint::black_box;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 
 use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use driver::Room;
+use driver::cpu::{measures, median, thread_nanos};
+use receivers::Receivers;
+use room::Room;
 use vestibule_media_core::Output;
-use vestibule_media_engine::socket::{SEND_BATCH, ShardSocket, SocketOptions};
+use vestibule_media_engine::socket::{ShardSocket, SocketOptions};
 
 const PAYLOAD_BYTES: usize = 1_100;
 /// RTP header with the transport-wide number, as it leaves.
@@ -36,9 +42,9 @@ enum Sending {
     Nothing,
     /// One system call per packet.
     SendTo,
-    /// One call per [`SEND_BATCH`] packets to as many peers; the packets are copied aside to get there.
-    SendMmsg,
-    /// As the engine does it.
+    /// By the engine's socket, one peer after the other.
+    PeerByPeer,
+    /// As the engine does it: all peers at once.
     Engine,
 }
 
@@ -54,31 +60,28 @@ const VARIANTS: [Variant; 9] = [
     Variant { name: "(b) rewrite + seal, frames of 4", burst: 4, sending: Sending::Nothing },
     Variant { name: "(b) rewrite + seal, frames of 16", burst: 16, sending: Sending::Nothing },
     Variant { name: "(c) + sendto", burst: 1, sending: Sending::SendTo },
-    Variant { name: "(d) + sendmmsg over peers (with a copy)", burst: 1, sending: Sending::SendMmsg },
-    Variant { name: "    + the engine's send, frames of 1", burst: 1, sending: Sending::Engine },
-    Variant { name: "(e) + GSO ×4 (the engine's send)", burst: 4, sending: Sending::Engine },
-    Variant { name: "(f) + GSO ×16 (the engine's send)", burst: 16, sending: Sending::Engine },
+    Variant { name: "(d) + the engine's send, frames of 1", burst: 1, sending: Sending::Engine },
+    Variant { name: "(e) + GSO ×4, peer by peer", burst: 4, sending: Sending::PeerByPeer },
+    Variant { name: "(e) + GSO ×4, the engine's send", burst: 4, sending: Sending::Engine },
+    Variant { name: "(f) + GSO ×16, the engine's send", burst: 16, sending: Sending::Engine },
     Variant { name: "(f) + GSO ×16, flushed when asked", burst: 16, sending: Sending::Engine },
 ];
 
 fn main() {
-    // Under `cargo test --benches` only compiling it matters.
-    if !std::env::args().any(|argument| argument == "--bench") {
+    if !measures() {
         return println!("to measure, run it by `cargo bench`");
     }
     println!(
         "CPU time per forwarded packet, {PAYLOAD_BYTES}-byte VP8 payloads, AES-128-GCM, one thread, loopback"
     );
-    println!("receivers: bound sockets with the smallest buffer, drained by nobody\n");
-    for subscribers in [50, 200] {
-        run(subscribers);
+    for (subscribers, are_read) in [(50, false), (200, false), (50, true)] {
+        run(subscribers, are_read);
     }
 }
 
-fn run(subscribers: usize) {
-    let receivers: Vec<_> = (0..subscribers).map(|_| receiver()).collect();
-    let addresses: Vec<_> = receivers.iter().map(|receiver| receiver.local_addr().unwrap()).collect();
-    let mut bench = Bench::new(&addresses);
+fn run(subscribers: usize, are_read: bool) {
+    let receivers = Receivers::open(subscribers, are_read);
+    let mut bench = Bench::new(&receivers.addresses);
     let (mut bare, mut variants) = (Vec::new(), vec![Vec::new(); VARIANTS.len()]);
     for round in 0..=ROUNDS {
         let cost = bench.bare_seal();
@@ -95,7 +98,10 @@ fn run(subscribers: usize) {
         }
     }
     let bare = median(bare);
-    println!("{subscribers} subscribers");
+    println!(
+        "{subscribers} subscribers, {}",
+        if are_read { "read on another core" } else { "read by nobody" }
+    );
     println!("  {:<44}{bare:>7.0} ns   1.00", "(a) bare seal");
     let mut ratios = Vec::new();
     for (variant, costs) in VARIANTS.iter().zip(variants) {
@@ -112,24 +118,17 @@ struct Bench {
     subscribers: usize,
     plain: UdpSocket,
     engine: ShardSocket,
-    without_gso: ShardSocket,
-    aside: Vec<(SocketAddr, usize)>,
-    aside_bytes: Vec<u8>,
     key: LessSafeKey,
 }
 
 impl Bench {
     fn new(addresses: &[SocketAddr]) -> Self {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let options = SocketOptions::default();
         Self {
             room: Room::new(addresses, PAYLOAD_BYTES),
             subscribers: addresses.len(),
             plain: UdpSocket::bind(any).unwrap(),
-            engine: ShardSocket::open(any, &options).unwrap(),
-            without_gso: ShardSocket::open(any, &SocketOptions { gso: false, ..options }).unwrap(),
-            aside: Vec::with_capacity(SEND_BATCH),
-            aside_bytes: Vec::with_capacity(SEND_BATCH * 2_048),
+            engine: ShardSocket::open(any, &SocketOptions::default()).unwrap(),
             key: LessSafeKey::new(UnboundKey::new(&AES_128_GCM, &[7; 16]).unwrap()),
         }
     }
@@ -137,7 +136,7 @@ impl Bench {
     /// The cipher alone, on as many bytes and with as much associated data: one key, one buffer, all in cache.
     fn bare_seal(&self) -> f64 {
         let mut packet = vec![7; HEADER_BYTES + PAYLOAD_BYTES + TAG_BYTES];
-        let start = thread_cpu_nanos();
+        let start = thread_nanos();
         for number in 0..PACKETS_PER_ROUND as u64 {
             let mut nonce = [0; 12];
             nonce[4..].copy_from_slice(&number.to_be_bytes());
@@ -148,26 +147,26 @@ impl Bench {
             tag.copy_from_slice(sealed.as_ref());
             black_box(&mut packet);
         }
-        (thread_cpu_nanos() - start) as f64 / PACKETS_PER_ROUND as f64
+        (thread_nanos() - start) as f64 / PACKETS_PER_ROUND as f64
     }
 
     /// The product's path: datagram in, outputs drained and sent as the variant says.
     fn forward(&mut self, variant: &Variant, flush_when_asked: bool) -> f64 {
         let frames = PACKETS_PER_ROUND.div_ceil(variant.burst * self.subscribers);
         let mut sealed: Vec<_> = (0..frames).map(|_| self.room.seal_frame(variant.burst)).collect();
-        let before = self.room.sfu.counters().rtp_out;
-        let start = thread_cpu_nanos();
+        let before = self.room.server.sfu.counters().rtp_out;
+        let start = thread_nanos();
         for frame in &mut sealed {
             for packet in frame {
                 self.room.publish(packet);
-                if flush_when_asked && self.room.sfu.wants_flush() {
+                if flush_when_asked && self.room.server.sfu.wants_flush() {
                     self.drain(variant.sending);
                 }
             }
             self.drain(variant.sending);
         }
-        let spent = thread_cpu_nanos() - start;
-        let forwarded = self.room.sfu.counters().rtp_out - before;
+        let spent = thread_nanos() - start;
+        let forwarded = self.room.server.sfu.counters().rtp_out - before;
         assert_eq!(
             forwarded,
             (frames * variant.burst * self.subscribers) as u64,
@@ -177,61 +176,29 @@ impl Bench {
     }
 
     fn drain(&mut self, sending: Sending) {
-        while let Some(output) = self.room.sfu.poll_output() {
-            let Output::Transmit(transmit) = output else { continue };
+        while let Some(output) = self.room.server.sfu.poll_output() {
+            let Output::Transmits(transmits) = output else { continue };
             match sending {
                 Sending::Nothing => {
-                    black_box(transmit.packets().map(<[u8]>::len).sum::<usize>());
+                    black_box(
+                        transmits.flat_map(|transmit| transmit.packets()).map(<[u8]>::len).sum::<usize>(),
+                    );
                 }
                 Sending::SendTo => {
-                    for packet in transmit.packets() {
-                        // A full receiver is the receiver's loss, not an error of this call.
-                        let _ = self.plain.send_to(packet, transmit.to);
+                    for transmit in transmits {
+                        for packet in transmit.packets() {
+                            // A full receiver is the receiver's loss, not an error of this call.
+                            let _ = self.plain.send_to(packet, transmit.to);
+                        }
                     }
                 }
-                Sending::SendMmsg => {
-                    for packet in transmit.packets() {
-                        self.aside.push((transmit.to, packet.len()));
-                        self.aside_bytes.extend_from_slice(packet);
-                    }
-                    if self.aside.len() >= SEND_BATCH {
-                        send_aside(&mut self.without_gso, &mut self.aside, &mut self.aside_bytes);
-                    }
+                Sending::PeerByPeer => {
+                    transmits.for_each(|transmit| self.engine.send([(transmit.to, transmit.packets())]));
                 }
-                Sending::Engine => self.engine.send([(transmit.to, transmit.packets())]),
+                Sending::Engine => {
+                    self.engine.send(transmits.map(|transmit| (transmit.to, transmit.packets())));
+                }
             }
         }
-        send_aside(&mut self.without_gso, &mut self.aside, &mut self.aside_bytes);
     }
-}
-
-fn send_aside(socket: &mut ShardSocket, aside: &mut Vec<(SocketAddr, usize)>, bytes: &mut Vec<u8>) {
-    let mut rest = bytes.as_slice();
-    socket.send(aside.drain(..).map(|(to, len)| {
-        let (packet, after) = rest.split_at(len);
-        rest = after;
-        (to, [packet])
-    }));
-    bytes.clear();
-}
-
-fn receiver() -> UdpSocket {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    // 0 is raised to the kernel's minimum.
-    socket2::SockRef::from(&socket).set_recv_buffer_size(0).unwrap();
-    socket
-}
-
-fn median(mut costs: Vec<f64>) -> f64 {
-    costs.sort_by(f64::total_cmp);
-    costs[costs.len() / 2]
-}
-
-/// CPU time of this thread, user and system.
-fn thread_cpu_nanos() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is a live `timespec` for the kernel to fill in.
-    let result = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    assert_eq!(result, 0, "Linux has a CPU clock per thread");
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }

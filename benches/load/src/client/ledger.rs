@@ -1,0 +1,338 @@
+//! Books on what one receiver got of one stream, by the counters in the stamps.
+
+use crate::client::{Loss, SourceId};
+use crate::media::Stamp;
+
+/// Counters below the highest for which is known whether they came.
+const REMEMBERED: u64 = 512;
+
+/// What one stamped packet did to the gaps that are open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gap {
+    /// As many opened.
+    Opened(u64),
+    /// One was filled.
+    Filled,
+    /// None of this.
+    None,
+}
+
+/// The books of one received SSRC: the stretch of one encoding it carries now, and the one before, whose late packets
+/// may still come.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    current: Option<Stretch>,
+    previous: Option<Stretch>,
+}
+
+impl Ledger {
+    /// Notes a packet as it was first sent. `newest`: its RTP packet index is the highest so far. `window` is the number
+    /// of the window it was sent in, if it was in one. Returns, too, what the books of `open` lose sight of.
+    #[inline]
+    pub(super) fn media(
+        &mut self,
+        stamp: &Stamp,
+        newest: bool,
+        window: Option<u32>,
+        open: u32,
+    ) -> (Gap, Loss) {
+        let mut closed = Loss::default();
+        let stretch = match &mut self.current {
+            Some(current) if current.is_of(stamp) => current,
+            Some(_) if !newest => match &mut self.previous {
+                Some(previous) if previous.is_of(stamp) => previous,
+                _ => return (Gap::None, closed),
+            },
+            current => {
+                let ended = current.replace(Stretch::starting_with(stamp));
+                if let Some(previous) = std::mem::replace(&mut self.previous, ended) {
+                    closed = previous.loss(open);
+                }
+                match &mut self.current {
+                    Some(current) => current,
+                    None => return (Gap::None, closed),
+                }
+            }
+        };
+        (stretch.media(stamp.counter, window), closed)
+    }
+
+    /// Notes a packet that came by retransmission.
+    pub(super) fn repair(&mut self, stamp: &Stamp, window: Option<u32>) -> Gap {
+        let stretches = [&mut self.current, &mut self.previous];
+        let stretch = stretches.into_iter().flatten().find(|stretch| stretch.is_of(stamp));
+        stretch.map_or(Gap::None, |stretch| stretch.repair(stamp.counter, window))
+    }
+
+    /// Whether this stamp goes on with what the SSRC carries.
+    #[inline]
+    pub(super) fn continues(&self, stamp: &Stamp) -> bool {
+        self.current.as_ref().is_some_and(|current| current.is_of(stamp))
+    }
+
+    /// Whose media the SSRC carries.
+    pub(super) fn source(&self) -> Option<SourceId> {
+        Some(self.current.as_ref()?.source)
+    }
+
+    /// What is in the books for this window.
+    pub(super) fn loss(&self, window: u32) -> Loss {
+        let mut loss = Loss::default();
+        for stretch in [&self.current, &self.previous].into_iter().flatten() {
+            loss += stretch.loss(window);
+        }
+        loss
+    }
+}
+
+/// One encoding of one source between two switches.
+#[derive(Debug)]
+struct Stretch {
+    source: SourceId,
+    encoding: u8,
+    /// The one that began it; whether those before it were sent here is not known.
+    first: u64,
+    highest: u64,
+    came: Bits,
+    repaired: Bits,
+    /// The window the rest is about.
+    window: u32,
+    lowest_in_window: u64,
+    highest_in_window: u64,
+    came_in_window: u64,
+    counts: Loss,
+}
+
+impl Stretch {
+    fn starting_with(stamp: &Stamp) -> Self {
+        Self {
+            source: stamp.source,
+            encoding: stamp.encoding,
+            first: stamp.counter,
+            highest: stamp.counter.wrapping_sub(1),
+            came: Bits::default(),
+            repaired: Bits::default(),
+            window: 0,
+            lowest_in_window: u64::MAX,
+            highest_in_window: 0,
+            came_in_window: 0,
+            counts: Loss::default(),
+        }
+    }
+
+    #[inline]
+    fn is_of(&self, stamp: &Stamp) -> bool {
+        self.source == stamp.source && self.encoding == stamp.encoding
+    }
+
+    #[inline]
+    fn media(&mut self, counter: u64, window: Option<u32>) -> Gap {
+        let ahead = counter.wrapping_sub(self.highest);
+        if ahead == 0 || ahead > u64::MAX / 2 {
+            return self.late(counter, window);
+        }
+        self.advance(ahead);
+        self.came.set(counter);
+        self.in_window(counter, window, |stretch| stretch.came_in_window += 1);
+        if ahead > 1 { Gap::Opened(ahead - 1) } else { Gap::None }
+    }
+
+    fn late(&mut self, counter: u64, window: Option<u32>) -> Gap {
+        let forgotten = self.highest.wrapping_sub(counter) >= REMEMBERED;
+        if !forgotten && self.came.get(counter) {
+            self.count(window, |counts| counts.duplicates += 1);
+            return Gap::None;
+        }
+        let repaired = !forgotten && self.repaired.get(counter);
+        if !forgotten {
+            self.came.set(counter);
+        }
+        self.in_window(counter, window, |stretch| {
+            stretch.came_in_window += 1;
+            stretch.counts.reordered += 1;
+            if repaired {
+                // It was not lost after all, and came twice.
+                stretch.counts.recovered = stretch.counts.recovered.saturating_sub(1);
+                stretch.counts.duplicates += 1;
+            }
+        });
+        if repaired || counter < self.first { Gap::None } else { Gap::Filled }
+    }
+
+    fn repair(&mut self, counter: u64, window: Option<u32>) -> Gap {
+        let ahead = counter.wrapping_sub(self.highest);
+        if ahead != 0 && ahead <= u64::MAX / 2 {
+            // What was sent last was lost, and nothing has come since to tell.
+            self.advance(ahead);
+            self.repaired.set(counter);
+            self.in_window(counter, window, |stretch| stretch.counts.recovered += 1);
+            return if ahead > 1 { Gap::Opened(ahead - 1) } else { Gap::None };
+        }
+        if self.highest.wrapping_sub(counter) >= REMEMBERED {
+            return Gap::None;
+        }
+        if self.came.get(counter) || self.repaired.get(counter) {
+            self.count(window, |counts| counts.duplicates += 1);
+            return Gap::None;
+        }
+        self.repaired.set(counter);
+        self.in_window(counter, window, |stretch| stretch.counts.recovered += 1);
+        if counter < self.first { Gap::None } else { Gap::Filled }
+    }
+
+    #[inline]
+    fn advance(&mut self, ahead: u64) {
+        for passed in 1..=ahead.min(REMEMBERED) {
+            let counter =
+                self.highest.wrapping_add(ahead).wrapping_sub(ahead.min(REMEMBERED)).wrapping_add(passed);
+            self.came.clear(counter);
+            self.repaired.clear(counter);
+        }
+        self.highest = self.highest.wrapping_add(ahead);
+    }
+
+    #[inline]
+    fn in_window(&mut self, counter: u64, window: Option<u32>, count: impl FnOnce(&mut Self)) {
+        if let Some(window) = window {
+            self.enter(window);
+            self.lowest_in_window = self.lowest_in_window.min(counter);
+            self.highest_in_window = self.highest_in_window.max(counter);
+            count(self);
+        }
+    }
+
+    fn count(&mut self, window: Option<u32>, count: impl FnOnce(&mut Loss)) {
+        if let Some(window) = window {
+            self.enter(window);
+            count(&mut self.counts);
+        }
+    }
+
+    #[inline]
+    fn enter(&mut self, window: u32) {
+        if self.window != window {
+            self.window = window;
+            (self.lowest_in_window, self.highest_in_window) = (u64::MAX, 0);
+            self.came_in_window = 0;
+            self.counts = Loss::default();
+        }
+    }
+
+    fn loss(&self, window: u32) -> Loss {
+        if window != self.window {
+            return Loss::default();
+        }
+        let expected = match self.highest_in_window.checked_sub(self.lowest_in_window) {
+            Some(distance) => distance + 1,
+            None => 0,
+        };
+        Loss { expected, lost: expected - self.came_in_window.min(expected), ..self.counts }
+    }
+}
+
+/// One bit for each of the [`REMEMBERED`] counters up to the highest.
+#[derive(Clone, Debug, Default)]
+struct Bits([u64; (REMEMBERED / 64) as usize]);
+
+impl Bits {
+    #[inline]
+    const fn get(&self, counter: u64) -> bool {
+        self.0[Self::word(counter)] >> (counter % 64) & 1 != 0
+    }
+
+    #[inline]
+    const fn set(&mut self, counter: u64) {
+        self.0[Self::word(counter)] |= 1 << (counter % 64);
+    }
+
+    #[inline]
+    const fn clear(&mut self, counter: u64) {
+        self.0[Self::word(counter)] &= !(1 << (counter % 64));
+    }
+
+    #[inline]
+    const fn word(counter: u64) -> usize {
+        (counter % REMEMBERED / 64) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stamp(encoding: u8, counter: u64) -> Stamp {
+        Stamp { source: SourceId(1), encoding, keyframe: false, dtx: false, part: 0, counter, sent_at_ns: 0 }
+    }
+
+    #[test]
+    fn what_never_came_is_lost_and_what_was_sent_again_recovered() {
+        let mut ledger = Ledger::default();
+        for counter in (0..10_000).filter(|counter| counter % 100 != 50) {
+            assert_eq!(ledger.media(&stamp(0, counter), true, Some(1), 1).1, Loss::default());
+            if counter % 200 == 60 {
+                assert_eq!(ledger.repair(&stamp(0, counter - 10), Some(1)), Gap::Filled);
+            }
+        }
+        let loss = ledger.loss(1);
+        assert_eq!((loss.expected, loss.lost, loss.recovered), (10_000, 100, 50));
+        assert_eq!(loss.unrecovered(), 50);
+        assert!((loss.ratio() - 0.01).abs() < f64::EPSILON);
+        assert_eq!(ledger.loss(2), Loss::default(), "of another window nothing is known");
+    }
+
+    #[test]
+    fn order_and_repetition_are_told_apart_from_loss() {
+        let mut ledger = Ledger::default();
+        for counter in [5, 6, 9, 7, 8, 8, 10] {
+            ledger.media(&stamp(0, counter), true, Some(1), 1);
+        }
+        assert_eq!(ledger.repair(&stamp(0, 10), Some(1)), Gap::None);
+        let loss = ledger.loss(1);
+        assert_eq!((loss.expected, loss.lost), (6, 0));
+        assert_eq!((loss.reordered, loss.duplicates), (2, 2));
+    }
+
+    #[test]
+    fn a_packet_that_comes_after_its_repair_was_not_lost() {
+        let mut ledger = Ledger::default();
+        for counter in [1, 3] {
+            ledger.media(&stamp(0, counter), true, Some(1), 1);
+        }
+        ledger.repair(&stamp(0, 2), Some(1));
+        assert_eq!((ledger.loss(1).lost, ledger.loss(1).recovered), (1, 1));
+        ledger.media(&stamp(0, 2), false, Some(1), 1);
+        assert_eq!((ledger.loss(1).lost, ledger.loss(1).recovered), (0, 0));
+        assert_eq!(ledger.loss(1).duplicates, 1);
+    }
+
+    #[test]
+    fn a_switch_of_encodings_is_no_loss_and_late_packets_of_the_old_one_count() {
+        let mut ledger = Ledger::default();
+        for counter in [10, 12] {
+            ledger.media(&stamp(0, counter), true, Some(1), 1);
+        }
+        for counter in [1_000, 1_001] {
+            ledger.media(&stamp(1, counter), true, Some(1), 1);
+        }
+        assert_eq!((ledger.loss(1).expected, ledger.loss(1).lost), (5, 1));
+        ledger.media(&stamp(0, 11), false, Some(1), 1);
+        assert!(ledger.continues(&stamp(1, 1_002)));
+        assert_eq!((ledger.loss(1).expected, ledger.loss(1).lost), (5, 0));
+        // The third stretch closes the books of the first.
+        let (_, closed) = ledger.media(&stamp(2, 7), true, Some(1), 1);
+        assert_eq!((closed.expected, closed.reordered), (3, 1));
+    }
+
+    #[test]
+    fn a_window_counts_what_was_sent_in_it() {
+        let mut ledger = Ledger::default();
+        ledger.media(&stamp(0, 1), true, None, 1);
+        for counter in [3, 4, 6] {
+            ledger.media(&stamp(0, counter), true, Some(1), 1);
+        }
+        ledger.media(&stamp(0, 8), true, Some(2), 1);
+        assert_eq!((ledger.loss(2).expected, ledger.loss(2).lost), (1, 0));
+        ledger.media(&stamp(0, 9), true, None, 1);
+        assert_eq!((ledger.loss(2).expected, ledger.loss(2).lost), (1, 0));
+    }
+}

@@ -1,0 +1,185 @@
+//! The running counters of a plane: those of a window, and those of a sample.
+
+use std::time::Duration;
+
+use super::ledger::Gap;
+use super::{Kind, Loss, Sample, Traffic, WindowCounts};
+use crate::clock;
+use crate::media::Stamp;
+
+/// What a plane counts.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    window: Option<Window>,
+    /// Numbers windows from 1.
+    number: u32,
+    sample: Sample,
+    sample_began_ns: u64,
+    sample_cpu: Duration,
+    /// Gaps of this sample; more may close than opened.
+    gaps: i64,
+}
+
+#[derive(Debug)]
+struct Window {
+    begin_ns: u64,
+    /// `u64::MAX` while it is open.
+    end_ns: u64,
+    cpu: Duration,
+    counts: WindowCounts,
+}
+
+/// How a packet was received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Arrival {
+    /// As it was first sent.
+    Media,
+    /// As a retransmission.
+    Repair,
+}
+
+impl Tally {
+    pub(super) fn begin_window(&mut self, now_ns: u64) {
+        self.number += 1;
+        let counts = WindowCounts::default();
+        self.window = Some(Window { begin_ns: now_ns, end_ns: u64::MAX, cpu: clock::thread_cpu(), counts });
+    }
+
+    /// Nothing sent from now on counts; what is under way still does.
+    pub(super) fn end_window(&mut self, now_ns: u64) {
+        if let Some(window) = self.window.as_mut().filter(|window| window.end_ns == u64::MAX) {
+            window.end_ns = now_ns;
+            window.counts.duration = Duration::from_nanos(now_ns.saturating_sub(window.begin_ns));
+            window.counts.plane_cpu = clock::thread_cpu().saturating_sub(window.cpu);
+        }
+    }
+
+    /// Closes the books, `loss` being what is in the receivers'.
+    pub(super) fn close_window(&mut self, loss: impl Iterator<Item = (Kind, Loss)>) -> WindowCounts {
+        let Some(mut window) = self.window.take() else { return WindowCounts::default() };
+        for (kind, loss) in loss {
+            window.counts.loss[kind] += loss;
+        }
+        window.counts
+    }
+
+    /// The number of the window that is open or being closed; zero if there is none.
+    #[inline]
+    pub(super) fn number(&self) -> u32 {
+        if self.window.is_some() { self.number } else { 0 }
+    }
+
+    /// The number of the window something was sent in.
+    #[inline]
+    pub(super) fn window_of(&self, sent_at_ns: u64) -> Option<u32> {
+        let window = self.window.as_ref()?;
+        (window.begin_ns <= sent_at_ns && sent_at_ns < window.end_ns).then_some(self.number)
+    }
+
+    /// The counts of the window while it is open, for what happens now.
+    #[inline]
+    pub(super) fn now(&mut self) -> Option<&mut WindowCounts> {
+        let window = self.window.as_mut()?;
+        (window.end_ns == u64::MAX).then_some(&mut window.counts)
+    }
+
+    /// The counts of the window until its books are closed.
+    #[inline]
+    fn until_closed(&mut self) -> Option<&mut WindowCounts> {
+        Some(&mut self.window.as_mut()?.counts)
+    }
+
+    #[inline]
+    pub(super) fn sent(&mut self, kind: Kind, bytes: usize) {
+        let one = Traffic { packets: 1, bytes: bytes as u64 };
+        self.sample.sent[kind] += one;
+        if let Some(counts) = self.now() {
+            counts.sent[kind] += one;
+        }
+    }
+
+    /// A stamped packet of `bytes` arrived at `at_ns`.
+    #[inline]
+    pub(super) fn received(&mut self, kind: Kind, bytes: usize, stamp: &Stamp, at_ns: u64, how: Arrival) {
+        let one = Traffic { packets: 1, bytes: bytes as u64 };
+        let micros = at_ns.saturating_sub(stamp.sent_at_ns) / 1_000;
+        self.sample.received[kind] += one;
+        if how == Arrival::Media {
+            self.sample.delay.record(micros);
+        }
+        let inside = self.window_of(stamp.sent_at_ns).is_some();
+        let Some(counts) = self.until_closed().filter(|_| inside) else { return };
+        counts.received[kind] += one;
+        if how == Arrival::Media {
+            match (kind, stamp.part) {
+                (Kind::Audio, _) => counts.delays.audio.record(micros),
+                (Kind::Video, 0) => counts.delays.frame_start.record(micros),
+                (Kind::Video, _) => counts.delays.frame_rest.record(micros),
+            }
+        }
+    }
+
+    #[inline]
+    pub(super) fn gap(&mut self, gap: Gap) {
+        match gap {
+            Gap::Opened(count) => self.gaps += count as i64,
+            Gap::Filled => self.gaps -= 1,
+            Gap::None => {}
+        }
+    }
+
+    /// The very same datagram came again. When it was sent nobody can tell any more.
+    pub(super) fn replayed(&mut self, kind: Kind) {
+        if let Some(counts) = self.now() {
+            counts.loss[kind].duplicates += 1;
+        }
+    }
+
+    /// What was in books that are gone.
+    pub(super) fn closed(&mut self, kind: Kind, loss: Loss) {
+        if let Some(counts) = self.until_closed() {
+            counts.loss[kind] += loss;
+        }
+    }
+
+    pub(super) fn unstamped(&mut self, bytes: usize) {
+        if let Some(counts) = self.now() {
+            counts.unstamped += Traffic { packets: 1, bytes: bytes as u64 };
+        }
+    }
+
+    pub(super) fn undecryptable(&mut self) {
+        if let Some(counts) = self.now() {
+            counts.undecryptable += 1;
+        }
+    }
+
+    /// Our own sockets had no room. What a window's last packets tell of still counts.
+    pub(super) fn socket_drops(&mut self, count: u64) {
+        self.sample.socket_drops += count;
+        if let Some(counts) = self.until_closed() {
+            counts.socket_drops += count;
+        }
+    }
+
+    pub(super) fn tick(&mut self, late_micros: u64) {
+        self.sample.lateness.record(late_micros);
+        if let Some(counts) = self.now() {
+            counts.lateness.record(late_micros);
+        }
+    }
+
+    pub(super) fn sample(&mut self, now_ns: u64, connected: usize) -> Sample {
+        let cpu = clock::thread_cpu();
+        let mut sample = std::mem::take(&mut self.sample);
+        let began_ns = std::mem::replace(&mut self.sample_began_ns, now_ns);
+        if began_ns != 0 {
+            sample.duration = Duration::from_nanos(now_ns.saturating_sub(began_ns));
+            sample.plane_cpu = cpu.saturating_sub(self.sample_cpu);
+        }
+        self.sample_cpu = cpu;
+        sample.missing = u64::try_from(std::mem::take(&mut self.gaps)).unwrap_or(0);
+        sample.connected = connected;
+        sample
+    }
+}

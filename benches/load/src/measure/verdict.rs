@@ -1,0 +1,89 @@
+//! Whether the tester itself was in the way: then the figures are its own, not the server's.
+
+use std::time::Duration;
+
+/// A processor that is busy for this share has no time left for what comes late.
+const BUSY: f64 = 0.9;
+/// A tick is due every millisecond. Who is so late sends in bursts, and answers late.
+const LATE: Duration = Duration::from_millis(5);
+
+/// How the tester did in the window.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Own {
+    /// Length of the window.
+    pub window: Duration,
+    /// CPU time of the thread that plays media.
+    pub plane_cpu: Duration,
+    /// CPU time of the whole process.
+    pub process_cpu: Duration,
+    /// Processors it may run on.
+    pub cores: usize,
+    /// How late its ticks were, the 99th percentile.
+    pub late_p99: Duration,
+    /// Datagrams that came and were dropped because their socket's buffer was full.
+    pub socket_drops: u64,
+}
+
+impl Own {
+    /// Why the tester was the bottleneck, each reason in words; nothing if it was not.
+    #[must_use]
+    pub fn reasons(&self) -> Vec<String> {
+        let share = |cpu: Duration| cpu.as_secs_f64() / self.window.as_secs_f64().max(f64::MIN_POSITIVE);
+        let mut reasons = Vec::new();
+        let plane = share(self.plane_cpu);
+        if plane > BUSY {
+            reasons.push(format!("its media thread was busy for {:.0} % of the time", plane * 100.0));
+        }
+        let whole = share(self.process_cpu) / cores(self.cores);
+        if whole > BUSY {
+            reasons.push(format!(
+                "it used {:.0} % of the {} processors it may run on",
+                whole * 100.0,
+                self.cores
+            ));
+        }
+        if self.late_p99 > LATE {
+            reasons.push(format!("its ticks were late by {:.1} ms (p99)", self.late_p99.as_secs_f64() * 1e3));
+        }
+        if self.socket_drops > 0 {
+            reasons.push(format!("{} datagrams were lost in its own sockets", self.socket_drops));
+        }
+        reasons
+    }
+}
+
+fn cores(cores: usize) -> f64 {
+    f64::from(u32::try_from(cores.max(1)).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FINE: Own = Own {
+        window: Duration::from_secs(10),
+        plane_cpu: Duration::from_secs(5),
+        process_cpu: Duration::from_secs(6),
+        cores: 1,
+        late_p99: Duration::from_micros(300),
+        socket_drops: 0,
+    };
+
+    #[test]
+    fn a_tester_with_time_to_spare_is_not_in_the_way() {
+        assert_eq!(FINE.reasons(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn each_reason_is_said() {
+        let busy = Own { plane_cpu: Duration::from_millis(9500), ..FINE };
+        assert_eq!(busy.reasons(), ["its media thread was busy for 95 % of the time"]);
+        let full = Own { process_cpu: Duration::from_millis(9800), ..FINE };
+        assert_eq!(full.reasons(), ["it used 98 % of the 1 processors it may run on"]);
+        assert_eq!(Own { cores: 2, ..full }.reasons(), Vec::<String>::new());
+        let late = Own { late_p99: Duration::from_millis(12), ..FINE };
+        assert_eq!(late.reasons(), ["its ticks were late by 12.0 ms (p99)"]);
+        let dropped = Own { socket_drops: 3, ..late };
+        assert_eq!(dropped.reasons().len(), 2);
+    }
+}
