@@ -29,6 +29,7 @@ mod tests {
     fn full() -> Report {
         let times = Some(Milliseconds::default());
         let delay = Some(Delay::default());
+        let reasons = vec![Reason::default()];
         let mut report = Report {
             machine: Some(Machine { cpu: String::new(), cores: 2, kernel: String::new() }),
             media: Some(Media {
@@ -41,9 +42,18 @@ mod tests {
             cost: Some(Cost::default()),
             memory: Some(Memory::default()),
             tester: Some(Tester::default()),
-            storm: Some(Storm { back_ms: times, ..Storm::default() }),
-            waiting_room: Some(WaitingRoom { first_packet_ms: times, ..WaitingRoom::default() }),
-            churn: Some(Churn { connected_ms: times, first_packet_ms: times, ..Churn::default() }),
+            storm: Some(Storm { back_ms: times, reasons: reasons.clone(), ..Storm::default() }),
+            waiting_room: Some(WaitingRoom {
+                first_packet_ms: times,
+                reasons: reasons.clone(),
+                ..WaitingRoom::default()
+            }),
+            churn: Some(Churn {
+                connected_ms: times,
+                first_packet_ms: times,
+                reasons: reasons.clone(),
+                ..Churn::default()
+            }),
             staircase: Some(Staircase { steps: vec![Step::default()], ..Staircase::default() }),
             series: vec![Moment::default()],
             thresholds: vec![Threshold::default()],
@@ -51,7 +61,7 @@ mod tests {
         };
         report.joins.connected_ms = times;
         report.joins.first_packet_ms = times;
-        report.joins.reasons = vec![Reason::default()];
+        report.joins.reasons = reasons;
         report
     }
 
