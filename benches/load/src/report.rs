@@ -77,6 +77,8 @@ pub struct ScenarioPlayed {
     pub video_kbps: Vec<u32>,
     /// Whether silence is sent as comfort noise.
     pub dtx: bool,
+    /// Whether receivers send transport-wide feedback.
+    pub transport_feedback: bool,
     /// What the media was made from.
     pub seed: u64,
     /// Joins a second at the beginning.

@@ -129,6 +129,7 @@ impl Run {
                 srtp_profile: options.profile.iana_name().to_owned(),
                 video_kbps: self.video_kbps.clone(),
                 dtx: !options.no_dtx,
+                transport_feedback: !options.no_twcc,
                 seed: options.seed,
                 ramp_per_second: options.ramp,
                 warm_up_seconds: options.warm_up.as_secs_f64(),

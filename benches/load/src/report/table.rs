@@ -50,7 +50,8 @@ fn head(report: &Report) -> Section {
     let video =
         if layers.is_empty() { "no video".to_owned() } else { format!("VP8 {} kbit/s", layers.join(" / ")) };
     let dtx = if played.dtx { "Opus with DTX" } else { "Opus without DTX" };
-    rows.push(("media", format!("{dtx}, {video}, {}, seed {}", played.srtp_profile, played.seed)));
+    let twcc = if played.transport_feedback { "" } else { ", no transport-wide feedback" };
+    rows.push(("media", format!("{dtx}, {video}, {}, seed {}{twcc}", played.srtp_profile, played.seed)));
     (format!("{}: {}", played.name, played.title), rows)
 }
 
