@@ -12,6 +12,8 @@ import { Stream } from './harness/stream.mjs';
 
 const HOUR_MS = 3_600_000;
 const BODY_BYTES_MAX = 16 * 1024;
+/** Of a session with all who are invited. */
+const PLAN_BODY_BYTES_MAX = 160 * 1024;
 
 const description = JSON.parse(await readFile(new URL('../../docs/openapi.json', import.meta.url), 'utf8'));
 const scopes = scopesOf(description);
@@ -196,8 +198,10 @@ test('what is too long, of another type, or not understood is refused', async ()
   const padded = (bytes) => JSON.stringify(aSession()).padEnd(bytes, ' ');
   /** @type {[string, string, Record<string, string>, number, string | undefined][]} */
   const cases = [
-    ['/v1/sessions', padded(BODY_BYTES_MAX), json, 201, undefined],
-    ['/v1/sessions', padded(BODY_BYTES_MAX + 1), json, 413, 'too_large'],
+    ['/v1/sessions', padded(PLAN_BODY_BYTES_MAX), json, 201, undefined],
+    ['/v1/sessions', padded(PLAN_BODY_BYTES_MAX + 1), json, 413, 'too_large'],
+    ['/v1/api-keys', ''.padEnd(BODY_BYTES_MAX + 1), json, 413, 'too_large'],
+    ['/v1/api-keys', ''.padEnd(BODY_BYTES_MAX), json, 400, 'malformed'],
     ['/v1/sessions', 'x'.repeat(1_000_000), json, 413, 'too_large'],
     ['/v1/sessions', padded(1), { 'content-type': 'text/plain' }, 415, 'unsupported_media_type'],
     ['/v1/sessions', padded(1), { 'content-type': 'application/jsonp' }, 415, 'unsupported_media_type'],

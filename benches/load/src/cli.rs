@@ -224,6 +224,9 @@ pub struct Options {
     #[arg(global = true, long, value_name = "N", default_value_t = 3,
           value_parser = clap::value_parser!(u8).range(1..=3))]
     pub layers: u8,
+    /// Receivers send no transport-wide feedback: what is left is the cost without it
+    #[arg(global = true, long)]
+    pub no_twcc: bool,
     /// Constant speech: no pauses, so no comfort noise
     #[arg(global = true, long)]
     pub no_dtx: bool,

@@ -61,6 +61,8 @@ pub struct PlaneOptions {
     pub receive_buffer_bytes: usize,
     /// Recordings that may be sent; empty where all media is synthetic.
     pub media: Arc<MediaLibrary>,
+    /// Whether receivers send transport-wide feedback, as browsers do; without it one sees what it costs.
+    pub transport_feedback: bool,
 }
 
 /// A socket with ICE credentials: what an offer or an answer needs.
@@ -172,7 +174,8 @@ impl MediaPlane {
         let (commands, for_thread) = mpsc::channel();
         let (events, receiver) = unbounded_channel();
         let slots = Arc::new(Mutex::new(Slots::default()));
-        let context = Context::new(Clock::start(), options.media, dtls, events);
+        let mut context = Context::new(Clock::start(), options.media, dtls, events);
+        context.transport_feedback = options.transport_feedback;
         let thread_slots = Arc::clone(&slots);
         let (started, has_started) = mpsc::sync_channel(1);
         std::thread::Builder::new()

@@ -271,6 +271,7 @@ impl Comparing {
             profile: self.options.profile.srtp(),
             receive_buffer_bytes: RECEIVE_BUFFER_BYTES,
             media: Arc::clone(&cast.library),
+            transport_feedback: !self.options.no_twcc,
         })?;
         Ok((Transports::new(plane, events), cast))
     }

@@ -115,6 +115,7 @@ async fn play(scenario: Scenario, options: &Options) -> Result<Report, ServerErr
         profile: options.profile.srtp(),
         receive_buffer_bytes: RECEIVE_BUFFER_BYTES,
         media: Arc::clone(&cast.library),
+        transport_feedback: !options.no_twcc,
     })?;
     let transports = Transports::new(plane, events);
     let video_kbps =

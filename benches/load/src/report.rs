@@ -79,6 +79,8 @@ pub struct ScenarioPlayed {
     pub recordings: Vec<String>,
     /// Whether silence is sent as comfort noise.
     pub dtx: bool,
+    /// Whether receivers send transport-wide feedback.
+    pub transport_feedback: bool,
     /// What the media was made from.
     pub seed: u64,
     /// Joins a second at the beginning.

@@ -134,6 +134,7 @@ impl Run {
                     .map(|file| file.display().to_string())
                     .collect(),
                 dtx: !options.no_dtx,
+                transport_feedback: !options.no_twcc,
                 seed: options.seed,
                 ramp_per_second: options.ramp,
                 warm_up_seconds: options.warm_up.as_secs_f64(),

@@ -168,6 +168,7 @@ fn plane(profile: SrtpProfile) -> (MediaPlane, UnboundedReceiver<PlaneEvent>) {
         profile,
         receive_buffer_bytes: 1 << 20,
         media: Arc::new(MediaLibrary::default()),
+        transport_feedback: true,
     })
     .unwrap()
 }

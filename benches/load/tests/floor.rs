@@ -17,6 +17,7 @@ fn every_receiver_gets_every_packet() {
             profile,
             receive_buffer_bytes: 4 << 20,
             media: Arc::new(MediaLibrary::default()),
+            transport_feedback: true,
         })
         .unwrap();
         let receivers: Vec<FloorReceiver> =

@@ -43,6 +43,7 @@ pub(super) struct Context {
     pub(super) library: Arc<MediaLibrary>,
     pub(super) dtls: Arc<DtlsConfig>,
     pub(super) events: UnboundedSender<PlaneEvent>,
+    pub(super) transport_feedback: bool,
 }
 
 impl Context {
@@ -53,7 +54,7 @@ impl Context {
         events: UnboundedSender<PlaneEvent>,
     ) -> Self {
         let (burst, tally, wheel) = (Burst::new(), Tally::default(), Wheel::new());
-        Self { clock, now: 0, burst, tally, wheel, library, dtls, events }
+        Self { clock, now: 0, burst, tally, wheel, library, dtls, events, transport_feedback: true }
     }
 }
 
@@ -417,7 +418,9 @@ impl Transport {
         let _ = cx.events.send(PlaneEvent::Connected { id: self.id, at: now });
         let turn = |interval| cx.now + spread(self.id.slot, interval);
         cx.wheel.set(turn(REPORT_MICROS), self.id, Timer::Report);
-        cx.wheel.set(turn(TRANSPORT_FEEDBACK_MICROS), self.id, Timer::TransportFeedback);
+        if cx.transport_feedback {
+            cx.wheel.set(turn(TRANSPORT_FEEDBACK_MICROS), self.id, Timer::TransportFeedback);
+        }
         if self.sending {
             self.schedule_frames(cx);
         }

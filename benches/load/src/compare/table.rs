@@ -41,9 +41,10 @@ fn scenario(text: &mut String, compared: &Compared) {
     let video =
         if video.is_empty() { "no video".to_owned() } else { format!("VP8 {} kbit/s", video.join(" / ")) };
     let dtx = if played.dtx { "with" } else { "without" };
+    let twcc = if played.transport_feedback { "" } else { ", no transport-wide feedback" };
     let _ = writeln!(
         text,
-        "{}: {} rounds of {} s, {}, {video}, Opus {dtx} DTX",
+        "{}: {} rounds of {} s, {}, {video}, Opus {dtx} DTX{twcc}",
         played.title,
         compared.rounds,
         short(played.window_seconds),

@@ -18,6 +18,8 @@ const KEYFRAME_FACTOR: f64 = 8.0;
 const SIZE_SIGMA: f64 = 0.3;
 /// Frames over which a keyframe's size is made up for.
 const REPAY_FRAMES: f64 = 30.0;
+/// What is owed at most, in frames of the rate: what a browser's rate control looks back on, about a second.
+const DEBT_FRAMES_MAX: f64 = 30.0;
 /// Temporal layers of successive frames (L1T3).
 const TEMPORAL_PATTERN: [u8; 4] = [0, 2, 1, 2];
 
@@ -113,7 +115,10 @@ impl SyntheticVp8 {
         // Packets of one size, as libwebrtc cuts them; 255 would be a frame of 300 kB.
         let parts = bytes.div_ceil(PAYLOAD_BYTES_MAX).clamp(1, 255);
         let part_bytes = bytes.div_ceil(parts).clamp(PART_BYTES_MIN, PAYLOAD_BYTES_MAX);
-        self.debt_bytes += (parts * part_bytes) as f64 - mean;
+        // Keyframes one after another, as many who come ask for them, are not owed for minutes.
+        let debt_bytes_max = mean * DEBT_FRAMES_MAX;
+        let debt_bytes = self.debt_bytes + (parts * part_bytes) as f64 - mean;
+        self.debt_bytes = debt_bytes.clamp(-debt_bytes_max, debt_bytes_max);
         let body = Body::Vp8 { numbers: self.numbers.next(keyframe), width, height };
         let mut frame = Frame::new(body, parts as u16, part_bytes as u16, 1_000_000 / frames_per_second);
         frame.keyframe = keyframe;

@@ -56,6 +56,9 @@ fn head(report: &Report) -> Section {
     }
     media.extend(played.recordings.iter().cloned());
     media.extend([played.srtp_profile.clone(), format!("seed {}", played.seed)]);
+    if !played.transport_feedback {
+        media.push("no transport-wide feedback".to_owned());
+    }
     rows.push(("media", media.join(", ")));
     (format!("{}: {}", played.name, played.title), rows)
 }

@@ -136,6 +136,7 @@ impl Rig {
             profile,
             receive_buffer_bytes: 4 << 20,
             media: Arc::new(MediaLibrary::default()),
+            transport_feedback: true,
         };
         let (plane, _) = MediaPlane::start(options).unwrap();
         let (from, to) = (plane.open().unwrap(), plane.open().unwrap());

@@ -85,6 +85,7 @@ async fn a_participant_announces_offers_and_answers() {
         profile: cli.options.profile.srtp(),
         receive_buffer_bytes: 1 << 16,
         media: Arc::clone(&cast.library),
+        transport_feedback: true,
     })
     .unwrap();
     let net = Net::new(&format!("ws://{}", listener.local_addr().unwrap()), None).unwrap();
