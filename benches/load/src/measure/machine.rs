@@ -12,7 +12,7 @@ use serde::Serialize;
 pub struct Machine {
     /// The processor's model.
     pub cpu: String,
-    /// Processors this process may run on.
+    /// Its processors, whichever of them this process may run on.
     pub cores: usize,
     /// The kernel's name and release.
     pub kernel: String,
@@ -27,7 +27,8 @@ impl Machine {
             |_| String::new(),
             |name| format!("{} {}", name.sysname().to_string_lossy(), name.release().to_string_lossy()),
         );
-        Self { cpu, cores: std::thread::available_parallelism().map_or(1, usize::from), kernel }
+        let cores = sysconf(SysconfVar::_NPROCESSORS_ONLN).ok().flatten();
+        Self { cpu, cores: cores.and_then(|cores| usize::try_from(cores).ok()).unwrap_or(1), kernel }
     }
 }
 

@@ -54,7 +54,7 @@ pub(super) fn escape(text: &str) -> String {
 
 fn figures(page: &mut String, report: &Report) {
     let series = &report.series;
-    let window = window(series);
+    let windows = windows(series);
     let line = |name, of: fn(&Moment) -> Option<f64>| Line {
         name,
         points: series.iter().map(|moment| (moment.seconds, of(moment))).collect(),
@@ -63,21 +63,21 @@ fn figures(page: &mut String, report: &Report) {
         line("received by participants", |moment| Some(moment.received_per_second)),
         line("sent by participants", |moment| Some(moment.sent_per_second)),
     ];
-    figure(page, "Packets a second", &plot::lines(&packets, "", window));
+    figure(page, "Packets a second", &plot::lines(&packets, "", &windows));
     let delays = [
         line("p50", |moment| moment.delay_p50_us.map(milliseconds)),
         line("p99", |moment| moment.delay_p99_us.map(milliseconds)),
     ];
-    figure(page, "Forward delay", &plot::lines(&delays, "ms", window));
+    figure(page, "Forward delay", &plot::lines(&delays, "ms", &windows));
     let cpu = [
         line("server", |moment| moment.server_cpu_percent),
         line("tester's media thread", |moment| Some(moment.media_thread_percent)),
     ];
-    figure(page, "CPU, of one core", &plot::lines(&cpu, "%", window));
+    figure(page, "CPU, of one core", &plot::lines(&cpu, "%", &windows));
     if series.iter().any(|moment| moment.server_rss_bytes.is_some()) {
         let memory =
             [line("server", |moment| moment.server_rss_bytes.map(|bytes| milliseconds(bytes) / 1e3))];
-        figure(page, "Memory of the server (RSS)", &plot::lines(&memory, "MB", window));
+        figure(page, "Memory of the server (RSS)", &plot::lines(&memory, "MB", &windows));
     }
     if !report.join_histogram.is_empty() {
         let bars = plot::bars("Joins by their time", &report.join_histogram, "ms");
@@ -89,12 +89,19 @@ fn figure(page: &mut String, caption: &str, plot: &str) {
     let _ = writeln!(page, "<figure>\n<figcaption>{}</figcaption>\n{plot}\n</figure>", escape(caption));
 }
 
-/// The part of the series that was measured.
-fn window(series: &[Moment]) -> Option<(f64, f64)> {
-    let within: Vec<_> = series.iter().filter(|moment| moment.in_window).collect();
-    let (first, last) = (within.first()?, within.last()?);
-    let before = series.iter().rev().find(|moment| moment.seconds < first.seconds);
-    Some((before.map_or(0.0, |moment| moment.seconds), last.seconds))
+/// The parts of the series that were measured.
+fn windows(series: &[Moment]) -> Vec<(f64, f64)> {
+    let mut windows: Vec<(f64, f64)> = Vec::new();
+    let mut before = Moment::default();
+    for moment in series {
+        match windows.last_mut() {
+            Some(window) if moment.in_window && before.in_window => window.1 = moment.seconds,
+            _ if moment.in_window => windows.push((before.seconds, moment.seconds)),
+            _ => {}
+        }
+        before = *moment;
+    }
+    windows
 }
 
 /// Thousandths.
@@ -147,6 +154,16 @@ mod tests {
             assert!(!page.contains(tag), "{tag}");
         }
         assert!(page.contains("&lt;b&gt;&amp;&#39;"));
+    }
+
+    #[test]
+    fn each_step_has_its_window() {
+        let moment =
+            |second: u32, in_window| Moment { seconds: second.into(), in_window, ..Moment::default() };
+        let flags = [false, true, true, false, true];
+        let series: Vec<_> = (1..).zip(flags).map(|(second, in_window)| moment(second, in_window)).collect();
+        assert_eq!(windows(&series), [(1.0, 3.0), (4.0, 5.0)]);
+        assert!(windows(&[]).is_empty());
     }
 
     #[test]

@@ -21,13 +21,13 @@ pub(super) struct Line {
     pub(super) points: Vec<(f64, Option<f64>)>,
 }
 
-/// Lines over time. `shaded` is the part of it that was measured.
-pub(super) fn lines(lines: &[Line], unit: &str, shaded: Option<(f64, f64)>) -> String {
+/// Lines over time. `shaded` are the parts of it that were measured.
+pub(super) fn lines(lines: &[Line], unit: &str, shaded: &[(f64, f64)]) -> String {
     let xs = || lines.iter().flat_map(|line| line.points.iter().map(|point| point.0));
     let ys = || lines.iter().flat_map(|line| line.points.iter().filter_map(|point| point.1));
     let frame = Frame { x_max: xs().fold(1.0, f64::max), y_max: nice(ys().fold(0.0, f64::max)) };
     let mut svg = frame.open(lines.iter().map(|line| line.name), unit);
-    if let Some((from, to)) = shaded {
+    for &(from, to) in shaded {
         let (x, width) = (frame.x(from), frame.x(to) - frame.x(from));
         let height = HEIGHT - TOP - BOTTOM;
         let _ = write!(
@@ -173,10 +173,10 @@ mod tests {
     #[test]
     fn a_line_stays_within_its_frame_and_has_gaps() {
         let points = vec![(0.0, Some(10.0)), (1.0, None), (2.0, Some(0.0)), (3.0, Some(5.0))];
-        let svg = lines(&[Line { name: "p50", points }], "ms", Some((1.0, 2.0)));
+        let svg = lines(&[Line { name: "p50", points }], "ms", &[(1.0, 2.0)]);
         assert!(svg.contains(r#"d="M84.0 12.0M446.7 212.0L628.0 112.0""#), "{svg}");
         assert!(svg.contains(r#"class="window""#));
-        assert!(lines(&[], "", None).ends_with("</svg>"));
+        assert!(lines(&[], "", &[]).ends_with("</svg>"));
     }
 
     #[test]
