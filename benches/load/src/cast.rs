@@ -34,7 +34,7 @@ impl Cast {
     ///
     /// A file cannot be used; in words.
     pub fn new(options: &Options) -> Result<Self, String> {
-        let mut library = MediaLibrary::default();
+        let mut library = MediaLibrary::seeded(options.seed);
         let video = load(&mut library, options.video_file.as_deref(), Kind::Video, "IVF file with VP8")?;
         let audio = load(&mut library, options.audio_file.as_deref(), Kind::Audio, "Ogg file with Opus")?;
         // Of a recording there is one layer, and its bit rate is what it is.

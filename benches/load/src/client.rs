@@ -211,17 +211,18 @@ impl MediaPlane {
     }
 
     /// A transport that has a socket and credentials but knows no remote yet. It answers no check before
-    /// [`Self::connect`].
+    /// [`Self::connect`]. Media of `expected` sources are to come through it: where that is not so for a whole window,
+    /// they are counted as starved.
     ///
     /// # Errors
     /// [`PlaneError::Socket`] and [`PlaneError::Ended`].
-    pub fn open(&self) -> Result<LocalTransport, PlaneError> {
+    pub fn open(&self, expected: PerKind<u32>) -> Result<LocalTransport, PlaneError> {
         let Shared { bind, receive_buffer_bytes, slots, rng, commands, .. } = &*self.shared;
         let socket = socket::open(*bind, *receive_buffer_bytes).map_err(PlaneError::Socket)?;
         let address = socket.local_addr().map_err(PlaneError::Socket)?;
         let ice = fresh_ice(&mut *rng.lock().unwrap_or_else(PoisonError::into_inner));
         let id = slots.lock().unwrap_or_else(PoisonError::into_inner).take();
-        commands.send(Command::Open(id, socket, ice.clone())).map_err(|_| PlaneError::Ended)?;
+        commands.send(Command::Open(id, socket, ice.clone(), expected)).map_err(|_| PlaneError::Ended)?;
         Ok(LocalTransport { id, ice, address })
     }
 

@@ -388,10 +388,11 @@ mod tests {
             rss_per_participant_bytes: Some(95_000),
             ..Figures::default()
         };
-        let slow = Figures { cpu_us_per_packet: Some(15.0), failed: 2, ..figures.clone() };
+        let slow = Figures { cpu_us_per_packet: Some(15.0), ..figures.clone() };
+        let empty = Figures { cpu_us_per_packet: Some(99.0), failed: 2, ..slow.clone() };
         let mut contestants = ["Vestibule", "Janus", "Ghost"].map(|name| Contestant::new(name.to_owned()));
         contestants[0].rounds = vec![figures.clone(), figures];
-        contestants[1].rounds = vec![slow];
+        contestants[1].rounds = vec![empty, slow];
         contestants[2].failures = vec!["round 1: not there".to_owned()];
         set_ratios(&mut contestants, 0, None);
         let comparison = Comparison {

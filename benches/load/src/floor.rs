@@ -18,7 +18,7 @@ use vestibule_media_core::srtp::{KeyingMaterial, SrtpError, SrtpProfile, SrtpRol
 use vestibule_media_engine::socket::{ShardSocket, SocketOptions};
 
 use crate::client::{
-    Keyed, Kind, MediaPlane, PlaneError, ReceivedCodec, Receives, SourceId, TransportId, spread,
+    Keyed, Kind, MediaPlane, PerKind, PlaneError, ReceivedCodec, Receives, SourceId, TransportId, spread,
 };
 use crate::clock::{self, Clock};
 use crate::media::{Frame, Generator, MediaLibrary, Model, PAYLOAD_BYTES_MAX, Stamp};
@@ -98,14 +98,14 @@ pub enum FloorError {
     Plane(#[from] PlaneError),
 }
 
-/// Opens `count` transports on `plane` for a floor to send to.
+/// Opens transports on `plane` for a floor to send to, each with the sources it is to hear.
 ///
 /// # Errors
 /// [`FloorError::Plane`] when the plane has no socket for one more, [`FloorError::Keys`].
 pub fn receivers(
     plane: &MediaPlane,
     profile: SrtpProfile,
-    count: usize,
+    expected: &[PerKind<u32>],
 ) -> Result<Vec<(TransportId, FloorReceiver)>, FloorError> {
     let codec = |kind, payload_type| ReceivedCodec { kind, payload_type, rtx: None, nack: false };
     let receives = Receives {
@@ -113,8 +113,8 @@ pub fn receivers(
         extensions: EXTENSION_IDS,
         pairs: Vec::new(),
     };
-    let open = |key_seed| {
-        let transport = plane.open()?;
+    let open = |(key_seed, &expected): (u64, &PerKind<u32>)| {
+        let transport = plane.open(expected)?;
         let keys = keys(profile, key_seed)?;
         let (sends, receives) = (Vec::new(), receives.clone());
         plane.connect_keyed(
@@ -123,7 +123,7 @@ pub fn receivers(
         );
         Ok((transport.id, FloorReceiver { address: transport.address, key_seed }))
     };
-    (0..count as u64).map(open).collect()
+    (0..).zip(expected).map(open).collect()
 }
 
 fn keys(profile: SrtpProfile, seed: u64) -> Result<KeyingMaterial, SrtpError> {

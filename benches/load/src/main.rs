@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use vestibule_load::cast::Cast;
 use vestibule_load::cli::{Cli, Command, Options, ServerKind};
 use vestibule_load::client::{MediaPlane, PlaneOptions};
+use vestibule_load::compare::figures::Figures;
 use vestibule_load::compare::{self, CompareArguments};
 use vestibule_load::floor;
 use vestibule_load::measure::find;
@@ -75,7 +76,7 @@ fn tried(scenario: Scenario, options: &Options) -> Result<Report, ServerError> {
     Ok(report)
 }
 
-/// Always true: a comparison has no thresholds.
+/// Whether each server got through a round in each scenario.
 fn compared(arguments: &CompareArguments, options: &Options) -> Result<bool, ServerError> {
     pin(arguments.tester_core)?;
     // Less may do: what a server cannot take shows in its row.
@@ -87,7 +88,8 @@ fn compared(arguments: &CompareArguments, options: &Options) -> Result<bool, Ser
         runtime()?.block_on(compared).map_err(|error| ServerError::Environment(error.to_string()))?;
     let json = compare::json(&comparison).map_err(|error| ServerError::Environment(error.to_string()))?;
     write(&compare::table(&comparison), &json, options)?;
-    Ok(true)
+    let mut contestants = comparison.scenarios.iter().flat_map(|compared| &compared.contestants);
+    Ok(contestants.all(|one| one.rounds.iter().any(Figures::is_whole)))
 }
 
 /// The child of a comparison: sends until it is ended.

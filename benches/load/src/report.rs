@@ -155,12 +155,16 @@ pub struct Media {
     pub lost_packets: u64,
     /// Lost, in percent of expected.
     pub loss_percent: f64,
+    /// Sources of which a receiver that was there all the time got nothing at all, one for each receiver and source.
+    pub starved_streams: u64,
     /// Of those lost, repaired by a retransmission.
     pub recovered_packets: u64,
     /// Lost and never repaired.
     pub unrecovered_packets: u64,
-    /// Arrived more than once.
+    /// Arrived more than once; no forwarding.
     pub duplicate_packets: u64,
+    /// Datagrams that did not authenticate, and RTP nobody negotiated.
+    pub refused_packets: u64,
     /// Arrived behind a later one.
     pub reordered_packets: u64,
     /// From just before a packet's `send` until the receiver's kernel had it, all packets.
@@ -263,6 +267,8 @@ pub struct Tester {
     pub late_max_us: u64,
     /// Datagrams lost in its own sockets.
     pub socket_drops: u64,
+    /// Datagrams the kernel did not take from it: they look like the server's loss.
+    pub send_failures: u64,
     /// Whether it was in the way.
     pub bottleneck: bool,
     /// Why, in words.

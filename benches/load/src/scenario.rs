@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::client::PerKind;
+
 /// What is to be tried.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Scenario {
@@ -108,6 +110,12 @@ pub struct Person {
 }
 
 impl Person {
+    /// From how many others something is to come.
+    #[must_use]
+    pub const fn expected(&self) -> PerKind<u32> {
+        PerKind { audio: self.hears, video: self.sees }
+    }
+
     /// How many others they need a place for: one who is heard is one who is seen.
     #[must_use]
     pub fn seats(&self) -> u32 {

@@ -7,7 +7,9 @@ use std::time::Instant;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 
-use crate::client::{LocalTransport, MediaPlane, PlaneError, PlaneEvent, TransportError, TransportId};
+use crate::client::{
+    LocalTransport, MediaPlane, PerKind, PlaneError, PlaneEvent, TransportError, TransportId,
+};
 
 /// The plane, with its events handed to those they concern.
 #[derive(Clone)]
@@ -55,13 +57,13 @@ impl Transports {
         &self.plane
     }
 
-    /// A transport that knows no remote yet.
+    /// A transport that knows no remote yet, and through which media of so many sources are to come.
     ///
     /// # Errors
     ///
     /// There is no socket for it.
-    pub fn open(&self) -> Result<Transport, PlaneError> {
-        let local = self.plane.open()?;
+    pub fn open(&self, expected: PerKind<u32>) -> Result<Transport, PlaneError> {
+        let local = self.plane.open(expected)?;
         let (sender, progress) = watch::channel(Progress::default());
         locked(&self.progress).insert(local.id, sender);
         Ok(Transport { local, transports: self.clone(), progress })

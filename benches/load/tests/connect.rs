@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::mpsc::UnboundedReceiver;
 use vestibule_load::client::{
-    Connect, Kind, MediaPlane, PlaneEvent, PlaneOptions, ReceivedCodec, Receives, RemoteTransport,
+    Connect, Kind, MediaPlane, PerKind, PlaneEvent, PlaneOptions, ReceivedCodec, Receives, RemoteTransport,
     SendStream, SourceId, TransportError, fresh_ice,
 };
 use vestibule_load::media::{MediaLibrary, Model, OpusModel, Stamp};
@@ -231,7 +231,7 @@ fn transports_connect_over_a_line_that_loses_a_fifth() {
         let stop = Arc::new(AtomicBool::new(false));
         let until = Arc::clone(&stop);
         let thread = std::thread::spawn(move || server.run(&until));
-        let transport = plane.open().unwrap();
+        let transport = plane.open(PerKind::default()).unwrap();
         plane.set_sending(transport.id, true);
         let sends = vec![microphone()];
         plane.connect(transport.id, Connect { remote, controlling: true, sends, receives: receives() });
@@ -257,7 +257,7 @@ fn a_server_with_another_certificate_is_refused() {
     let stop = Arc::new(AtomicBool::new(false));
     let until = Arc::clone(&stop);
     let thread = std::thread::spawn(move || server.run(&until));
-    let transport = plane.open().unwrap();
+    let transport = plane.open(PerKind::default()).unwrap();
     let connect = Connect { remote, controlling: true, sends: Vec::new(), receives: receives() };
     plane.connect(transport.id, connect);
     assert!(matches!(next(&mut events), PlaneEvent::Failed { reason: TransportError::Fingerprint, .. }));
@@ -269,7 +269,7 @@ fn a_server_with_another_certificate_is_refused() {
 fn a_recording_that_is_not_there_fails_the_transport() {
     let (plane, mut events) = plane(SrtpProfile::AeadAes128Gcm);
     let (_server, remote) = server(0.0, 1);
-    let transport = plane.open().unwrap();
+    let transport = plane.open(PerKind::default()).unwrap();
     let model = Model::Recording(vestibule_load::media::RecordingId(0));
     let sends = vec![SendStream { model, ..microphone() }];
     plane.connect(transport.id, Connect { remote, controlling: true, sends, receives: receives() });

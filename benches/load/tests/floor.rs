@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use vestibule_load::client::{MediaPlane, PlaneOptions, SourceId};
+use vestibule_load::client::{MediaPlane, PerKind, PlaneOptions, SourceId};
 use vestibule_load::floor::{self, FloorError, FloorReceiver, FloorSpec, FloorStream};
 use vestibule_load::media::{MediaLibrary, Model, OpusModel, Vp8Model};
 use vestibule_media_core::srtp::SrtpProfile;
@@ -20,8 +20,11 @@ fn every_receiver_gets_every_packet() {
             transport_feedback: true,
         })
         .unwrap();
-        let receivers: Vec<FloorReceiver> =
-            floor::receivers(&plane, profile, 5).unwrap().into_iter().map(|(_, found)| found).collect();
+        let receivers: Vec<FloorReceiver> = floor::receivers(&plane, profile, &[PerKind::default(); 5])
+            .unwrap()
+            .into_iter()
+            .map(|(_, found)| found)
+            .collect();
         let spec = FloorSpec {
             bind: [127, 0, 0, 1].into(),
             profile: profile.dtls_id(),

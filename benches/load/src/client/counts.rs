@@ -141,7 +141,8 @@ impl AddAssign for Traffic {
 /// What became of the packets that receivers were to get, told by the counters in them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Loss {
-    /// Packets that should have come: from the first to the last of each stretch of one encoding.
+    /// Packets that should have come: of what an SSRC carries at the end, all that were sent since it began to, or since the
+    /// window did; of what it carried before, those up to the last that came.
     pub expected: u64,
     /// Of these, never came as they were first sent.
     pub lost: u64,
@@ -212,6 +213,8 @@ pub struct WindowCounts {
     pub unstamped: Traffic,
     /// What became of what was sent.
     pub loss: PerKind<Loss>,
+    /// Sources of which a receiver that was there all the time got nothing, one for each receiver and source.
+    pub starved: PerKind<u32>,
     /// How long it took.
     pub delays: Delays,
     /// How late the ticks of the thread were, in µs.
@@ -224,6 +227,8 @@ pub struct WindowCounts {
     pub send_failures: u64,
     /// Datagrams that did not authenticate.
     pub undecryptable: u64,
+    /// RTP of a payload type nobody negotiated, or of more streams than there are places.
+    pub unexpected: u64,
     /// PLIs sent.
     pub keyframes_requested: u64,
     /// PLIs and FIRs received by senders.

@@ -1,7 +1,13 @@
 //! Books on what one receiver got of one stream, by the counters in the stamps.
 
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+
 use crate::client::{Loss, SourceId};
 use crate::media::Stamp;
+
+/// Which packets of each encoding were sent in a window, by their counters.
+pub(super) type SentRanges = HashMap<(SourceId, u8), RangeInclusive<u64>>;
 
 /// Counters below the highest for which is known whether they came.
 const REMEMBERED: u64 = 512;
@@ -46,7 +52,7 @@ impl Ledger {
             current => {
                 let ended = current.replace(Stretch::starting_with(stamp));
                 if let Some(previous) = std::mem::replace(&mut self.previous, ended) {
-                    closed = previous.loss(open);
+                    closed = previous.loss(open, None);
                 }
                 match &mut self.current {
                     Some(current) => current,
@@ -75,13 +81,23 @@ impl Ledger {
         Some(self.current.as_ref()?.source)
     }
 
-    /// What is in the books for this window.
-    pub(super) fn loss(&self, window: u32) -> Loss {
+    /// What is in the books for this window, in which `sent` was sent.
+    pub(super) fn loss(&self, window: u32, sent: &SentRanges) -> Loss {
         let mut loss = Loss::default();
-        for stretch in [&self.current, &self.previous].into_iter().flatten() {
-            loss += stretch.loss(window);
+        if let Some(current) = &self.current {
+            // It is what the SSRC carries still: what was sent up to the end should have come.
+            loss += current.loss(window, sent.get(&(current.source, current.encoding)));
+        }
+        if let Some(previous) = &self.previous {
+            loss += previous.loss(window, None);
         }
         loss
+    }
+
+    /// Whether something sent in this window came.
+    pub(super) fn came_in(&self, window: u32) -> bool {
+        let stretches = [&self.current, &self.previous];
+        stretches.into_iter().flatten().any(|stretch| stretch.came(window).is_some())
     }
 }
 
@@ -218,15 +234,28 @@ impl Stretch {
         }
     }
 
-    fn loss(&self, window: u32) -> Loss {
-        if window != self.window {
-            return Loss::default();
-        }
-        let expected = match self.highest_in_window.checked_sub(self.lowest_in_window) {
-            Some(distance) => distance + 1,
-            None => 0,
+    /// The first and the last that came of what was sent in a window.
+    fn came(&self, window: u32) -> Option<(u64, u64)> {
+        let some_came = window == self.window && self.lowest_in_window <= self.highest_in_window;
+        some_came.then_some((self.lowest_in_window, self.highest_in_window))
+    }
+
+    /// `sent` is what was sent of it in the window, where it is known and all of it should have come.
+    fn loss(&self, window: u32, sent: Option<&RangeInclusive<u64>>) -> Loss {
+        let range = match (self.came(window), sent) {
+            // Of a stretch that began within the window, what was sent before it went elsewhere.
+            (Some((lowest, highest)), Some(sent)) => {
+                Some(((*sent.start()).max(self.first).min(lowest), (*sent.end()).max(highest)))
+            }
+            (None, Some(sent)) if self.first <= *sent.end() => {
+                Some(((*sent.start()).max(self.first), *sent.end()))
+            }
+            (came, _) => came,
         };
-        Loss { expected, lost: expected - self.came_in_window.min(expected), ..self.counts }
+        let expected = range.map_or(0, |(first, last)| last - first + 1);
+        let is_open = window == self.window;
+        let (came, counts) = if is_open { (self.came_in_window, self.counts) } else { (0, Loss::default()) };
+        Loss { expected, lost: expected - came.min(expected), ..counts }
     }
 }
 
@@ -273,11 +302,11 @@ mod tests {
                 assert_eq!(ledger.repair(&stamp(0, counter - 10), Some(1)), Gap::Filled);
             }
         }
-        let loss = ledger.loss(1);
+        let loss = ledger.loss(1, &SentRanges::new());
         assert_eq!((loss.expected, loss.lost, loss.recovered), (10_000, 100, 50));
         assert_eq!(loss.unrecovered(), 50);
         assert!((loss.ratio() - 0.01).abs() < f64::EPSILON);
-        assert_eq!(ledger.loss(2), Loss::default(), "of another window nothing is known");
+        assert_eq!(ledger.loss(2, &SentRanges::new()), Loss::default(), "of another window nothing is known");
     }
 
     #[test]
@@ -287,7 +316,7 @@ mod tests {
             ledger.media(&stamp(0, counter), true, Some(1), 1);
         }
         assert_eq!(ledger.repair(&stamp(0, 10), Some(1)), Gap::None);
-        let loss = ledger.loss(1);
+        let loss = ledger.loss(1, &SentRanges::new());
         assert_eq!((loss.expected, loss.lost), (6, 0));
         assert_eq!((loss.reordered, loss.duplicates), (2, 2));
     }
@@ -299,10 +328,16 @@ mod tests {
             ledger.media(&stamp(0, counter), true, Some(1), 1);
         }
         ledger.repair(&stamp(0, 2), Some(1));
-        assert_eq!((ledger.loss(1).lost, ledger.loss(1).recovered), (1, 1));
+        assert_eq!(
+            (ledger.loss(1, &SentRanges::new()).lost, ledger.loss(1, &SentRanges::new()).recovered),
+            (1, 1)
+        );
         ledger.media(&stamp(0, 2), false, Some(1), 1);
-        assert_eq!((ledger.loss(1).lost, ledger.loss(1).recovered), (0, 0));
-        assert_eq!(ledger.loss(1).duplicates, 1);
+        assert_eq!(
+            (ledger.loss(1, &SentRanges::new()).lost, ledger.loss(1, &SentRanges::new()).recovered),
+            (0, 0)
+        );
+        assert_eq!(ledger.loss(1, &SentRanges::new()).duplicates, 1);
     }
 
     #[test]
@@ -314,10 +349,16 @@ mod tests {
         for counter in [1_000, 1_001] {
             ledger.media(&stamp(1, counter), true, Some(1), 1);
         }
-        assert_eq!((ledger.loss(1).expected, ledger.loss(1).lost), (5, 1));
+        assert_eq!(
+            (ledger.loss(1, &SentRanges::new()).expected, ledger.loss(1, &SentRanges::new()).lost),
+            (5, 1)
+        );
         ledger.media(&stamp(0, 11), false, Some(1), 1);
         assert!(ledger.continues(&stamp(1, 1_002)));
-        assert_eq!((ledger.loss(1).expected, ledger.loss(1).lost), (5, 0));
+        assert_eq!(
+            (ledger.loss(1, &SentRanges::new()).expected, ledger.loss(1, &SentRanges::new()).lost),
+            (5, 0)
+        );
         // The third stretch closes the books of the first.
         let (_, closed) = ledger.media(&stamp(2, 7), true, Some(1), 1);
         assert_eq!((closed.expected, closed.reordered), (3, 1));
@@ -331,8 +372,46 @@ mod tests {
             ledger.media(&stamp(0, counter), true, Some(1), 1);
         }
         ledger.media(&stamp(0, 8), true, Some(2), 1);
-        assert_eq!((ledger.loss(2).expected, ledger.loss(2).lost), (1, 0));
+        assert_eq!(
+            (ledger.loss(2, &SentRanges::new()).expected, ledger.loss(2, &SentRanges::new()).lost),
+            (1, 0)
+        );
         ledger.media(&stamp(0, 9), true, None, 1);
-        assert_eq!((ledger.loss(2).expected, ledger.loss(2).lost), (1, 0));
+        assert_eq!(
+            (ledger.loss(2, &SentRanges::new()).expected, ledger.loss(2, &SentRanges::new()).lost),
+            (1, 0)
+        );
+    }
+
+    fn sent(range: RangeInclusive<u64>) -> SentRanges {
+        SentRanges::from([((SourceId(1), 0), range)])
+    }
+
+    #[test]
+    fn what_was_sent_to_the_end_of_the_window_should_have_come() {
+        let mut ledger = Ledger::default();
+        for counter in 5..10 {
+            ledger.media(&stamp(0, counter), true, Some(1), 1);
+        }
+        let loss = ledger.loss(1, &sent(5..=29));
+        assert_eq!((loss.expected, loss.lost), (25, 20), "the stream stopped in the middle");
+        let loss = ledger.loss(2, &sent(30..=59));
+        assert_eq!((loss.expected, loss.lost), (30, 30), "nothing came any more");
+        assert!(ledger.came_in(1) && !ledger.came_in(2));
+    }
+
+    #[test]
+    fn what_was_sent_from_the_beginning_of_the_window_should_have_come() {
+        let mut ledger = Ledger::default();
+        ledger.media(&stamp(0, 3), true, None, 1);
+        ledger.media(&stamp(0, 12), true, Some(1), 1);
+        assert_eq!((ledger.loss(1, &sent(10..=12)).expected, ledger.loss(1, &sent(10..=12)).lost), (3, 2));
+    }
+
+    #[test]
+    fn who_was_shown_a_source_later_misses_nothing_of_before() {
+        let mut ledger = Ledger::default();
+        ledger.media(&stamp(0, 20), true, Some(1), 1);
+        assert_eq!((ledger.loss(1, &sent(10..=20)).expected, ledger.loss(1, &sent(10..=20)).lost), (1, 0));
     }
 }

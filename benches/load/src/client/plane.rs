@@ -9,10 +9,11 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use tokio::sync::oneshot;
 use vestibule_media_core::sdp::IceParameters;
 
+use super::ledger::SentRanges;
 use super::socket::Batch;
 use super::transport::{Context, Transport};
 use super::wheel::Entry;
-use super::{Connect, Keyed, Receives, Sample, TransportId, WindowCounts};
+use super::{Connect, Keyed, PerKind, Receives, Sample, TransportId, WindowCounts};
 use crate::clock;
 
 const TICK_MICROS: u64 = 1_000;
@@ -23,7 +24,7 @@ const GRACE_MICROS: u64 = 500_000;
 
 /// What a handle tells the thread.
 pub(super) enum Command {
-    Open(TransportId, UdpSocket, IceParameters),
+    Open(TransportId, UdpSocket, IceParameters, PerKind<u32>),
     Connect(TransportId, Box<Connect>),
     ConnectKeyed(TransportId, Box<Keyed>),
     Extend(TransportId, Receives),
@@ -94,10 +95,10 @@ impl Plane {
         loop {
             self.cx.clock.sleep_until(tick_at);
             self.cx.now = self.cx.clock.micros();
-            self.cx.tally.tick(self.cx.now.saturating_sub(tick_at));
-            tick_at += TICK_MICROS;
-            if tick_at <= self.cx.now {
-                tick_at = self.cx.now + TICK_MICROS;
+            // Each tick that was due counts: one long stall is many late ones.
+            while tick_at <= self.cx.now {
+                self.cx.tally.tick(self.cx.now - tick_at);
+                tick_at += TICK_MICROS;
             }
             if !self.take_commands() {
                 return;
@@ -123,7 +124,7 @@ impl Plane {
 
     fn command(&mut self, command: Command) {
         match command {
-            Command::Open(id, socket, ice) => self.open(id, socket, ice),
+            Command::Open(id, socket, ice, expected) => self.open(id, socket, ice, expected),
             Command::Connect(id, connect) => self.with(id, |transport, cx| transport.connect(*connect, cx)),
             Command::ConnectKeyed(id, keyed) => {
                 self.with(id, |transport, cx| transport.connect_keyed(*keyed, cx));
@@ -141,6 +142,10 @@ impl Plane {
                     self.close_window(reply);
                 }
                 self.cx.tally.begin_window(clock::wall_ns());
+                let window = self.cx.tally.number();
+                for transport in self.transports.iter_mut().flatten() {
+                    transport.watch(window);
+                }
             }
             Command::EndWindow(reply) => {
                 self.cx.tally.end_window(clock::wall_ns());
@@ -155,7 +160,7 @@ impl Plane {
         }
     }
 
-    fn open(&mut self, id: TransportId, socket: UdpSocket, ice: IceParameters) {
+    fn open(&mut self, id: TransportId, socket: UdpSocket, ice: IceParameters, expected: PerKind<u32>) {
         let slot = id.slot as usize;
         let event = EpollEvent::new(EpollFlags::EPOLLIN, u64::from(id.slot));
         // Without it the transport hears nothing, finds no path, and says so.
@@ -163,7 +168,7 @@ impl Plane {
         if self.transports.len() <= slot {
             self.transports.resize_with(slot + 1, || None);
         }
-        self.transports[slot] = Some(Box::new(Transport::new(id, socket, ice)));
+        self.transports[slot] = Some(Box::new(Transport::new(id, socket, ice, expected)));
     }
 
     fn close(&mut self, id: TransportId) {
@@ -171,7 +176,8 @@ impl Plane {
         let Some(transport) = place.take_if(|transport| transport.id() == id) else { return };
         let window = self.cx.tally.number();
         for (kind, ledger) in transport.receiver.ledgers() {
-            self.cx.tally.closed(kind, ledger.loss(window));
+            // Who left gets nothing more: what was sent after is no loss of theirs.
+            self.cx.tally.closed(kind, ledger.loss(window, &SentRanges::default()));
         }
         self.slots.lock().unwrap_or_else(PoisonError::into_inner).give_back(id);
     }
@@ -219,8 +225,15 @@ impl Plane {
 
     fn close_window(&mut self, reply: oneshot::Sender<WindowCounts>) {
         let window = self.cx.tally.number();
+        let mut sent = SentRanges::default();
+        let sends = self.transports.iter().flatten().flat_map(|transport| transport.sends());
+        sent.extend(sends.filter_map(|send| send.sent_in(window)));
         let ledgers = self.transports.iter().flatten().flat_map(|transport| transport.receiver.ledgers());
-        let counts = self.cx.tally.close_window(ledgers.map(|(kind, ledger)| (kind, ledger.loss(window))));
+        let losses = ledgers.map(|(kind, ledger)| (kind, ledger.loss(window, &sent)));
+        let mut counts = self.cx.tally.close_window(losses);
+        for transport in self.transports.iter().flatten() {
+            counts.starved += transport.starved(window);
+        }
         // Who asked may have given up.
         let _ = reply.send(counts);
     }

@@ -249,11 +249,9 @@ impl Receiver {
         }
     }
 
-    /// Report blocks about all streams something has come of since the last time; at most 31 of them.
-    pub(super) fn reports(&mut self, now: u64, out: &mut Vec<ReportBlock>) {
-        out.clear();
-        let blocks = self.streams.iter_mut().filter_map(|stream| stream.report(now));
-        out.extend(blocks.take(31));
+    /// Report blocks about all streams something has come of since the last time.
+    pub(super) fn reports(&mut self, now: u64) -> Vec<ReportBlock> {
+        self.streams.iter_mut().filter_map(|stream| stream.report(now)).collect()
     }
 
     /// The books of all streams.

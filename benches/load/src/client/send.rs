@@ -1,6 +1,7 @@
 //! The streams a transport sends: frames into packets, their stamps, reports, and retransmissions.
 
 use std::net::UdpSocket;
+use std::ops::RangeInclusive;
 
 use vestibule_media_core::rtcp::SenderInfo;
 use vestibule_media_core::rtp::HeaderWriter;
@@ -10,7 +11,7 @@ use vestibule_media_core::time::NtpTime;
 use super::socket::Burst;
 use super::tally::Tally;
 use super::wheel::spread;
-use super::{Kind, SendStream};
+use super::{Kind, SendStream, SourceId};
 use crate::clock;
 use crate::media::{Frame, Generator, MediaLibrary, Stamp};
 
@@ -42,6 +43,8 @@ pub(super) struct SendState {
     timestamp_base: u32,
     /// Counts packets for the stamps.
     counter: u64,
+    /// The number of the window something was last sent in, and the counters of the first and the last there.
+    window: (u32, u64, u64),
     bytes: u64,
     /// When the next frame is due, in µs.
     pub(super) due_at: u64,
@@ -74,6 +77,7 @@ impl SendState {
             rtx_index: u64::from((scrambled >> 16) & 0x3fff),
             timestamp_base: scrambled,
             counter: 0,
+            window: (0, 0, 0),
             bytes: 0,
             due_at: 0,
             scheduled: false,
@@ -125,6 +129,10 @@ impl SendState {
         let identified = self.counter < IDENTIFIED_PACKETS || (frame.keyframe && self.stream.rid.is_some());
         let video = self.stream.kind == Kind::Video;
         let sent_at_ns = clock::wall_ns();
+        if let Some(window) = wire.tally.window_of(sent_at_ns) {
+            let first = if self.window.0 == window { self.window.1 } else { self.counter };
+            self.window = (window, first, self.counter + u64::from(frame.parts) - 1);
+        }
         for part in 0..frame.parts {
             let stamp = Stamp {
                 source: self.stream.source,
@@ -146,6 +154,12 @@ impl SendState {
             }
         }
         wire.burst.flush(wire.socket);
+    }
+
+    /// Whose packets, and which of them, were sent in a window.
+    pub(super) fn sent_in(&self, window: u32) -> Option<((SourceId, u8), RangeInclusive<u64>)> {
+        let (number, first, last) = self.window;
+        (number == window).then_some(((self.stream.source, self.stream.encoding), first..=last))
     }
 
     fn remember(&mut self, packet: SentPacket) {

@@ -154,6 +154,12 @@ impl Tally {
         }
     }
 
+    pub(super) fn unexpected(&mut self) {
+        if let Some(counts) = self.now() {
+            counts.unexpected += 1;
+        }
+    }
+
     /// Our own sockets had no room. What a window's last packets tell of still counts.
     pub(super) fn socket_drops(&mut self, count: u64) {
         self.sample.socket_drops += count;

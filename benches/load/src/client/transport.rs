@@ -19,7 +19,7 @@ use super::socket::{BATCH, Batch, Burst};
 use super::srtp::Srtp;
 use super::tally::Tally;
 use super::wheel::{Timer, Wheel, spread};
-use super::{Connect, Keyed, PlaneEvent, Receives, SendStream, TransportError, TransportId};
+use super::{Connect, Keyed, PerKind, PlaneEvent, Receives, SendStream, TransportError, TransportId};
 use crate::clock::{self, Clock};
 use crate::media::MediaLibrary;
 
@@ -90,10 +90,19 @@ pub(super) struct Transport {
     /// What the socket last said of its drops.
     dropped: u32,
     feedback_is_due: bool,
+    /// From how many sources something is to come.
+    expected: PerKind<u32>,
+    /// The window in which that holds: it was connected when it began.
+    watched: u32,
 }
 
 impl Transport {
-    pub(super) fn new(id: TransportId, socket: UdpSocket, local: IceParameters) -> Self {
+    pub(super) fn new(
+        id: TransportId,
+        socket: UdpSocket,
+        local: IceParameters,
+        expected: PerKind<u32>,
+    ) -> Self {
         Self {
             id,
             socket,
@@ -107,6 +116,8 @@ impl Transport {
             transport_sequence: 0,
             dropped: 0,
             feedback_is_due: false,
+            expected,
+            watched: 0,
         }
     }
 
@@ -116,6 +127,30 @@ impl Transport {
 
     pub(super) const fn is_connected(&self) -> bool {
         matches!(self.stage, Stage::Connected(_))
+    }
+
+    /// A window begins.
+    pub(super) const fn watch(&mut self, window: u32) {
+        if self.is_connected() {
+            self.watched = window;
+        }
+    }
+
+    /// What is sent here.
+    pub(super) fn sends(&self) -> impl Iterator<Item = &SendState> {
+        self.sends.iter()
+    }
+
+    /// Of how many sources that were to come nothing did in a window that is over.
+    pub(super) fn starved(&self, window: u32) -> PerKind<u32> {
+        if self.watched != window {
+            return PerKind::default();
+        }
+        let mut missing = self.expected;
+        for (kind, _) in self.receiver.ledgers().filter(|(_, ledger)| ledger.came_in(window)) {
+            missing[kind] = missing[kind].saturating_sub(1);
+        }
+        missing
     }
 
     // Commands
@@ -296,7 +331,7 @@ impl Transport {
     fn rtp(&mut self, datagram: &mut [u8], wall_ns: u64, cx: &mut Context) {
         let Stage::Connected(srtp) = &mut self.stage else { return };
         let Ok(header) = RtpHeader::parse(datagram) else { return cx.tally.undecryptable() };
-        let Some(slot) = self.receiver.slot_of(&header) else { return };
+        let Some(slot) = self.receiver.slot_of(&header) else { return cx.tally.unexpected() };
         match srtp.open_rtp(slot, datagram, &header) {
             Ok(opened) => {
                 let micros = cx.clock.micros_of_wall(wall_ns);

@@ -4,6 +4,10 @@ use serde::Serialize;
 
 use crate::report::Report;
 
+/// Who forwarded a share of Vestibule's packets further from 1 than this was tried with another load: its cost for a packet
+/// says nothing beside ours.
+const SHARE_OFF_MAX: f64 = 0.05;
+
 /// One run against one server.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -28,6 +32,8 @@ pub struct Figures {
     pub rss_per_participant_bytes: Option<i64>,
     /// Participants who did not get in, or lost their transport.
     pub failed: usize,
+    /// Sources of which a receiver got nothing.
+    pub starved_streams: u64,
     /// Why the tester was in the way, if it was.
     pub tester_in_the_way: Vec<String>,
 }
@@ -49,8 +55,17 @@ impl Figures {
             delay_p99_us: media.delay_us.map(|delay| delay.p99),
             rss_per_participant_bytes: report.memory.and_then(|memory| memory.rss_per_participant_bytes),
             failed: report.joins.failed + report.joins.lost_later,
+            starved_streams: media.starved_streams,
             tester_in_the_way: tester.reasons,
         }
+    }
+}
+
+impl Figures {
+    /// Whether everybody was there and got something: else it is no round to compare.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.failed == 0 && self.starved_streams == 0
     }
 }
 
@@ -91,6 +106,8 @@ pub struct Contestant {
     pub rounds: Vec<Figures>,
     /// CPU time for each forwarded packet.
     pub cpu_us_per_packet: Option<Spread>,
+    /// Packets it forwarded as a share of Vestibule's, by medians. Ratios are given where it is one, within 5 %.
+    pub share_of_vestibule: Option<f64>,
     /// Its CPU time for each packet in terms of Vestibule's, by medians.
     pub times_vestibule: Option<f64>,
     /// The same in terms of the floor's.
@@ -107,15 +124,22 @@ impl Contestant {
             name,
             rounds: Vec::new(),
             cpu_us_per_packet: None,
+            share_of_vestibule: None,
             times_vestibule: None,
             times_floor: None,
             failures: Vec::new(),
         }
     }
 
-    /// The spread of a figure over the rounds.
+    /// The spread of a figure over the rounds that are whole.
     pub fn spread(&self, figure: impl Fn(&Figures) -> Option<f64>) -> Option<Spread> {
-        Spread::of(self.rounds.iter().filter_map(figure))
+        Spread::of(self.rounds.iter().filter(|round| round.is_whole()).filter_map(figure))
+    }
+
+    /// Whether it forwarded as much as Vestibule did.
+    #[must_use]
+    pub fn has_equal_load(&self) -> bool {
+        self.share_of_vestibule.is_some_and(|share| (share - 1.0).abs() <= SHARE_OFF_MAX)
     }
 }
 
@@ -125,8 +149,15 @@ pub fn set_ratios(contestants: &mut [Contestant], vestibule: usize, floor: Optio
         one.cpu_us_per_packet = one.spread(|figures| figures.cpu_us_per_packet);
     }
     let cost = |index: usize| contestants.get(index)?.cpu_us_per_packet.map(|spread| spread.median);
+    let packets = |one: &Contestant| Some(one.spread(|figures| Some(figures.packets_per_second))?.median);
+    let ours = contestants.get(vestibule).and_then(packets).filter(|packets| *packets > 0.0);
     let (vestibule, floor) = (cost(vestibule), floor.and_then(cost));
     for one in contestants.iter_mut() {
+        one.share_of_vestibule = packets(one).zip(ours).map(|(packets, ours)| packets / ours);
+        if !one.has_equal_load() {
+            (one.times_vestibule, one.times_floor) = (None, None);
+            continue;
+        }
         let own = one.cpu_us_per_packet.map(|spread| spread.median);
         let times = |other: Option<f64>| Some(own? / other.filter(|cost| *cost > 0.0)?);
         one.times_vestibule = times(vestibule);
@@ -140,9 +171,32 @@ mod tests {
 
     fn contestant(costs: &[f64]) -> Contestant {
         let mut one = Contestant::new("x".to_owned());
-        one.rounds =
-            costs.iter().map(|&us| Figures { cpu_us_per_packet: Some(us), ..Figures::default() }).collect();
+        one.rounds = costs
+            .iter()
+            .map(|&us| Figures {
+                cpu_us_per_packet: Some(us),
+                packets_per_second: 1_000.0,
+                ..Figures::default()
+            })
+            .collect();
         one
+    }
+
+    #[test]
+    fn who_was_tried_with_another_load_has_no_ratio() {
+        let mut all = [contestant(&[2.0]), contestant(&[20.0]), contestant(&[20.0])];
+        all[1].rounds[0].packets_per_second = 960.0;
+        all[2].rounds[0].packets_per_second = 620.0;
+        set_ratios(&mut all, 0, None);
+        assert_eq!((all[1].times_vestibule, all[2].times_vestibule), (Some(10.0), None));
+        assert_eq!(all[2].share_of_vestibule, Some(0.62));
+    }
+
+    #[test]
+    fn a_round_in_which_somebody_got_nothing_does_not_count() {
+        let mut one = contestant(&[2.0, 9.0]);
+        one.rounds[1].starved_streams = 1;
+        assert_eq!(one.spread(|figures| figures.cpu_us_per_packet), Spread::of([2.0]));
     }
 
     #[test]

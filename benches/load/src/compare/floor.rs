@@ -91,8 +91,9 @@ impl Server for Floor {
     }
 
     async fn prepare(&self, rooms: &[Room], made: &(dyn Fn() + Sync)) -> Result<(), ServerError> {
-        let count = rooms.iter().flat_map(|room| &room.people).filter(|person| receives(person)).count();
-        let opened = floor::receivers(&self.plane, self.profile, count).map_err(broken)?;
+        let people = rooms.iter().flat_map(|room| &room.people).filter(|person| receives(person));
+        let expected: Vec<_> = people.map(Person::expected).collect();
+        let opened = floor::receivers(&self.plane, self.profile, &expected).map_err(broken)?;
         let (ids, receivers): (Vec<_>, Vec<_>) = opened.into_iter().unzip();
         *self.receivers.lock().unwrap_or_else(PoisonError::into_inner) = ids;
         let spec = serde_json::to_vec(&self.spec(rooms, receivers)).map_err(broken)?;

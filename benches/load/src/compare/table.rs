@@ -102,6 +102,11 @@ fn notes(text: &mut String, one: &Contestant) {
     for failure in &one.failures {
         let _ = writeln!(text, "  ! {}: {failure}", one.name);
     }
+    if let Some(share) = one.share_of_vestibule.filter(|_| !one.has_equal_load()) {
+        let percent = share * 100.0;
+        let _ =
+            writeln!(text, "  ! {}: another load, {percent:.0} % of Vestibule's packets: no ratio", one.name);
+    }
     for (index, round) in one.rounds.iter().enumerate() {
         if round.failed > 0 {
             let _ = writeln!(
@@ -110,6 +115,13 @@ fn notes(text: &mut String, one: &Contestant) {
                 one.name,
                 index + 1,
                 round.failed
+            );
+        }
+        if round.starved_streams > 0 {
+            let (name, number, streams) = (&one.name, index + 1, round.starved_streams);
+            let _ = writeln!(
+                text,
+                "  ! {name}, round {number}: nothing came of {streams} streams that should have"
             );
         }
         for reason in &round.tester_in_the_way {

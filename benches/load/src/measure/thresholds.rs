@@ -27,10 +27,14 @@ fn threshold(option: &str, limit: f64, value: Option<f64>) -> Threshold {
 pub fn passed(report: &Report) -> bool {
     let storm = report.storm.as_ref().is_none_or(|storm| storm.back == storm.cut);
     let waiting = report.waiting_room.as_ref().is_none_or(|waiting| waiting.reasons.is_empty());
-    let churn = report.churn.as_ref().is_none_or(|churn| churn.failed == 0);
+    // Who found no free place made the load less than was asked for.
+    let churn = report.churn.as_ref().is_none_or(|churn| churn.failed == 0 && churn.skipped == 0);
+    // Those who were to hear or see somebody and did not are no load at all.
+    let fed =
+        report.staircase.is_some() || report.media.as_ref().is_none_or(|media| media.starved_streams == 0);
     // A staircase is climbed until something gives: that is its result.
     let joins = report.staircase.is_some() || (report.joins.failed == 0 && report.joins.lost_later == 0);
-    joins && storm && waiting && churn && report.thresholds.iter().all(|threshold| threshold.passed)
+    joins && fed && storm && waiting && churn && report.thresholds.iter().all(|threshold| threshold.passed)
 }
 
 /// Microseconds as milliseconds.

@@ -6,7 +6,7 @@ use std::time::Duration;
 const BUSY: f64 = 0.9;
 /// A tick is due every millisecond. Who is so late sends bursts of half a frame of audio, and answers late. Delays are not
 /// measured by ticks, and do not suffer.
-const LATE: Duration = Duration::from_millis(10);
+const LATE: Duration = Duration::from_millis(5);
 
 /// How the tester did in the window.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -23,6 +23,8 @@ pub struct Own {
     pub late_p99: Duration,
     /// Datagrams that came and were dropped because their socket's buffer was full.
     pub socket_drops: u64,
+    /// Datagrams the kernel did not take.
+    pub send_failures: u64,
 }
 
 impl Own {
@@ -49,6 +51,9 @@ impl Own {
         if self.socket_drops > 0 {
             reasons.push(format!("{} datagrams were lost in its own sockets", self.socket_drops));
         }
+        if self.send_failures > 0 {
+            reasons.push(format!("{} datagrams were not taken from it", self.send_failures));
+        }
         reasons
     }
 }
@@ -68,6 +73,7 @@ mod tests {
         cores: 1,
         late_p99: Duration::from_micros(300),
         socket_drops: 0,
+        send_failures: 0,
     };
 
     #[test]
@@ -86,5 +92,7 @@ mod tests {
         assert_eq!(late.reasons(), ["its ticks were late by 12.0 ms (p99)"]);
         let dropped = Own { socket_drops: 3, ..late };
         assert_eq!(dropped.reasons().len(), 2);
+        let refused = Own { send_failures: 2, ..FINE };
+        assert_eq!(refused.reasons(), ["2 datagrams were not taken from it"]);
     }
 }

@@ -94,7 +94,7 @@ impl Frame {
     }
 }
 
-/// Makes the frames of one stream; the same for the same source and encoding in every run.
+/// Makes the frames of one stream; the same for the same seed, source and encoding in every run.
 #[derive(Debug)]
 pub struct Generator {
     kind: Kind,
@@ -120,7 +120,9 @@ impl Generator {
     /// The stream of `source` in this encoding; `None` if the library has no such recording.
     #[must_use]
     pub fn new(model: &Model, source: SourceId, encoding: u8, library: &MediaLibrary) -> Option<Self> {
-        let seed = (u64::from(source.0) << 8) | u64::from(encoding);
+        // Streams lie 2⁸ apart, so those of neighbouring seeds are kept apart by a factor.
+        let stream = (u64::from(source.0) << 8) | u64::from(encoding);
+        let seed = stream ^ library.seed().wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let (kind, maker) = match model {
             Model::Vp8(model) => (Kind::Video, Maker::Vp8(SyntheticVp8::new(*model, seed))),
             Model::Opus(model) => (Kind::Audio, Maker::Opus(SyntheticOpus::new(*model, seed))),

@@ -47,6 +47,7 @@ pub enum MediaError {
 #[derive(Clone, Debug, Default)]
 pub struct MediaLibrary {
     recordings: Vec<Recording>,
+    seed: u64,
 }
 
 /// One recording.
@@ -67,6 +68,18 @@ pub(super) struct RecordedFrame {
 }
 
 impl MediaLibrary {
+    /// Nothing recorded, and made-up media that is the same for the same seed.
+    #[must_use]
+    pub const fn seeded(seed: u64) -> Self {
+        Self { recordings: Vec::new(), seed }
+    }
+
+    /// Of the media that is made up.
+    #[must_use]
+    pub const fn seed(&self) -> u64 {
+        self.seed
+    }
+
     /// Reads a file, IVF with VP8 or Ogg with Opus.
     ///
     /// # Errors

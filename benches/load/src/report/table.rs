@@ -108,6 +108,13 @@ fn media(media: &Media) -> Section {
             ),
         ),
     ];
+    if media.starved_streams > 0 {
+        let streams = grouped(media.starved_streams);
+        rows.push(("starved", format!("{streams} streams of which somebody got nothing")));
+    }
+    if media.refused_packets > 0 {
+        rows.push(("not understood", format!("{} packets", grouped(media.refused_packets))));
+    }
     let delays = [
         ("forward delay", media.delay_us),
         ("  audio", media.delay_audio_us),

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::MissedTickBehavior;
 
 use super::measured::Measured;
@@ -49,7 +49,7 @@ impl Stage<'_> {
             bar.set_position(clock::now().saturating_duration_since(started).as_secs());
             tokio::select! {
                 () = self.run.stop.wished() => break,
-                Some(Ok(visit)) = visits.join_next(), if !visits.is_empty() => free.push_back(tally.note(visit)),
+                Some(visit) = visits.join_next(), if !visits.is_empty() => free.extend(tally.note(visit)),
                 _ = interval.tick() => match free.pop_front() {
                     Some(guest) => {
                         let (server, stop) = (Arc::clone(&self.run.server), self.run.stop.clone());
@@ -62,7 +62,7 @@ impl Stage<'_> {
         let length = clock::now().saturating_duration_since(started);
         let measured = self.close_window(opened).await;
         bar.finish_and_clear();
-        while let Some(Ok(visit)) = visits.join_next().await {
+        while let Some(visit) = visits.join_next().await {
             tally.note(visit);
         }
         (measured, tally.end(length))
@@ -101,7 +101,16 @@ struct Tally {
 
 impl Tally {
     /// Counts one; the guest may come again.
-    fn note(&mut self, visit: Visit) -> Person {
+    fn note(&mut self, visit: Result<Visit, JoinError>) -> Option<Person> {
+        let visit = match visit {
+            Ok(visit) => visit,
+            // A mistake of ours; the guest is gone with it.
+            Err(error) => {
+                self.churn.failed += 1;
+                self.reasons.note(error.to_string());
+                return None;
+            }
+        };
         let stay = visit.stayed.and_then(|stay| {
             let first_packet = stay.first_packet.transpose()?;
             Ok((stay.connected, first_packet))
@@ -118,7 +127,7 @@ impl Tally {
                 self.reasons.note(error.to_string());
             }
         }
-        visit.guest
+        Some(visit.guest)
     }
 
     fn end(self, length: Duration) -> Churn {

@@ -52,7 +52,9 @@ impl Stage<'_> {
         self.series.in_window(false);
         let counts = self.run.transports.plane().end_window().await;
         let media = media(&counts);
-        let cost = server.map(|_| cost(server_cpu, length, media.received.packets));
+        // What came twice was forwarded once.
+        let forwarded = media.received.packets.saturating_sub(media.duplicate_packets);
+        let cost = server.map(|_| cost(server_cpu, length, forwarded));
         let own = Own {
             window: length,
             plane_cpu: counts.plane_cpu,
@@ -60,6 +62,7 @@ impl Stage<'_> {
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             late_p99: Duration::from_micros(counts.lateness.quantile(0.99)),
             socket_drops: counts.socket_drops,
+            send_failures: counts.send_failures,
         };
         Measured { media, cost, tester: tester(&counts, &own, others) }
     }
@@ -103,9 +106,11 @@ fn media(counts: &WindowCounts) -> Media {
         expected_packets: loss.expected,
         lost_packets: loss.lost,
         loss_percent: (loss.ratio() * 1e6).round() / 1e4,
+        starved_streams: u64::from(counts.starved.total()),
         recovered_packets: loss.recovered,
         unrecovered_packets: loss.unrecovered(),
         duplicate_packets: loss.duplicates,
+        refused_packets: counts.undecryptable + counts.unexpected,
         reordered_packets: loss.reordered,
         delay_us: delay(&counts.delays.all()),
         delay_audio_us: delay(&counts.delays.audio),
@@ -150,6 +155,7 @@ fn tester(counts: &WindowCounts, own: &Own, others: Option<Duration>) -> Tester 
         late_p99_us: counts.lateness.quantile(0.99),
         late_max_us: counts.lateness.max(),
         socket_drops: counts.socket_drops,
+        send_failures: counts.send_failures,
         bottleneck: !reasons.is_empty(),
         reasons,
     }

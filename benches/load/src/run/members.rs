@@ -151,6 +151,11 @@ impl Members {
         self.failed
     }
 
+    /// How many of those who are in have a transport that is of no use any more.
+    pub(super) fn broken(&self) -> usize {
+        self.all.iter().filter(|member| member.participant.failure().is_some()).count()
+    }
+
     /// Those who are in.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Member> {
         self.all.iter()

@@ -23,7 +23,8 @@ impl Stage<'_> {
             let measured = self.measure(self.run.options.window).await;
             let visits = self.members.len() / 2;
             stairs.steps.push(step_of(visits, &measured));
-            if let Some((limit, why)) = limit(&measured, self.members.failed()) {
+            let failed = self.members.failed() + self.members.broken();
+            if let Some((limit, why)) = limit(&measured, failed) {
                 stairs.limit = Some(limit.to_owned());
                 stairs.why = why;
                 if report.media.is_none() {
@@ -59,6 +60,10 @@ fn limit(measured: &Measured, failed: usize) -> Option<(&'static str, String)> {
     if measured.tester.bottleneck {
         return Some(("tester", format!("the tester itself: {}", measured.tester.reasons.join("; "))));
     }
+    let starved = measured.media.starved_streams;
+    if starved > 0 || measured.media.received.packets == 0 {
+        return Some(("starved", format!("nothing came of {starved} streams that should have")));
+    }
     if measured.media.loss_percent > LOSS_PERCENT_MAX {
         let loss = measured.media.loss_percent;
         return Some(("loss", format!("loss of {loss:.3} %, more than {LOSS_PERCENT_MAX} %")));
@@ -70,18 +75,19 @@ fn limit(measured: &Measured, failed: usize) -> Option<(&'static str, String)> {
             format!("forward delay of {} ms (p99), more than {}", p99 / 1000, DELAY_P99_US_MAX / 1000),
         ));
     }
-    (failed > 0).then(|| ("joins", format!("{failed} did not get in")))
+    (failed > 0).then(|| ("joins", format!("{failed} did not get in, or not stay in")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{Delay, Media, Tester};
+    use crate::report::{Delay, Media, Tester, Traffic};
 
     fn measured(loss_percent: f64, p99: u64, bottleneck: bool) -> Measured {
         let reasons = if bottleneck { vec!["its media thread was busy".to_owned()] } else { Vec::new() };
         Measured {
             media: Media {
+                received: Traffic { packets: 1, ..Traffic::default() },
                 loss_percent,
                 delay_us: Some(Delay { p99, ..Delay::default() }),
                 ..Media::default()
@@ -99,5 +105,11 @@ mod tests {
         assert_eq!(name(measured(0.0, 20_001, false), 0), Some("delay"));
         assert_eq!(name(measured(0.0, 0, false), 1), Some("joins"));
         assert_eq!(name(measured(5.0, 90_000, true), 3), Some("tester"));
+        let mut starved = measured(0.0, 0, false);
+        starved.media.starved_streams = 1;
+        assert_eq!(name(starved, 0), Some("starved"));
+        let mut silent = measured(0.0, 0, false);
+        silent.media.received.packets = 0;
+        assert_eq!(name(silent, 0), Some("starved"), "nothing at all holds no step");
     }
 }

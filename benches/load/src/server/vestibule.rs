@@ -123,7 +123,7 @@ impl Server for Vestibule {
         let token =
             token.ok_or_else(|| ServerError::Environment("nobody was invited by this number".to_owned()))?;
         let (started, ticket) = self.ticket(&token).await?;
-        let transport = self.transports.open()?;
+        let transport = self.transports.open(person.expected())?;
         let media = media::Negotiation::new(&transport, person, &self.cast);
         let line = Line::open(self.net.clone(), ticket, admission, media).await?;
         let waits_for_hand = admission == Admission::ByHand && person.role == Role::Patient;

@@ -11,6 +11,8 @@ use crate::client::socket::Burst;
 use crate::client::srtp::Srtp;
 use crate::client::wheel::Timer;
 
+/// Report blocks in one receiver report (RFC 3550 section 6.4.2: a five-bit count).
+const REPORT_BLOCKS_MAX: usize = 31;
 /// What who sends nothing reports with, as browsers do.
 const RECEIVER_SSRC: u32 = 1;
 
@@ -71,12 +73,12 @@ impl Transport {
         });
     }
 
-    /// One compound: what we send with what we got, or the latter alone.
+    /// One compound: what we send with what we got, or the latter alone; and reports alone about more than fit into it.
     pub(super) fn report(&mut self, cx: &mut Context) {
         let own = self.own_ssrc();
         let Stage::Connected(srtp) = &mut self.stage else { return };
-        let mut blocks = Vec::new();
-        self.receiver.reports(cx.now, &mut blocks);
+        let mut blocks = self.receiver.reports(cx.now);
+        let rest = blocks.split_off(blocks.len().min(REPORT_BLOCKS_MAX));
         let has_blocks = !blocks.is_empty();
         let mut infos = self
             .sends
@@ -97,8 +99,13 @@ impl Transport {
             }
             let _ = writer.cname(own, "load");
         });
+        for blocks in rest.chunks(REPORT_BLOCKS_MAX) {
+            send_rtcp(srtp, socket, &mut cx.burst, &mut |writer| {
+                let _ = writer.receiver_report(own, blocks).and_then(|()| writer.cname(own, "load"));
+            });
+        }
         if let Some(counts) = cx.tally.now().filter(|_| has_blocks) {
-            counts.receiver_reports_sent += 1;
+            counts.receiver_reports_sent += 1 + rest.len().div_ceil(REPORT_BLOCKS_MAX) as u64;
         }
     }
 }

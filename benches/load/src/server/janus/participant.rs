@@ -12,7 +12,7 @@ use super::RoomState;
 use super::api::{Handle, HandleEvent, Jsep, Session};
 use super::subscription::{self, Progress};
 use crate::cast::Cast;
-use crate::client::{Connect, Receives};
+use crate::client::{Connect, PerKind, Receives};
 use crate::clock;
 use crate::scenario::Person;
 use crate::sdp::{Description, Offer, Setup};
@@ -57,8 +57,14 @@ impl JanusParticipant {
         };
         let own = publication.as_ref().map(|publication| publication.feed);
         let (sender, mut subscription) = watch::channel(Progress::default());
-        let task =
-            tokio::spawn(subscription::run(session, transports.clone(), Arc::clone(&room), own, sender));
+        let task = tokio::spawn(subscription::run(
+            session,
+            transports.clone(),
+            person.expected(),
+            Arc::clone(&room),
+            own,
+            sender,
+        ));
         let connected = match &publication {
             Some(publication) => publication.transport.until(|progress| progress.connected).await?,
             // Who only receives is in when that works.
@@ -77,7 +83,7 @@ impl Publication {
         person: &Person,
     ) -> Result<Self, ServerError> {
         let mut handle = session.attach().await?;
-        let transport = transports.open()?;
+        let transport = transports.open(PerKind::default())?;
         let (plane, local) = (transport.plane(), &transport.local);
         // Only what is sent has an m-line; its mid is its index.
         let sources = [streams::microphone(person, cast), streams::camera(person, cast)];

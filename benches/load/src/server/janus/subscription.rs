@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::RoomState;
 use super::api::{Handle, HandleEvent, Jsep, Session};
-use crate::client::Connect;
+use crate::client::{Connect, PerKind, PlaneError};
 use crate::sdp::{self, Description};
 use crate::server::ServerError;
 use crate::transports::{Transport, Transports};
@@ -27,17 +27,19 @@ pub(super) struct Progress {
 pub(super) async fn run(
     session: Session,
     transports: Transports,
+    expected: PerKind<u32>,
     room: Arc<RoomState>,
     own: Option<u64>,
     progress: watch::Sender<Progress>,
 ) {
-    let Err(failure) = follow(&session, &transports, &room, own, &progress).await;
+    let open = || transports.open(expected);
+    let Err(failure) = follow(&session, &open, &room, own, &progress).await;
     progress.send_modify(|progress| progress.failure = Some(failure));
 }
 
 async fn follow(
     session: &Session,
-    transports: &Transports,
+    open: &(dyn Fn() -> Result<Transport, PlaneError> + Sync),
     room: &RoomState,
     own: Option<u64>,
     progress: &watch::Sender<Progress>,
@@ -56,7 +58,7 @@ async fn follow(
     let mut known: HashSet<u64> = fresh.into_iter().collect();
     let told = handle.requests.message(join, None).await?;
     let offer = told.jsep.ok_or_else(|| ServerError::Protocol("no offer to a subscriber".to_owned()))?;
-    let mut connection = Connection { transport: Arc::new(transports.open()?), is_connected: false };
+    let mut connection = Connection { transport: Arc::new(open()?), is_connected: false };
     connection.answer(&handle, &offer).await?;
     progress.send_modify(|progress| progress.transport = Some(Arc::clone(&connection.transport)));
 

@@ -10,7 +10,7 @@ use super::signal::{
     AddTrack, CandidateInit, Description as Jsep, Request, Response, Signal, Target, Trickle,
 };
 use crate::cast::Cast;
-use crate::client::{Connect, Receives, TransportError};
+use crate::client::{Connect, PerKind, Receives, TransportError};
 use crate::scenario::Person;
 use crate::sdp::{self, Description, Offer, Setup};
 use crate::server::ServerError;
@@ -36,6 +36,7 @@ pub(super) struct Watched {
 pub(super) struct Line {
     signal: Signal,
     transports: Transports,
+    expected: PerKind<u32>,
     publication: Option<Publication>,
     progress: watch::Sender<Progress>,
 }
@@ -64,7 +65,7 @@ impl Line {
         let publication = if sources.is_empty() {
             None
         } else {
-            let transport = Arc::new(transports.open()?);
+            let transport = Arc::new(transports.open(PerKind::default())?);
             let candidates = Vec::new();
             Some(Publication {
                 transport,
@@ -78,7 +79,16 @@ impl Line {
         let (progress, receiver) = watch::channel(Progress::default());
         let publisher = publication.as_ref().map(|publication| Arc::clone(&publication.transport));
         let watched = Watched { publisher, progress: receiver };
-        Ok((Self { signal, transports: transports.clone(), publication, progress }, watched))
+        Ok((
+            Self {
+                signal,
+                transports: transports.clone(),
+                expected: person.expected(),
+                publication,
+                progress,
+            },
+            watched,
+        ))
     }
 
     /// Until the server ends it, or the task is aborted.
@@ -136,7 +146,7 @@ impl Line {
         let is_new = known.is_none();
         let transport = match known {
             Some(transport) => transport,
-            None => Arc::new(self.transports.open()?),
+            None => Arc::new(self.transports.open(self.expected)?),
         };
         let (plane, local) = (transport.plane(), &transport.local);
         let sdp = sdp::answer(&offer, &local.ice, &plane.fingerprint(), local.address);
