@@ -23,7 +23,7 @@ use crate::id::{
     BackendRoom, EncounterId, ParticipantId, PatientId, ProviderRef, RecordingRef, SessionId, TenantId,
 };
 use crate::kind::{Communication, ParticipantRole, VideoBackend, as_str};
-use crate::policy::SessionPolicy;
+use crate::policy::{PARTICIPANTS_USUAL, SessionPolicy};
 
 /// How many participants who were removed a session keeps on record, at least: beside as many as it may have, so many more.
 pub const REMOVED_RECORDS_MAX: usize = 80;
@@ -32,9 +32,10 @@ pub const CONSENT_RECORDS_MAX: usize = 100;
 /// How many recordings a session keeps references of.
 pub const RECORDINGS_MAX: usize = 100;
 
-/// How many participants a session keeps on record under a policy, removed ones among them.
+/// How many participants a session keeps on record under a policy, removed ones among them. Under a small policy as many as
+/// under the usual one: sessions that were stored so stay readable.
 fn records_max(policy: &SessionPolicy) -> usize {
-    usize::from(policy.max_participants) + REMOVED_RECORDS_MAX
+    usize::from(policy.max_participants.max(PARTICIPANTS_USUAL)) + REMOVED_RECORDS_MAX
 }
 
 /// Where a session is in its life.
@@ -164,7 +165,7 @@ pub struct Participant {
     /// Since when they are out for a reason: left on purpose, denied, or removed. Joining again clears it; a lost
     /// connection does not set it.
     pub left_at: Option<Timestamp>,
-    /// What they were told when they were last denied; until they come again.
+    /// What they were told when they were last denied; until they are let in.
     pub denied: Option<DenyReason>,
 }
 

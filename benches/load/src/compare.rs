@@ -242,7 +242,7 @@ impl Comparing {
             Turn::Peer(Peer::Janus) => self.janus(scenario, plane, cast, None).await,
             Turn::Peer(Peer::JanusEventLoops) => self.janus(scenario, plane, cast, Some(1)).await,
             Turn::Peer(Peer::Floor) => {
-                let (process, stdin) = process::ServerProcess::floor(core, &self.recordings())?;
+                let (process, stdin) = process::ServerProcess::floor(core, &self.media())?;
                 let profile = self.options.profile.srtp();
                 let tried = floor::Floor::new(plane.plane().clone(), cast.clone(), profile, self.ip, stdin);
                 let (name, played, mut figures) =
@@ -254,13 +254,14 @@ impl Comparing {
         }
     }
 
-    /// The files whose media is sent, for a child that reads them too.
-    fn recordings(&self) -> Vec<String> {
+    /// What the media is made from, for a child that makes the same.
+    fn media(&self) -> Vec<String> {
         let files = [("--video-file", &self.options.video_file), ("--audio-file", &self.options.audio_file)];
         let named = files
             .into_iter()
             .filter_map(|(name, file)| Some([name.to_owned(), file.as_ref()?.display().to_string()]));
-        named.flatten().collect()
+        let seed = ["--seed".to_owned(), self.options.seed.to_string()];
+        named.flatten().chain(seed).collect()
     }
 
     fn plane(&self) -> Result<(Transports, Cast), CompareError> {

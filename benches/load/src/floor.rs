@@ -165,8 +165,10 @@ struct Floor<'a> {
     socket: ShardSocket,
     receivers: Vec<Receiver>,
     streams: Vec<Stream>,
-    /// Of the frame that is being sent.
+    /// Of the frame that is being sent, as long as they are; the room behind is used again.
     payloads: Vec<([u8; PAYLOAD_BYTES_MAX], usize)>,
+    /// How many those are.
+    parts: usize,
     /// Its packets, sealed for each receiver.
     slab: Vec<u8>,
 }
@@ -212,6 +214,7 @@ impl<'a> Floor<'a> {
             receivers: spec.receivers.iter().map(receiver).collect::<Result<_, _>>()?,
             streams: spec.streams.iter().map(stream).collect::<Result<_, _>>()?,
             payloads: Vec::new(),
+            parts: 0,
             slab: Vec::new(),
         })
     }
@@ -222,7 +225,7 @@ impl<'a> Floor<'a> {
         let frame = stream.generator.next(stream.counter == 0, library);
         self.write_payloads(at, &frame, library);
         let told = &self.spec.streams[at];
-        let bytes_max = told.to.len() * self.payloads.len() * PACKET_BYTES_MAX;
+        let bytes_max = told.to.len() * self.parts * PACKET_BYTES_MAX;
         if self.slab.len() < bytes_max {
             self.slab.resize(bytes_max, 0);
         }
@@ -230,7 +233,7 @@ impl<'a> Floor<'a> {
         for &to in &told.to {
             end = self.seal_for(to, at, due_at, end);
         }
-        let packets = self.payloads.len() as u64;
+        let packets = self.parts as u64;
         let stream = &mut self.streams[at];
         (stream.index, stream.counter) = (stream.index + packets, stream.counter + packets);
         let (receivers, slab) = (&self.receivers, &self.slab);
@@ -244,10 +247,12 @@ impl<'a> Floor<'a> {
     /// Writes the payloads all receivers of a frame get.
     fn write_payloads(&mut self, at: usize, frame: &Frame, library: &MediaLibrary) {
         let sent_at_ns = clock::wall_ns();
-        self.payloads.clear();
-        for part in 0..frame.parts {
-            let mut payload = [0; PAYLOAD_BYTES_MAX];
-            let len = frame.write_part(part, library, &mut payload);
+        self.parts = usize::from(frame.parts);
+        if self.payloads.len() < self.parts {
+            self.payloads.resize(self.parts, ([0; PAYLOAD_BYTES_MAX], 0));
+        }
+        for (part, (payload, len)) in (0..frame.parts).zip(&mut self.payloads) {
+            *len = frame.write_part(part, library, payload);
             let stamp = Stamp {
                 source: self.spec.streams[at].source,
                 encoding: 0,
@@ -257,8 +262,7 @@ impl<'a> Floor<'a> {
                 counter: self.streams[at].counter + u64::from(part),
                 sent_at_ns,
             };
-            stamp.write(&mut payload[..len]);
-            self.payloads.push((payload, len));
+            stamp.write(&mut payload[..*len]);
         }
     }
 
@@ -268,10 +272,10 @@ impl<'a> Floor<'a> {
         let timestamp = (due_at * stream.clock_khz / 1_000) as u32;
         let ssrc = self.spec.streams[at].source.0 + 1;
         receiver.packets.clear();
-        for (part, (payload, payload_len)) in self.payloads.iter().enumerate() {
+        for (part, (payload, payload_len)) in self.payloads[..self.parts].iter().enumerate() {
             let out = &mut self.slab[end..end + PACKET_BYTES_MAX];
             let index = stream.index + part as u64;
-            let marker = stream.is_video() && part + 1 == self.payloads.len();
+            let marker = stream.is_video() && part + 1 == self.parts;
             let (payload_type, sequence) = (stream.payload_type, index as u16);
             let mut header = HeaderWriter::new(out, payload_type, marker, sequence, timestamp, ssrc, false);
             if let Some(id) = EXTENSION_IDS.transport_cc {

@@ -49,6 +49,7 @@ impl VirtualSession {
                 let record = self.record(*participant);
                 record.standing = Standing::Admitted;
                 record.admitted_at = Some(*at);
+                record.denied = None;
             }
             Event::Started { at } => {
                 self.row.status = SessionStatus::Active;
@@ -91,9 +92,9 @@ impl VirtualSession {
         record.first_joined_at = record.first_joined_at.or(Some(at));
         record.joined_at = Some(at);
         record.left_at = None;
-        record.denied = None;
         if standing == Standing::Admitted {
             record.admitted_at = Some(at);
+            record.denied = None;
         }
         if record.role == ParticipantRole::Provider {
             self.row.provider_first_joined_at = self.row.provider_first_joined_at.or(Some(at));

@@ -255,11 +255,15 @@ impl VirtualSession {
                 && self.provider_here(ctx.presence, None))
     }
 
-    /// Those the tenant wants let in by a provider who joins, of those who wait and are connected.
+    /// Those the tenant wants let in by a provider who joins, of those who wait and are connected; who was denied before
+    /// takes somebody's word.
     fn let_in_with_the_provider(&self, events: &mut Vec<Event>, ctx: &Context<'_>, at: Timestamp) {
         let policy = self.policy();
         let waits = |record: &Participant| {
-            record.standing == Standing::Waiting && record.inside() && ctx.presence.connected(record.id)
+            record.standing == Standing::Waiting
+                && record.inside()
+                && record.denied.is_none()
+                && ctx.presence.connected(record.id)
         };
         for record in self.participants() {
             let first_time = record.admitted_at.is_none();

@@ -306,7 +306,25 @@ fn denied_with_a_reason_and_free_to_knock_again() {
     let events = world.must(patient(), Command::Join { participant: patient() });
     let [Event::Joined { standing, new_device, .. }] = events[..] else { panic!("{events:?}") };
     assert_eq!((standing, new_device), (Standing::Waiting, false));
+    world.must(provider(), Command::Admit { participant: patient() });
     assert_eq!(world.record(patient()).denied, None);
+}
+
+#[test]
+fn who_was_denied_and_knocks_again_is_not_let_in_by_a_provider_who_merely_comes() {
+    let all = |policy: &mut PolicyValues| {
+        policy.admit_interpreters_with_provider = true;
+        policy.admit_observers_with_provider = true;
+        policy.auto_admit_on_provider_join = true;
+    };
+    for who in [interpreter(), observer(), patient()] {
+        let mut world = World::under(all);
+        world.at(minute(60)).consent().comes(who);
+        world.ask(&staff(), Command::Deny { participant: who, reason: DenyReason::WrongVisit }).unwrap();
+        world.comes(who).comes(provider());
+        assert_eq!(world.record(who).standing, Standing::Waiting, "{who:?}");
+        world.must(provider(), Command::Admit { participant: who });
+    }
 }
 
 #[test]

@@ -127,7 +127,7 @@ pub(crate) struct Who {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) left_at: Option<Timestamp>,
-    /// What they were told when they were not let in.
+    /// What they were told when they were last not let in; until they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = words::deny_reason)]
     pub(crate) denied_reason: Option<DenyReason>,

@@ -59,6 +59,21 @@ fn a_stream_is_the_same_in_every_run_and_another_for_every_source() {
 }
 
 #[test]
+fn another_seed_makes_other_media() {
+    let sizes = |seed| {
+        let library = MediaLibrary::seeded(seed);
+        let model = Model::Vp8(Vp8Model::SIMULCAST[2]);
+        let mut generator = Generator::new(&model, SourceId(3), 0, &library).unwrap();
+        (0..60)
+            .map(|_| generator.next(false, &library))
+            .map(|frame| (frame.parts, frame.part_bytes))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(sizes(1), sizes(1));
+    assert_ne!(sizes(1), sizes(2));
+}
+
+#[test]
 fn a_keyframe_begins_as_servers_look_for_it() {
     let library = MediaLibrary::default();
     let model = Model::Vp8(Vp8Model::SIMULCAST[2]);
