@@ -14,6 +14,7 @@ use crate::candidates::{Announce, candidates, host_addresses};
 use crate::counters::ShardCounters;
 use crate::dtls::{DtlsAcceptor, DtlsWorkerCounters, DtlsWorkers, RtcDtlsAcceptor, ServerCertificate};
 use crate::error::EngineError;
+use crate::memory;
 use crate::placement::Placement;
 use crate::shard::{DtlsOutlet, InboxError, Shard, ShardClock, ShardInbox, queues};
 use crate::socket::{ShardSocket, SocketBuffers, SocketOptions};
@@ -105,6 +106,7 @@ impl Engine {
     /// [`EngineError`] names what could not be had; nothing is left running then.
     pub fn start(config: &EngineConfig, sink: Arc<dyn EventSink>) -> Result<Self, EngineError> {
         check(config)?;
+        memory::give_back_what_is_large();
         let sockets = open_sockets(config)?;
         let certificate = ServerCertificate::generate()?;
         let acceptor: Arc<dyn DtlsAcceptor> = Arc::new(RtcDtlsAcceptor::new(&certificate)?);

@@ -11,6 +11,7 @@ mod cores;
 mod counters;
 mod engine;
 mod error;
+mod memory;
 mod placement;
 mod shard;
 mod wake;

@@ -4,7 +4,8 @@ use crate::cast::Cast;
 use crate::client::{Kind, Rtx, SendStream, SourceId};
 use crate::media::Model;
 use crate::scenario::Person;
-use crate::sdp::{Description, Direction, OfferLine};
+use crate::sdp::{Description, Direction, Offer, OfferLine, Setup};
+use crate::transports::Transport;
 
 use super::ServerError;
 
@@ -73,6 +74,19 @@ pub(super) fn line(streams: &[Planned]) -> Option<OfferLine> {
             rids: streams.iter().filter_map(|stream| stream.rid).map(str::to_owned).collect(),
         }
     })
+}
+
+/// The offer of a connection on which `sources` are sent and nothing is received; the mid of each is its index. We are the
+/// DTLS client: Janus else takes that part.
+pub(super) fn publication(transport: &Transport, sources: &[Vec<Planned>]) -> Offer {
+    Offer {
+        ice: transport.local.ice.clone(),
+        fingerprint: transport.plane().fingerprint(),
+        candidate: Some(transport.local.address),
+        setup: Setup::Active,
+        version: 1,
+        lines: sources.iter().filter_map(|source| line(source)).collect(),
+    }
 }
 
 /// The streams of the m-line `mid`, with what was agreed on for it.

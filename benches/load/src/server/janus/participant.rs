@@ -15,7 +15,7 @@ use crate::cast::Cast;
 use crate::client::{Connect, PerKind, Receives};
 use crate::clock;
 use crate::scenario::Person;
-use crate::sdp::{Description, Offer, Setup};
+use crate::sdp::Description;
 use crate::server::{Net, Participant, ServerError, streams};
 use crate::transports::{Transport, Transports};
 
@@ -84,19 +84,10 @@ impl Publication {
     ) -> Result<Self, ServerError> {
         let mut handle = session.attach().await?;
         let transport = transports.open(PerKind::default())?;
-        let (plane, local) = (transport.plane(), &transport.local);
         // Only what is sent has an m-line; its mid is its index.
         let sources = [streams::microphone(person, cast), streams::camera(person, cast)];
         let sources: Vec<_> = sources.into_iter().filter(|source| !source.is_empty()).collect();
-        let offer = Offer {
-            ice: local.ice.clone(),
-            fingerprint: plane.fingerprint(),
-            candidate: Some(local.address),
-            // Else Janus takes the client's role in DTLS.
-            setup: Setup::Active,
-            version: 1,
-            lines: sources.iter().filter_map(|source| streams::line(source)).collect(),
-        };
+        let offer = streams::publication(&transport, &sources);
         let join = json!({ "request": "joinandconfigure", "ptype": "publisher", "room": room.id });
         let told = handle.requests.message(join, Some(Jsep::offer(offer.to_sdp()))).await?;
         let protocol = |what: &str| ServerError::Protocol(what.to_owned());
@@ -107,6 +98,7 @@ impl Publication {
         for (mid, source) in sources.iter().enumerate() {
             sends.extend(streams::agreed(source, &mid.to_string(), &answer)?);
         }
+        let (plane, local) = (transport.plane(), &transport.local);
         let receives = Receives::default();
         plane.connect(local.id, Connect { remote: answer.remote(), controlling: true, sends, receives });
         transport.until(|progress| progress.connected).await?;

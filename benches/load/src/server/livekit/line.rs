@@ -12,7 +12,7 @@ use super::signal::{
 use crate::cast::Cast;
 use crate::client::{Connect, PerKind, Receives, TransportError};
 use crate::scenario::Person;
-use crate::sdp::{self, Description, Offer, Setup};
+use crate::sdp::{self, Description};
 use crate::server::ServerError;
 use crate::server::streams::{self, Planned};
 use crate::transports::{Transport, Transports};
@@ -167,15 +167,7 @@ impl Line {
 
 impl Publication {
     fn offer(&self) -> Jsep {
-        let (plane, local) = (self.transport.plane(), &self.transport.local);
-        let offer = Offer {
-            ice: local.ice.clone(),
-            fingerprint: plane.fingerprint(),
-            candidate: Some(local.address),
-            setup: Setup::Active,
-            version: 1,
-            lines: self.sources.iter().filter_map(|source| streams::line(source)).collect(),
-        };
+        let offer = streams::publication(&self.transport, &self.sources);
         Jsep { kind: "offer".to_owned(), sdp: offer.to_sdp() }
     }
 

@@ -1,21 +1,14 @@
 //! A participant's offers and what their answers mean (docs/protocol.md, section 4).
 
 use crate::cast::Cast;
-use crate::client::{Connect, Kind, MediaPlane, Rtx, SendStream, SourceId, TransportId};
+use crate::client::{Connect, Kind, MediaPlane, TransportId};
 use crate::scenario::Person;
-use crate::sdp::{Description, Direction, Offer, OfferLine, Setup};
+use crate::sdp::{Description, Offer, OfferLine, Setup};
 use crate::server::ServerError;
+use crate::server::streams::{self, Planned};
 use crate::transports::Transport;
 
 use super::wire::SeatCounts;
-
-/// The m-lines for what is sent come first: microphone, camera, screen.
-const MICROPHONE: usize = 0;
-const CAMERA: usize = 1;
-/// What rids stand for, from low to high.
-const RIDS: [&str; 3] = ["l", "m", "h"];
-/// SSRCs of a source: its encodings, then their retransmissions.
-const SSRCS_PER_SOURCE: u32 = 8;
 
 /// The negotiations of one transport, one after another.
 pub(super) struct Negotiation {
@@ -23,50 +16,32 @@ pub(super) struct Negotiation {
     transport: TransportId,
     offer: Offer,
     negotiation: u64,
-    streams: Vec<Planned>,
+    /// Of the first two m-lines, microphone and camera; the third is for a screen.
+    sources: [Vec<Planned>; 2],
     /// Seats that are wanted; nobody offers more than there will be people.
     seats: u32,
     is_connected: bool,
 }
 
-/// A stream that is to be sent.
-struct Planned {
-    line: usize,
-    source: SourceId,
-    kind: Kind,
-    encoding: u8,
-    model: crate::media::Model,
-    rid: Option<&'static str>,
-}
-
-impl Planned {
-    /// Unique in the run, and never zero.
-    fn ssrc(&self) -> u32 {
-        (self.source.0 + 1) * SSRCS_PER_SOURCE + u32::from(self.encoding)
-    }
-
-    fn rtx_ssrc(&self) -> Option<u32> {
-        (self.kind == Kind::Video).then(|| self.ssrc() + SSRCS_PER_SOURCE / 2)
-    }
-}
-
 impl Negotiation {
     pub(super) fn new(transport: &Transport, person: &Person, cast: &Cast) -> Self {
-        let streams = streams(person, cast);
+        let sources = [streams::microphone(person, cast), streams::camera(person, cast)];
+        let lines = [(&sources[0], Kind::Audio), (&sources[1], Kind::Video), (&Vec::new(), Kind::Video)];
+        let line = |(source, kind): (&Vec<_>, _)| streams::line(source).unwrap_or(OfferLine::Idle { kind });
         let offer = Offer {
             ice: transport.local.ice.clone(),
             fingerprint: transport.plane().fingerprint(),
             candidate: None,
             setup: Setup::ActPass,
             version: 1,
-            lines: sending(&streams),
+            lines: lines.map(line).into(),
         };
         Self {
             plane: transport.plane().clone(),
             transport: transport.local.id,
             offer,
             negotiation: 0,
-            streams,
+            sources,
             seats: person.seats(),
             is_connected: false,
         }
@@ -104,7 +79,10 @@ impl Negotiation {
             self.plane.extend(self.transport, receives);
             return Ok(false);
         }
-        let sends = self.streams.iter().map(|stream| agreed(stream, &answer)).collect::<Result<_, _>>()?;
+        let mut sends = Vec::new();
+        for (mid, source) in self.sources.iter().enumerate() {
+            sends.extend(streams::agreed(source, &mid.to_string(), &answer)?);
+        }
         let connect = Connect { remote: answer.remote(), controlling: true, sends, receives };
         self.plane.connect(self.transport, connect);
         self.is_connected = true;
@@ -113,76 +91,12 @@ impl Negotiation {
 
     /// What of the three kinds of publishing is meant to be heard and seen.
     pub(super) fn publishes(&self) -> [Option<&'static str>; 2] {
-        let sends = |line| self.streams.iter().any(|stream| stream.line == line);
-        [(MICROPHONE, "audio"), (CAMERA, "camera")].map(|(line, kind)| sends(line).then_some(kind))
+        let [microphone, camera] = &self.sources;
+        [(microphone, "audio"), (camera, "camera")].map(|(source, kind)| (!source.is_empty()).then_some(kind))
     }
 
     /// Media flows from now on.
     pub(super) fn set_sending(&self) {
         self.plane.set_sending(self.transport, true);
     }
-}
-
-fn streams(person: &Person, cast: &Cast) -> Vec<Planned> {
-    let mut streams = Vec::new();
-    if person.audio {
-        let source = cast.next_source();
-        streams.push(Planned {
-            line: MICROPHONE,
-            source,
-            kind: Kind::Audio,
-            encoding: 0,
-            model: cast.audio,
-            rid: None,
-        });
-    }
-    if person.video {
-        let (source, is_simulcast) = (cast.next_source(), cast.video.len() > 1);
-        streams.extend(cast.video.iter().zip(0..).map(|(&model, encoding)| Planned {
-            line: CAMERA,
-            source,
-            kind: Kind::Video,
-            encoding,
-            model,
-            rid: is_simulcast.then(|| RIDS[usize::from(encoding) % RIDS.len()]),
-        }));
-    }
-    streams
-}
-
-/// The first three lines.
-fn sending(streams: &[Planned]) -> Vec<OfferLine> {
-    let on = |line| streams.iter().filter(move |stream| stream.line == line);
-    let line = |line, kind| match on(line).next() {
-        None => OfferLine::Idle { kind },
-        Some(stream) if stream.rid.is_none() => {
-            OfferLine::Send { kind, ssrc: stream.ssrc(), rtx: stream.rtx_ssrc() }
-        }
-        Some(_) => OfferLine::Simulcast {
-            rids: on(line).filter_map(|stream| stream.rid).map(str::to_owned).collect(),
-        },
-    };
-    vec![line(MICROPHONE, Kind::Audio), line(CAMERA, Kind::Video), OfferLine::Idle { kind: Kind::Video }]
-}
-
-/// A stream with what was agreed on for its m-line.
-fn agreed(stream: &Planned, answer: &Description) -> Result<SendStream, ServerError> {
-    let mid = stream.line.to_string();
-    let line = answer.line(&mid).filter(|line| line.direction != Direction::Inactive);
-    let agreed = line.and_then(|line| line.negotiated(stream.kind));
-    let agreed =
-        agreed.ok_or_else(|| ServerError::Protocol(format!("an answer: it does not take m-line {mid}")))?;
-    let rtx = stream.rtx_ssrc().zip(agreed.rtx_payload_type);
-    Ok(SendStream {
-        source: stream.source,
-        kind: stream.kind,
-        encoding: stream.encoding,
-        model: stream.model,
-        ssrc: stream.ssrc(),
-        rtx: rtx.map(|(ssrc, payload_type)| Rtx { ssrc, payload_type }),
-        payload_type: agreed.payload_type,
-        mid,
-        rid: stream.rid.map(str::to_owned),
-        extensions: agreed.extensions,
-    })
 }
