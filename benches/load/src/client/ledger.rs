@@ -29,6 +29,8 @@ pub(super) enum Gap {
 pub(super) struct Ledger {
     current: Option<Stretch>,
     previous: Option<Stretch>,
+    /// The last window of which something came.
+    came_in: u32,
 }
 
 impl Ledger {
@@ -43,6 +45,7 @@ impl Ledger {
         open: u32,
     ) -> (Gap, Loss) {
         let mut closed = Loss::default();
+        self.came_in = window.unwrap_or(self.came_in);
         let stretch = match &mut self.current {
             Some(current) if current.is_of(stamp) => current,
             Some(_) if !newest => match &mut self.previous {
@@ -65,6 +68,7 @@ impl Ledger {
 
     /// Notes a packet that came by retransmission.
     pub(super) fn repair(&mut self, stamp: &Stamp, window: Option<u32>) -> Gap {
+        self.came_in = window.unwrap_or(self.came_in);
         let stretches = [&mut self.current, &mut self.previous];
         let stretch = stretches.into_iter().flatten().find(|stretch| stretch.is_of(stamp));
         stretch.map_or(Gap::None, |stretch| stretch.repair(stamp.counter, window))
@@ -94,10 +98,9 @@ impl Ledger {
         loss
     }
 
-    /// Whether something sent in this window came.
-    pub(super) fn came_in(&self, window: u32) -> bool {
-        let stretches = [&self.current, &self.previous];
-        stretches.into_iter().flatten().any(|stretch| stretch.came(window).is_some())
+    /// Whether something sent in this window came, and no later window has begun.
+    pub(super) const fn came_in(&self, window: u32) -> bool {
+        self.came_in == window
     }
 }
 
@@ -398,6 +401,11 @@ mod tests {
         let loss = ledger.loss(2, &sent(30..=59));
         assert_eq!((loss.expected, loss.lost), (30, 30), "nothing came any more");
         assert!(ledger.came_in(1) && !ledger.came_in(2));
+        // Whoever comes after the window, layer by layer, takes nothing of that back.
+        for encoding in 1..4 {
+            ledger.media(&stamp(encoding, 40), true, None, 1);
+        }
+        assert!(ledger.came_in(1));
     }
 
     #[test]
