@@ -1,8 +1,8 @@
 //! What the allocator is told, so that memory of those who have left is the system's again.
 
-/// From this size on a block is a mapping of its own (the default of the GNU allocator, before it adapts).
+/// From this size on a block is a mapping of its own: packet rings are, and the tables of what is in them.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-const OWN_MAPPING_BYTES: libc::c_int = 128 * 1024;
+const OWN_MAPPING_BYTES: libc::c_int = 32 * 1024;
 
 /// Lets large blocks, which packet rings are, be mappings of their own for good.
 ///
