@@ -79,8 +79,9 @@ test('those who come and go: all get in, and leave again', async () => {
 });
 
 test('a threshold that is exceeded is exit code 1, and says so', async () => {
-  const { code, report } = await load('visits', '1', '--fail-cpu-us', '0.001', '--fail-loss', '100');
+  const { code, report, stderr } = await load('visits', '1', '--fail-cpu-us', '0.001', '--fail-loss', '100');
   assert.equal(code, 1);
+  assert.match(stderr, /not passed: --fail-cpu-us 0\.001: /);
   assert.equal(report.passed, false);
   assert.deepEqual(
     report.thresholds.map(({ option, passed }) => [option, passed]),

@@ -73,6 +73,7 @@ fn tried(scenario: Scenario, options: &Options) -> Result<Report, ServerError> {
     if let Some(path) = &options.html {
         to_file(path, &html::html(&report))?;
     }
+    report.faults.iter().for_each(|fault| say(&format!("vestibule-load: not passed: {fault}")));
     Ok(report)
 }
 

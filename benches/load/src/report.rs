@@ -57,6 +57,8 @@ pub struct Report {
     pub thresholds: Vec<Threshold>,
     /// Whether all of them were met and everybody got in.
     pub passed: bool,
+    /// Why it did not pass, in words.
+    pub faults: Vec<String>,
 }
 
 /// The scenario and its settings.

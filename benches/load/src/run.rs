@@ -112,7 +112,8 @@ impl Run {
             report.memory = Some(memory(before, now, self.snapshot(), members.most_at_once()));
         }
         report.thresholds = thresholds::check(&self.options, &report);
-        report.passed = thresholds::passed(&report);
+        report.faults = thresholds::faults(&report);
+        report.passed = report.faults.is_empty();
         Ok(report)
     }
 

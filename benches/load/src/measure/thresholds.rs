@@ -22,19 +22,46 @@ fn threshold(option: &str, limit: f64, value: Option<f64>) -> Threshold {
     Threshold { option: option.to_owned(), limit, value, passed: value.is_some_and(|value| value <= limit) }
 }
 
-/// Whether the run is one to build on: the thresholds hold, everybody got in, and nobody was lost.
+/// Why the run is none to build on: a threshold that does not hold, somebody who did not get in or was lost. Empty: it passed.
 #[must_use]
-pub fn passed(report: &Report) -> bool {
-    let storm = report.storm.as_ref().is_none_or(|storm| storm.back == storm.cut);
-    let waiting = report.waiting_room.as_ref().is_none_or(|waiting| waiting.reasons.is_empty());
-    // Who found no free place made the load less than was asked for.
-    let churn = report.churn.as_ref().is_none_or(|churn| churn.failed == 0 && churn.skipped == 0);
-    // Those who were to hear or see somebody and did not are no load at all.
-    let fed =
-        report.staircase.is_some() || report.media.as_ref().is_none_or(|media| media.starved_streams == 0);
+pub fn faults(report: &Report) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut count = |count: usize, what: &str| {
+        if count > 0 {
+            faults.push(format!("{count} {what}"));
+        }
+    };
     // A staircase is climbed until something gives: that is its result.
-    let joins = report.staircase.is_some() || (report.joins.failed == 0 && report.joins.lost_later == 0);
-    joins && fed && storm && waiting && churn && report.thresholds.iter().all(|threshold| threshold.passed)
+    if report.staircase.is_none() {
+        count(report.joins.failed, "did not get in");
+        count(report.joins.lost_later, "were lost again");
+        let starved = report.media.as_ref().map_or(0, |media| media.starved_streams);
+        // Those who were to hear or see somebody and did not are no load at all.
+        count(
+            usize::try_from(starved).unwrap_or(usize::MAX),
+            "streams of which nothing came, or nothing more",
+        );
+    }
+    if let Some(storm) = &report.storm {
+        count(storm.cut.saturating_sub(storm.back), "sockets were cut and did not come back");
+    }
+    if let Some(waiting) = &report.waiting_room {
+        count(
+            waiting.reasons.iter().map(|reason| reason.count).sum(),
+            "were not let in from the waiting room",
+        );
+    }
+    if let Some(churn) = &report.churn {
+        count(churn.failed, "who came did not get in");
+        // Who found no free place made the load less than was asked for.
+        count(churn.skipped, "could not come, for want of a place");
+    }
+    let missed = report.thresholds.iter().filter(|threshold| !threshold.passed).map(|threshold| {
+        let value = threshold.value.map_or_else(|| "not measured".to_owned(), |value| value.to_string());
+        format!("{} {}: {value}", threshold.option, threshold.limit)
+    });
+    faults.extend(missed);
+    faults
 }
 
 /// Microseconds as milliseconds.
@@ -70,7 +97,7 @@ mod tests {
 
     fn passes(line: &str, report: &Report) -> bool {
         let thresholds = check(&options(line), report);
-        passed(&Report { thresholds, ..report.clone() })
+        faults(&Report { thresholds, ..report.clone() }).is_empty()
     }
 
     #[test]
@@ -101,6 +128,6 @@ mod tests {
     fn who_did_not_get_in_fails_the_run() {
         let mut report = report();
         report.joins.failed = 1;
-        assert!(!passes("", &report));
+        assert_eq!(faults(&report), ["1 did not get in"]);
     }
 }

@@ -9,6 +9,10 @@ use super::{Moment, Report, table};
 #[must_use]
 pub fn html(report: &Report) -> String {
     let title = format!("{}: {}", report.scenario.name, report.scenario.title);
+    let verdict = match &report.faults[..] {
+        [] => "Passed".to_owned(),
+        faults => format!("Not passed: {}", faults.join("; ")),
+    };
     let mut page = String::new();
     let _ = write!(
         page,
@@ -16,7 +20,7 @@ pub fn html(report: &Report) -> String {
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n<p>{verdict}, {at}</p>\n",
         title = escape(&title),
-        verdict = if report.passed { "Passed" } else { "Not passed" },
+        verdict = escape(&verdict),
         at = escape(&report.at),
     );
     figures(&mut page, report);
