@@ -58,6 +58,14 @@ test('an audience: observers come in with the provider, and only receive', async
   assert.ok(Math.abs(perReceiver - perSender) <= 2, `${perSender} sent, ${perReceiver} received by each`);
 });
 
+test('idle visits: everybody is connected, and nothing is sent', async () => {
+  const { code, report, stderr } = await load('idle', '3');
+  assert.equal(code, 0, stderr);
+  assert.deepEqual([report.joins.joined, report.joins.connectedMs.count], [6, 6]);
+  assert.deepEqual([report.media.sent.packets, report.media.received.packets], [0, 0]);
+  assert.equal(report.cost.cpuUsPerPacket, null);
+});
+
 test('sockets cut at once: all are back', async () => {
   const { code, report, stderr } = await load('reconnect-storm', '3');
   assert.equal(code, 0, stderr);

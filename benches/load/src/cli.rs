@@ -86,6 +86,12 @@ pub enum ScenarioCommand {
         #[arg(long, value_name = "N", default_value_t = 20, value_parser = count())]
         calls: u32,
     },
+    /// N visits in which nobody sends anything: what it costs to have people connected
+    Idle {
+        /// How many visits
+        #[arg(value_name = "N", value_parser = count())]
+        rooms: u32,
+    },
     /// The signaling sockets of N visits are cut at once; how long until all are back
     ReconnectStorm {
         /// How many visits
@@ -130,6 +136,7 @@ impl ScenarioCommand {
             Self::Churn { rate, duration, stay, calls } => {
                 Scenario::Churn { calls, joins_per_second: rate, stay, duration }
             }
+            Self::Idle { rooms } => Scenario::Idle { rooms },
             Self::ReconnectStorm { rooms } => Scenario::ReconnectStorm { rooms },
             Self::WaitingRoom { patients } => Scenario::WaitingRoom { patients },
             Self::Staircase { step, most } => Scenario::Staircase { step, rooms_max: most },

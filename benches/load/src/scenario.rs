@@ -40,6 +40,11 @@ pub enum Scenario {
         /// How long all of it goes on.
         duration: Duration,
     },
+    /// Visits in which nobody sends anything: what it costs to have people connected.
+    Idle {
+        /// How many.
+        rooms: u32,
+    },
     /// All signaling sockets are cut at once.
     ReconnectStorm {
         /// Visits that run.
@@ -174,6 +179,7 @@ impl Scenario {
             Self::OneToMany { .. } => "one-to-many",
             Self::Audio { .. } => "audio",
             Self::Churn { .. } => "churn",
+            Self::Idle { .. } => "idle",
             Self::ReconnectStorm { .. } => "reconnect-storm",
             Self::WaitingRoom { .. } => "waiting-room",
             Self::Staircase { .. } => "staircase",
@@ -195,6 +201,7 @@ impl Scenario {
                 "{calls} visits, and {joins_per_second} joins and leaves a second beside them for {} s",
                 duration.as_secs()
             ),
+            Self::Idle { rooms } => format!("{rooms} visits in which nobody sends anything"),
             Self::ReconnectStorm { rooms } => {
                 format!("{rooms} visits whose signaling sockets are cut at once")
             }
@@ -209,19 +216,21 @@ impl Scenario {
     /// Who is in which room. `video` is false where nobody is to send any.
     #[must_use]
     pub fn plan(&self, video: bool) -> Plan {
-        let mut builder = Builder { rooms: Vec::new(), people: 0, video };
+        let mut builder = Builder { rooms: Vec::new(), people: 0 };
+        let all = Sends { audio: true, video };
         match *self {
             Self::Visits { rooms }
             | Self::ReconnectStorm { rooms }
             | Self::Soak { rooms, .. }
             | Self::WaitingRoom { patients: rooms }
-            | Self::Staircase { rooms_max: rooms, .. } => builder.visits(rooms, Presence::Stays),
-            Self::Rooms { rooms, size } => builder.rooms(rooms, size),
-            Self::OneToMany { receivers } => builder.audience(receivers, video),
-            Self::Audio { receivers } => builder.audience(receivers, false),
+            | Self::Staircase { rooms_max: rooms, .. } => builder.visits(rooms, all, Presence::Stays),
+            Self::Idle { rooms } => builder.visits(rooms, Sends::NOTHING, Presence::Stays),
+            Self::Rooms { rooms, size } => builder.rooms(rooms, size, all),
+            Self::OneToMany { receivers } => builder.audience(receivers, all),
+            Self::Audio { receivers } => builder.audience(receivers, Sends { video: false, ..all }),
             Self::Churn { calls, joins_per_second, stay, .. } => {
-                builder.visits(calls, Presence::Stays);
-                builder.visits(guests_at_once(joins_per_second, stay), Presence::ComesAndGoes);
+                builder.visits(calls, all, Presence::Stays);
+                builder.visits(guests_at_once(joins_per_second, stay), all, Presence::ComesAndGoes);
             }
         }
         Plan { rooms: builder.rooms }
@@ -244,19 +253,16 @@ fn guests_at_once(joins_per_second: f64, stay: Duration) -> u32 {
 struct Builder {
     rooms: Vec<Room>,
     people: u32,
-    video: bool,
 }
 
 impl Builder {
-    fn visits(&mut self, rooms: u32, patient: Presence) {
+    fn visits(&mut self, rooms: u32, sends: Sends, patient: Presence) {
         for _ in 0..rooms {
-            let sends = Sends { audio: true, video: self.video };
             self.room(&[(Role::Provider, sends, Presence::Stays), (Role::Patient, sends, patient)]);
         }
     }
 
-    fn rooms(&mut self, rooms: u32, size: u32) {
-        let sends = Sends { audio: true, video: self.video };
+    fn rooms(&mut self, rooms: u32, size: u32, sends: Sends) {
         let people: Vec<_> = (0..size)
             .map(|place| match place {
                 0 => (Role::Provider, sends, Presence::Stays),
@@ -269,10 +275,9 @@ impl Builder {
         }
     }
 
-    fn audience(&mut self, receivers: u32, video: bool) {
-        let nothing = Sends { audio: false, video: false };
-        let mut people = vec![(Role::Provider, Sends { audio: true, video }, Presence::Stays)];
-        people.extend((0..receivers).map(|_| (Role::Observer, nothing, Presence::Stays)));
+    fn audience(&mut self, receivers: u32, sends: Sends) {
+        let mut people = vec![(Role::Provider, sends, Presence::Stays)];
+        people.extend((0..receivers).map(|_| (Role::Observer, Sends::NOTHING, Presence::Stays)));
         self.room(&people);
     }
 
@@ -304,6 +309,10 @@ impl Builder {
 struct Sends {
     audio: bool,
     video: bool,
+}
+
+impl Sends {
+    const NOTHING: Self = Self { audio: false, video: false };
 }
 
 #[cfg(test)]
@@ -344,6 +353,14 @@ mod tests {
         assert!(observers.iter().all(|one| !one.audio && !one.video && one.hears == 1 && one.sees == 1));
         let audio = Scenario::Audio { receivers: 100 }.plan(true);
         assert!(audio.staying().all(|one| !one.video && one.sees == 0));
+    }
+
+    #[test]
+    fn in_idle_visits_people_are_connected_and_nothing_is_expected() {
+        let plan = Scenario::Idle { rooms: 2 }.plan(true);
+        assert_eq!((plan.people(), plan.size_max()), (4, 2));
+        assert!(plan.staying().all(|one| !one.audio && !one.video && one.hears + one.sees == 0));
+        assert!(plan.staying().all(|one| one.seats() == 1));
     }
 
     #[test]
