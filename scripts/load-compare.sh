@@ -15,12 +15,20 @@ main() {
     tester=$1/vestibule-load
     shift
     [ "$(nproc)" -ge 2 ] || fail "two processors are needed: one for the server, one for the tester"
-    command -v janus >/dev/null || fail "no janus on the PATH (Debian's package janus); or leave it out: --against floor"
+    ! wants_janus "$@" || command -v janus >/dev/null || fail "no janus on the PATH (Debian's package janus); or leave it out: --against floor"
     if [ "$(id -u)" -eq 0 ] && command -v unshare >/dev/null && ip_command >/dev/null; then
         exec unshare --net "$0" --inside "$(ip_command)" "$tester" compare --ip "$ADDRESS" "$@"
     fi
     echo "load-compare: not root, or no 'unshare' (util-linux) or 'ip' (iproute2): no network namespace of its own" >&2
     exec "$tester" compare "$@"
+}
+
+# Unless other servers are named.
+wants_janus() {
+    case " $* " in
+    *" --against"*janus*) ;;
+    *" --against"*) return 1 ;;
+    esac
 }
 
 # inside IP_COMMAND PROGRAM ARGUMENT...: in the fresh namespace, where not even loopback is up.

@@ -41,8 +41,8 @@ pub enum Command {
     Scenario(ScenarioCommand),
 }
 
-const EXIT_CODES: &str = "Exit code: 0, 1 when a threshold (--fail-…) was exceeded or somebody did not get in, \
-    2 when it could not be tried at all.";
+const EXIT_CODES: &str = "Exit code: 0, 1 when a threshold (--fail-…) was exceeded, somebody did not get in \
+    or a stream stopped or never came (standard error says which), 2 when it could not be tried at all.";
 
 /// The scenarios, as they are called on the command line.
 #[derive(Clone, Debug, Subcommand)]

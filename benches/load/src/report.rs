@@ -335,7 +335,7 @@ pub struct Staircase {
     pub steps: Vec<Step>,
     /// Visits of the highest step that held.
     pub held_visits: usize,
-    /// What gave: `loss`, `delay`, `joins`, `tester`; nothing if the top was reached.
+    /// What gave: `tester`, `joins`, `starved`, `loss`, `delay`; nothing if the top was reached.
     pub limit: Option<String>,
     /// The same in words.
     pub why: String,

@@ -60,6 +60,10 @@ fn limit(measured: &Measured, failed: usize) -> Option<(&'static str, String)> {
     if measured.tester.bottleneck {
         return Some(("tester", format!("the tester itself: {}", measured.tester.reasons.join("; "))));
     }
+    // Before what is missing: nothing comes to or from who did not get in.
+    if failed > 0 {
+        return Some(("joins", format!("{failed} did not get in, or not stay in")));
+    }
     let starved = measured.media.starved_streams;
     if starved > 0 || measured.media.received.packets == 0 {
         return Some(("starved", format!("nothing came of {starved} streams that should have")));
@@ -75,7 +79,7 @@ fn limit(measured: &Measured, failed: usize) -> Option<(&'static str, String)> {
             format!("forward delay of {} ms (p99), more than {}", p99 / 1000, DELAY_P99_US_MAX / 1000),
         ));
     }
-    (failed > 0).then(|| ("joins", format!("{failed} did not get in, or not stay in")))
+    None
 }
 
 #[cfg(test)]
@@ -107,6 +111,8 @@ mod tests {
         assert_eq!(name(measured(5.0, 90_000, true), 3), Some("tester"));
         let mut starved = measured(0.0, 0, false);
         starved.media.starved_streams = 1;
+        let refused = limit(&starved, 1).map(|(name, _)| name);
+        assert_eq!(refused, Some("joins"), "a provider whose patient was refused hears nothing");
         assert_eq!(name(starved, 0), Some("starved"));
         let mut silent = measured(0.0, 0, false);
         silent.media.received.packets = 0;
