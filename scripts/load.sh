@@ -18,8 +18,11 @@ main() {
     key=$data/keys/load-test.key
     [ -n "$(find "$key" -mmin "-$KEY_MINUTES" 2>/dev/null)" ] && is_good || make_key
     [ "$#" -gt 0 ] || set -- visits 20
-    # The certificate the server made for itself; who gave it another has one that is trusted anyway.
-    [ ! -f "$data/tls/cert.pem" ] || set -- --ca "$data/tls/cert.pem" "$@"
+    # The certificate the server made for itself, unless another is named.
+    case " $* " in
+    *" --ca"[\ =]*) ;;
+    *) [ ! -f "$data/tls/cert.pem" ] || set -- --ca "$data/tls/cert.pem" "$@" ;;
+    esac
     VESTIBULE_LOAD_KEY=$(cat "$key") exec "$binaries/vestibule-load" --server "$(cat "$data/origin")" "$@"
 }
 
