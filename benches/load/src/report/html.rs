@@ -9,10 +9,6 @@ use super::{Moment, Report, table};
 #[must_use]
 pub fn html(report: &Report) -> String {
     let title = format!("{}: {}", report.scenario.name, report.scenario.title);
-    let verdict = match &report.faults[..] {
-        [] => "Passed".to_owned(),
-        faults => format!("Not passed: {}", faults.join("; ")),
-    };
     let mut page = String::new();
     let _ = write!(
         page,
@@ -20,9 +16,14 @@ pub fn html(report: &Report) -> String {
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n<p>{verdict}, {at}</p>\n",
         title = escape(&title),
-        verdict = escape(&verdict),
+        verdict = if report.passed { "Passed" } else { "Not passed" },
         at = escape(&report.at),
     );
+    if !report.faults.is_empty() {
+        page.push_str("<ul>\n");
+        report.faults.iter().for_each(|fault| _ = writeln!(page, "<li>{}</li>", escape(fault)));
+        page.push_str("</ul>\n");
+    }
     figures(&mut page, report);
     let mut sections = table::sections(report);
     // The first is the heading above, and how the rest was tried.
@@ -153,7 +154,9 @@ mod tests {
         report.scenario.title = "<b>&'".to_owned();
         let reasons = vec![Reason { reason: "<img src=x onerror=alert(1)>".to_owned(), count: 1 }];
         report.joins = Joins { reasons, ..Joins::default() };
+        report.faults = vec!["<script>fault</script>".to_owned()];
         let page = html(&report);
+        assert!(page.contains("<p>Not passed, ") && page.contains("<li>&lt;script&gt;fault"));
         for tag in ["<script", "<img", "<b>"] {
             assert!(!page.contains(tag), "{tag}");
         }
