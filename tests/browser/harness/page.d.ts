@@ -6,4 +6,5 @@ interface Window {
   talk: any;
   frames_: any;
   closed_: any;
+  written_: any;
 }
