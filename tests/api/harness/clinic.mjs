@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 
 import { builtProgram } from '../../browser/harness/find.mjs';
 import { Process } from '../../browser/harness/process.mjs';
+import { until } from '../../browser/harness/wait.mjs';
 import { absentId, byCookie, byKey, call } from './http.mjs';
 import { picture } from './picture.mjs';
 
@@ -40,6 +41,18 @@ export class Clinic {
     const answer = await this.call(method, path, request);
     if (answer.status >= 300) throw new Error(`${method} ${path}: ${answer.status} ${answer.text}`);
     return answer.body;
+  }
+
+  /**
+   * The events of one type, when those that were wanted are among them: a place in the feed is given after the answer.
+   * @param {string} type @param {(events: any[]) => unknown} wanted
+   */
+  async fed(type, wanted) {
+    return until(`the wanted ${type} in the feed`, async () => {
+      const { items } = await this.must('GET', `/v1/events?limit=100&type=${type}`);
+      const events = items.map(({ event }) => event);
+      return wanted(events) && events;
+    });
   }
 
   /** The first administrator, by the link that was printed at the first start. @returns {Promise<Member>} */
