@@ -15,7 +15,7 @@ main() {
     tester=$1/vestibule-load
     shift
     [ "$(nproc)" -ge 2 ] || fail "two processors are needed: one for the server, one for the tester"
-    ! wants_janus "$@" || command -v janus >/dev/null || fail "no janus on the PATH (Debian's package janus); or leave it out: --against floor"
+    ! wants_janus "$@" || "$(dirname "$0")/setup.sh" janus
     if [ "$(id -u)" -eq 0 ] && command -v unshare >/dev/null && ip_command >/dev/null; then
         exec unshare --net "$0" --inside "$(ip_command)" "$tester" compare --ip "$ADDRESS" "$@"
     fi

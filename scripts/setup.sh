@@ -55,13 +55,16 @@ main() {
         need_cargo_tool cargo-fuzz fuzz "$CARGO_FUZZ_VERSION"
         ;;
     load-compare)
-        need_packages compiler ip janus setpriv
+        need_packages compiler ip setpriv
         need_rust
         need_node
         need_node_modules web-client/package-lock.json
         ;;
+    janus)
+        need_packages janus
+        ;;
     *)
-        fail "usage: scripts/setup.sh rust|run|test|test-api|check|fuzz|load-compare"
+        fail "usage: scripts/setup.sh rust|run|test|test-api|check|fuzz|load-compare|janus"
         ;;
     esac
 }

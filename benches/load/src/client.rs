@@ -24,10 +24,10 @@ mod wheel;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sched::{CpuSet, sched_setaffinity};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, gettid};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -36,6 +36,7 @@ use vestibule_media_core::sdp::{Fingerprint, IceParameters};
 use vestibule_media_core::srtp::SrtpProfile;
 
 use crate::clock::{self, Clock};
+use crate::measure::process::thread_cpu;
 use crate::media::MediaLibrary;
 use dtls::DtlsConfig;
 use plane::{Command, Plane, Slots};
@@ -53,8 +54,11 @@ pub use counts::{Delays, Histogram, Loss, PerKind, Sample, Traffic, WindowCounts
 pub struct PlaneOptions {
     /// The core its thread stays on.
     pub pin: Option<usize>,
-    /// The address its sockets are bound to; each gets a port of its own.
+    /// The address its sockets are bound to; each gets a port of its own. Unspecified, each leaves by the address that leads
+    /// to its remote.
     pub bind: IpAddr,
+    /// The address its candidates tell.
+    pub announce: IpAddr,
     /// The one SRTP profile its DTLS offers, so that all servers are measured with the same.
     pub profile: SrtpProfile,
     /// `SO_RCVBUF` of each socket, before the kernel doubles it.
@@ -156,7 +160,10 @@ pub struct MediaPlane {
 #[derive(Debug)]
 struct Shared {
     fingerprint: Fingerprint,
+    /// The thread, as the kernel calls it.
+    thread: Pid,
     bind: IpAddr,
+    announce: IpAddr,
     receive_buffer_bytes: usize,
     slots: Arc<Mutex<Slots>>,
     rng: Mutex<StdRng>,
@@ -183,7 +190,7 @@ impl MediaPlane {
             .spawn(move || {
                 let plane = settle(options.pin).and_then(|()| Plane::new(context, thread_slots, for_thread));
                 let (plane, told) = match plane {
-                    Ok(plane) => (Some(plane), Ok(())),
+                    Ok(plane) => (Some(plane), Ok(gettid())),
                     Err(error) => (None, Err(error)),
                 };
                 if let (Ok(()), Some(plane)) = (started.send(told), plane) {
@@ -191,11 +198,13 @@ impl MediaPlane {
                 }
             })
             .map_err(PlaneError::Start)?;
-        has_started.recv().map_err(|_| PlaneError::Ended)?.map_err(PlaneError::Start)?;
+        let thread = has_started.recv().map_err(|_| PlaneError::Ended)?.map_err(PlaneError::Start)?;
         let seed = clock::wall_ns() ^ u64::from(std::process::id()).rotate_left(40);
         let shared = Shared {
             fingerprint,
+            thread,
             bind: options.bind,
+            announce: options.announce,
             receive_buffer_bytes: options.receive_buffer_bytes,
             slots,
             rng: Mutex::new(StdRng::seed_from_u64(seed)),
@@ -210,6 +219,12 @@ impl MediaPlane {
         self.shared.fingerprint
     }
 
+    /// CPU time of the thread so far; zero where `/proc` does not tell.
+    #[must_use]
+    pub fn cpu(&self) -> Duration {
+        thread_cpu(self.shared.thread).unwrap_or_default()
+    }
+
     /// A transport that has a socket and credentials but knows no remote yet. It answers no check before
     /// [`Self::connect`]. Media of `expected` sources are to come through it: where that is not so for a whole window,
     /// they are counted as starved.
@@ -217,9 +232,10 @@ impl MediaPlane {
     /// # Errors
     /// [`PlaneError::Socket`] and [`PlaneError::Ended`].
     pub fn open(&self, expected: PerKind<u32>) -> Result<LocalTransport, PlaneError> {
-        let Shared { bind, receive_buffer_bytes, slots, rng, commands, .. } = &*self.shared;
+        let Shared { bind, announce, receive_buffer_bytes, slots, rng, commands, .. } = &*self.shared;
         let socket = socket::open(*bind, *receive_buffer_bytes).map_err(PlaneError::Socket)?;
-        let address = socket.local_addr().map_err(PlaneError::Socket)?;
+        let port = socket.local_addr().map_err(PlaneError::Socket)?.port();
+        let address = SocketAddr::new(*announce, port);
         let ice = fresh_ice(&mut *rng.lock().unwrap_or_else(PoisonError::into_inner));
         let id = slots.lock().unwrap_or_else(PoisonError::into_inner).take();
         commands.send(Command::Open(id, socket, ice.clone(), expected)).map_err(|_| PlaneError::Ended)?;
@@ -263,7 +279,7 @@ impl MediaPlane {
         self.tell(Command::BeginWindow);
     }
 
-    /// Ends the window: what was sent until now counts, and is waited for for half a second more.
+    /// Ends the window: what was sent until now counts, and is waited for until none of it has come for a second.
     ///
     /// Without a window that was begun, or when the thread has ended, the counts are all zero.
     pub async fn end_window(&self) -> WindowCounts {

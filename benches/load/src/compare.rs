@@ -11,7 +11,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use clap::{Args, Parser, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, Parser, ValueEnum};
 use nix::ifaddrs::getifaddrs;
 use serde::Serialize;
 
@@ -24,6 +25,7 @@ use crate::report::{Report, ScenarioPlayed};
 use crate::run::{Run, Stop};
 use crate::scenario::Scenario;
 use crate::server::janus::Janus;
+use crate::server::livekit::LiveKit;
 use crate::server::vestibule::Vestibule;
 use crate::server::{Net, Server, ServerError};
 use crate::transports::Transports;
@@ -43,8 +45,8 @@ const FORMAT: &str = "vestibule-compare/1";
 /// What `compare` takes besides the options of a run.
 #[derive(Args, Clone, Debug)]
 pub struct CompareArguments {
-    /// What Vestibule is compared with
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "janus,janus-event-loops,floor")]
+    /// What Vestibule is compared with; janus, janus-event-loops, floor, and livekit where it is installed, unless given
+    #[arg(long, value_enum, value_delimiter = ',')]
     pub against: Vec<Peer>,
     /// A scenario with its number, as 'one-to-many 50'; repeatable
     #[arg(long = "scenario", value_name = "SCENARIO", value_parser = scenario, default_values = SCENARIOS)]
@@ -76,6 +78,8 @@ pub enum Peer {
     Janus,
     /// The same with `event_loops = 1`
     JanusEventLoops,
+    /// The `livekit-server` of the PATH; never tried with a real one
+    Livekit,
     /// A child process that only seals and sends the same packets
     Floor,
 }
@@ -129,6 +133,9 @@ pub enum CompareError {
     /// The tester's own media thread.
     #[error(transparent)]
     Plane(#[from] PlaneError),
+    /// Somebody did not want to wait.
+    #[error("it was ended before its window was over")]
+    Interrupted,
     /// What `/proc` says of the server.
     #[error("the server's process cannot be looked at: {0}")]
     Proc(std::io::Error),
@@ -148,6 +155,7 @@ impl Turn {
             Self::Vestibule => "Vestibule",
             Self::Peer(Peer::Janus) => "Janus as packaged",
             Self::Peer(Peer::JanusEventLoops) => "Janus event_loops=1",
+            Self::Peer(Peer::Livekit) => "LiveKit",
             Self::Peer(Peer::Floor) => "floor: seal and send",
         }
     }
@@ -167,10 +175,14 @@ struct Comparing {
 ///
 /// Nothing can be compared here.
 pub async fn compare(
-    arguments: CompareArguments,
+    mut arguments: CompareArguments,
     mut options: Options,
     stop: Stop,
 ) -> Result<Comparison, CompareError> {
+    if arguments.against.is_empty() {
+        arguments.against = [Peer::Janus, Peer::JanusEventLoops, Peer::Floor].into();
+        arguments.against.extend(process::is_on_path(process::LIVEKIT).then_some(Peer::Livekit));
+    }
     let ip = arguments.ip.or_else(first_address).ok_or(CompareError::NoAddress)?;
     let vestibule = arguments.vestibule.clone().unwrap_or_else(beside_this_program);
     // A single encoding, so that servers that choose layers in different ways forward the same.
@@ -241,6 +253,12 @@ impl Comparing {
             }
             Turn::Peer(Peer::Janus) => self.janus(scenario, plane, cast, None).await,
             Turn::Peer(Peer::JanusEventLoops) => self.janus(scenario, plane, cast, Some(1)).await,
+            Turn::Peer(Peer::Livekit) => {
+                let server = process::LiveKit::start(core, self.ip).await?;
+                let net = Net::new(&format!("ws://{}", server.address), None)?;
+                let tried = LiveKit::new(net, server.key, plane.clone(), cast.clone());
+                self.run(scenario, Arc::new(tried), plane, &cast, server.process).await
+            }
             Turn::Peer(Peer::Floor) => {
                 let (process, stdin) = process::ServerProcess::floor(core, &self.media())?;
                 let profile = self.options.profile.srtp();
@@ -269,6 +287,7 @@ impl Comparing {
         let (plane, events) = MediaPlane::start(PlaneOptions {
             pin: self.options.pin,
             bind: IpAddr::V4(self.ip),
+            announce: IpAddr::V4(self.ip),
             profile: self.options.profile.srtp(),
             receive_buffer_bytes: RECEIVE_BUFFER_BYTES,
             media: Arc::clone(&cast.library),
@@ -312,9 +331,34 @@ impl Comparing {
         };
         let report: Report = run.play().await?;
         process.stop().await;
+        if self.stop.is_wished() {
+            return Err(CompareError::Interrupted);
+        }
         let figures = Figures::of(&report);
         Ok((report.server.name, Some(report.scenario), figures))
     }
+}
+
+/// Which option of a run stands on the command line though a comparison says itself what it is, or has no use for it.
+#[must_use]
+pub fn useless_option(matches: &ArgMatches) -> Option<&'static str> {
+    const USELESS: [&str; 13] = [
+        "server",
+        "kind",
+        "key",
+        "ca",
+        "pid",
+        "pin",
+        "bind",
+        "layers",
+        "html",
+        "fail_loss",
+        "fail_p99_ms",
+        "fail_cpu_us",
+        "fail_join_p95_ms",
+    ];
+    let given = |id: &&&str| matches.value_source(id) == Some(ValueSource::CommandLine);
+    USELESS.iter().find(given).copied()
 }
 
 /// As JSON, ending in a line break.
@@ -364,7 +408,10 @@ fn progress(scenario: Scenario, round: usize, name: &str) {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
+    use crate::cli::Cli;
 
     #[test]
     fn a_scenario_is_named_as_on_the_command_line() {
@@ -376,6 +423,19 @@ mod tests {
         for text in ["", "rooms", "churn", "waiting-room 5", "visits 0"] {
             assert!(scenario(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn an_option_a_comparison_would_ignore_is_refused() {
+        let useless = |line: &str| {
+            let words = ["vestibule-load"].into_iter().chain(line.split(' '));
+            let matches = Cli::command().get_matches_from(words);
+            useless_option(matches.subcommand_matches("compare").unwrap())
+        };
+        assert_eq!(useless("compare --html load.html"), Some("html"));
+        assert_eq!(useless("--fail-loss 1 compare"), Some("fail_loss"));
+        assert_eq!(useless("compare --layers 3 --window 5s"), Some("layers"));
+        assert_eq!(useless("compare --window 5s --json - --no-twcc --against floor"), None);
     }
 
     #[test]

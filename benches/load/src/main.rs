@@ -2,12 +2,13 @@
 #![forbid(unsafe_code)]
 
 use std::fs;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::Parser as _;
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, FromArgMatches as _};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Pid;
@@ -44,7 +45,12 @@ const FDS_EACH: u64 = 3;
 const COMPARISON_FDS: u64 = 65_536;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    if let Some(option) = matches.subcommand_matches("compare").and_then(compare::useless_option) {
+        let why = format!("--{} is of no use to 'compare'", option.replace('_', "-"));
+        Cli::command().error(ErrorKind::ArgumentConflict, why).exit();
+    }
     let passed = match &cli.command {
         Command::Scenario(scenario) => tried(scenario.scenario(), &cli.options).map(|report| report.passed),
         Command::Compare(arguments) => compared(arguments, &cli.options),
@@ -114,7 +120,9 @@ async fn play(scenario: Scenario, options: &Options) -> Result<Report, ServerErr
     let cast = Cast::new(options).map_err(ServerError::Environment)?;
     let (plane, events) = MediaPlane::start(PlaneOptions {
         pin: options.pin,
-        bind: options.bind.map_or_else(|| towards(address), Ok)?,
+        // Media may be at another address than the page: a socket leaves by whatever leads there.
+        bind: options.bind.unwrap_or_else(|| any(address)),
+        announce: options.bind.map_or_else(|| towards(address), Ok)?,
         profile: options.profile.srtp(),
         receive_buffer_bytes: RECEIVE_BUFFER_BYTES,
         media: Arc::clone(&cast.library),
@@ -175,11 +183,15 @@ fn process(options: &Options, address: SocketAddr) -> Result<Option<Process>, Se
     Ok(found)
 }
 
+/// All addresses of ours of its family.
+fn any(address: SocketAddr) -> IpAddr {
+    if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
+}
+
 /// The address of ours from which one gets there.
 fn towards(address: SocketAddr) -> Result<IpAddr, ServerError> {
-    let any: IpAddr = if address.is_ipv4() { [0, 0, 0, 0].into() } else { [0_u16; 8].into() };
     let local = || {
-        let socket = UdpSocket::bind((any, 0))?;
+        let socket = UdpSocket::bind((any(address), 0))?;
         socket.connect(address)?;
         socket.local_addr()
     };

@@ -106,9 +106,9 @@ pub struct Person {
     pub audio: bool,
     /// Sends video.
     pub video: bool,
-    /// How many others they are to hear.
+    /// How many others they are to hear all the time they are in.
     pub hears: u32,
-    /// How many others they are to see.
+    /// How many others they are to see all the time they are in.
     pub sees: u32,
     /// When they come.
     pub presence: Presence,
@@ -283,20 +283,23 @@ impl Builder {
 
     fn room(&mut self, people: &[(Role, Sends, Presence)]) {
         let number = u32::try_from(self.rooms.len()).unwrap_or(u32::MAX);
+        // Of who comes and goes nobody can say when something is to come.
         let count = |of: fn(&Sends) -> bool| {
-            u32::try_from(people.iter().filter(|(_, sends, _)| of(sends)).count()).unwrap_or(u32::MAX)
+            let stay = people.iter().filter(|(_, _, presence)| *presence == Presence::Stays);
+            u32::try_from(stay.filter(|(_, sends, _)| of(sends)).count()).unwrap_or(u32::MAX)
         };
         let (audio, video) = (count(|sends| sends.audio), count(|sends| sends.video));
         let people = people.iter().map(|&(role, sends, presence)| {
             self.people += 1;
+            let stays = presence == Presence::Stays;
             Person {
                 number: self.people - 1,
                 room: number,
                 role,
                 audio: sends.audio,
                 video: sends.video,
-                hears: audio - u32::from(sends.audio),
-                sees: video - u32::from(sends.video),
+                hears: audio - u32::from(sends.audio && stays),
+                sees: video - u32::from(sends.video && stays),
                 presence,
             }
         });
@@ -378,8 +381,13 @@ mod tests {
             plan.rooms.iter().flat_map(|room| &room.people).filter(|one| one.presence != Presence::Stays);
         let guests: Vec<_> = guests.collect();
         assert_eq!(guests.len(), 200);
-        assert!(guests.iter().all(|guest| guest.role == Role::Patient));
+        assert!(
+            guests.iter().all(|guest| guest.role == Role::Patient && (guest.hears, guest.sees) == (1, 1))
+        );
         assert_eq!(plan.staying().count(), 2 * 20 + 200);
+        let waiting: Vec<_> = plan.staying().skip(2 * 20).collect();
+        let nothing = |one: &&Person| (one.hears, one.sees, one.seats()) == (0, 0, 1);
+        assert!(waiting.iter().all(nothing), "a provider nobody has come to yet misses nothing");
     }
 
     #[test]

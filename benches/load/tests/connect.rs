@@ -165,6 +165,7 @@ fn plane(profile: SrtpProfile) -> (MediaPlane, UnboundedReceiver<PlaneEvent>) {
     MediaPlane::start(PlaneOptions {
         pin: None,
         bind: [127, 0, 0, 1].into(),
+        announce: [127, 0, 0, 1].into(),
         profile,
         receive_buffer_bytes: 1 << 20,
         media: Arc::new(MediaLibrary::default()),

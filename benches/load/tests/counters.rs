@@ -100,6 +100,7 @@ fn order_and_repetition_are_counted_and_are_no_loss() {
     let loss = counts.loss.video;
     assert!(done.twice > 0 && done.overtaken > 0);
     assert_eq!((loss.duplicates, loss.reordered, loss.lost), (done.twice, done.overtaken, 0));
+    assert_eq!(counts.received.video.packets, done.media_passed + done.twice, "what came twice came");
 }
 
 /// Whether a histogram lies between two measurements of the same packets, each a bound of it from one side.
@@ -134,6 +135,16 @@ fn ten_milliseconds_more_are_reported_as_ten_milliseconds() {
     assert!((9_000..15_000).contains(&added), "{added} µs");
     assert!(direct.delays.frame_start.count() > 0 && direct.delays.frame_rest.count() > 0);
     assert_eq!(direct.delays.audio.count(), 0);
+}
+
+#[test]
+fn what_comes_seven_hundred_milliseconds_late_is_late_and_not_lost() {
+    let (counts, done) = measure(false, |_| Fate::Held(Duration::from_millis(700)));
+    let loss = counts.loss.video;
+    assert_eq!((loss.expected, loss.lost), (done.media(), 0));
+    assert_eq!(counts.received.video.packets, done.media_passed);
+    // Three significant digits.
+    assert!(counts.delays.all().min() >= 699_000);
 }
 
 /// A frame takes about four packets, a keyframe thirty.

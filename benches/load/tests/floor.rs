@@ -14,6 +14,7 @@ fn every_receiver_gets_every_packet() {
         let (plane, _) = MediaPlane::start(PlaneOptions {
             pin: None,
             bind: [127, 0, 0, 1].into(),
+            announce: [127, 0, 0, 1].into(),
             profile,
             receive_buffer_bytes: 4 << 20,
             media: Arc::new(MediaLibrary::default()),

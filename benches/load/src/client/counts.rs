@@ -243,8 +243,6 @@ pub struct WindowCounts {
     pub nacks_sent: u64,
     /// Retransmissions sent.
     pub retransmissions_sent: u64,
-    /// Transport-wide feedback messages received by senders.
-    pub transport_feedback_received: u64,
 }
 
 /// What happened since the sample before.
@@ -256,16 +254,10 @@ pub struct Sample {
     pub sent: PerKind<Traffic>,
     /// What arrived.
     pub received: PerKind<Traffic>,
-    /// Gaps that opened and did not close.
-    pub missing: u64,
     /// How long it took, audio and video together.
     pub delay: Histogram,
-    /// How late the ticks of the thread were, in µs.
-    pub lateness: Histogram,
     /// CPU time of the thread.
     pub plane_cpu: Duration,
-    /// As in [`WindowCounts`].
-    pub socket_drops: u64,
     /// Transports that are connected now.
     pub connected: usize,
 }

@@ -12,17 +12,6 @@ pub(super) type SentRanges = HashMap<(SourceId, u8), RangeInclusive<u64>>;
 /// Counters below the highest for which is known whether they came.
 const REMEMBERED: u64 = 512;
 
-/// What one stamped packet did to the gaps that are open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Gap {
-    /// As many opened.
-    Opened(u64),
-    /// One was filled.
-    Filled,
-    /// None of this.
-    None,
-}
-
 /// The books of one received SSRC: the stretch of one encoding it carries now, and the one before, whose late packets
 /// may still come.
 #[derive(Debug, Default)]
@@ -35,22 +24,16 @@ pub(super) struct Ledger {
 
 impl Ledger {
     /// Notes a packet as it was first sent. `newest`: its RTP packet index is the highest so far. `window` is the number
-    /// of the window it was sent in, if it was in one. Returns, too, what the books of `open` lose sight of.
+    /// of the window it was sent in, if it was in one. Returns what the books of `open` lose sight of.
     #[inline]
-    pub(super) fn media(
-        &mut self,
-        stamp: &Stamp,
-        newest: bool,
-        window: Option<u32>,
-        open: u32,
-    ) -> (Gap, Loss) {
+    pub(super) fn media(&mut self, stamp: &Stamp, newest: bool, window: Option<u32>, open: u32) -> Loss {
         let mut closed = Loss::default();
         self.came_in = window.unwrap_or(self.came_in);
         let stretch = match &mut self.current {
             Some(current) if current.is_of(stamp) => current,
             Some(_) if !newest => match &mut self.previous {
                 Some(previous) if previous.is_of(stamp) => previous,
-                _ => return (Gap::None, closed),
+                _ => return closed,
             },
             current => {
                 let ended = current.replace(Stretch::starting_with(stamp));
@@ -59,19 +42,21 @@ impl Ledger {
                 }
                 match &mut self.current {
                     Some(current) => current,
-                    None => return (Gap::None, closed),
+                    None => return closed,
                 }
             }
         };
-        (stretch.media(stamp.counter, window), closed)
+        stretch.media(stamp.counter, window);
+        closed
     }
 
     /// Notes a packet that came by retransmission.
-    pub(super) fn repair(&mut self, stamp: &Stamp, window: Option<u32>) -> Gap {
+    pub(super) fn repair(&mut self, stamp: &Stamp, window: Option<u32>) {
         self.came_in = window.unwrap_or(self.came_in);
         let stretches = [&mut self.current, &mut self.previous];
-        let stretch = stretches.into_iter().flatten().find(|stretch| stretch.is_of(stamp));
-        stretch.map_or(Gap::None, |stretch| stretch.repair(stamp.counter, window))
+        if let Some(stretch) = stretches.into_iter().flatten().find(|stretch| stretch.is_of(stamp)) {
+            stretch.repair(stamp.counter, window);
+        }
     }
 
     /// Whether this stamp goes on with what the SSRC carries.
@@ -145,7 +130,7 @@ impl Stretch {
     }
 
     #[inline]
-    fn media(&mut self, counter: u64, window: Option<u32>) -> Gap {
+    fn media(&mut self, counter: u64, window: Option<u32>) {
         let ahead = counter.wrapping_sub(self.highest);
         if ahead == 0 || ahead > u64::MAX / 2 {
             return self.late(counter, window);
@@ -153,14 +138,12 @@ impl Stretch {
         self.advance(ahead);
         self.came.set(counter);
         self.in_window(counter, window, |stretch| stretch.came_in_window += 1);
-        if ahead > 1 { Gap::Opened(ahead - 1) } else { Gap::None }
     }
 
-    fn late(&mut self, counter: u64, window: Option<u32>) -> Gap {
+    fn late(&mut self, counter: u64, window: Option<u32>) {
         let forgotten = self.highest.wrapping_sub(counter) >= REMEMBERED;
         if !forgotten && self.came.get(counter) {
-            self.count(window, |counts| counts.duplicates += 1);
-            return Gap::None;
+            return self.count(window, |counts| counts.duplicates += 1);
         }
         let repaired = !forgotten && self.repaired.get(counter);
         if !forgotten {
@@ -175,28 +158,20 @@ impl Stretch {
                 stretch.counts.duplicates += 1;
             }
         });
-        if repaired || counter < self.first { Gap::None } else { Gap::Filled }
     }
 
-    fn repair(&mut self, counter: u64, window: Option<u32>) -> Gap {
+    fn repair(&mut self, counter: u64, window: Option<u32>) {
         let ahead = counter.wrapping_sub(self.highest);
         if ahead != 0 && ahead <= u64::MAX / 2 {
             // What was sent last was lost, and nothing has come since to tell.
             self.advance(ahead);
-            self.repaired.set(counter);
-            self.in_window(counter, window, |stretch| stretch.counts.recovered += 1);
-            return if ahead > 1 { Gap::Opened(ahead - 1) } else { Gap::None };
-        }
-        if self.highest.wrapping_sub(counter) >= REMEMBERED {
-            return Gap::None;
-        }
-        if self.came.get(counter) || self.repaired.get(counter) {
-            self.count(window, |counts| counts.duplicates += 1);
-            return Gap::None;
+        } else if self.highest.wrapping_sub(counter) >= REMEMBERED {
+            return;
+        } else if self.came.get(counter) || self.repaired.get(counter) {
+            return self.count(window, |counts| counts.duplicates += 1);
         }
         self.repaired.set(counter);
         self.in_window(counter, window, |stretch| stretch.counts.recovered += 1);
-        if counter < self.first { Gap::None } else { Gap::Filled }
     }
 
     #[inline]
@@ -300,9 +275,9 @@ mod tests {
     fn what_never_came_is_lost_and_what_was_sent_again_recovered() {
         let mut ledger = Ledger::default();
         for counter in (0..10_000).filter(|counter| counter % 100 != 50) {
-            assert_eq!(ledger.media(&stamp(0, counter), true, Some(1), 1).1, Loss::default());
+            assert_eq!(ledger.media(&stamp(0, counter), true, Some(1), 1), Loss::default());
             if counter % 200 == 60 {
-                assert_eq!(ledger.repair(&stamp(0, counter - 10), Some(1)), Gap::Filled);
+                ledger.repair(&stamp(0, counter - 10), Some(1));
             }
         }
         let loss = ledger.loss(1, &SentRanges::new());
@@ -318,7 +293,7 @@ mod tests {
         for counter in [5, 6, 9, 7, 8, 8, 10] {
             ledger.media(&stamp(0, counter), true, Some(1), 1);
         }
-        assert_eq!(ledger.repair(&stamp(0, 10), Some(1)), Gap::None);
+        ledger.repair(&stamp(0, 10), Some(1));
         let loss = ledger.loss(1, &SentRanges::new());
         assert_eq!((loss.expected, loss.lost), (6, 0));
         assert_eq!((loss.reordered, loss.duplicates), (2, 2));
@@ -363,7 +338,7 @@ mod tests {
             (5, 0)
         );
         // The third stretch closes the books of the first.
-        let (_, closed) = ledger.media(&stamp(2, 7), true, Some(1), 1);
+        let closed = ledger.media(&stamp(2, 7), true, Some(1), 1);
         assert_eq!((closed.expected, closed.reordered), (3, 1));
     }
 

@@ -19,8 +19,6 @@ use crate::clock;
 const TICK_MICROS: u64 = 1_000;
 /// Sockets told ready by one call.
 const READY_MAX: usize = 1_024;
-/// How long what was sent in a window is waited for after its end: repairs included.
-const GRACE_MICROS: u64 = 500_000;
 
 /// What a handle tells the thread.
 pub(super) enum Command {
@@ -67,8 +65,8 @@ pub(super) struct Plane {
     commands: Receiver<Command>,
     batch: Batch,
     due: Vec<Entry>,
-    /// Who waits for the counts of a window that has ended, and when its books are closed.
-    closing: Option<(u64, oneshot::Sender<WindowCounts>)>,
+    /// Who waits for the counts of a window that has ended.
+    closing: Option<oneshot::Sender<WindowCounts>>,
 }
 
 impl Plane {
@@ -106,7 +104,9 @@ impl Plane {
             self.timers();
             self.drain(tick_at);
             self.count_failures();
-            if let Some((_, reply)) = self.closing.take_if(|(at, _)| *at <= self.cx.now) {
+            if self.cx.tally.is_settled(clock::wall_ns())
+                && let Some(reply) = self.closing.take()
+            {
                 self.close_window(reply);
             }
         }
@@ -138,7 +138,7 @@ impl Plane {
             }
             Command::Close(id) => self.close(id),
             Command::BeginWindow => {
-                if let Some((_, reply)) = self.closing.take() {
+                if let Some(reply) = self.closing.take() {
                     self.close_window(reply);
                 }
                 self.cx.tally.begin_window(clock::wall_ns());
@@ -149,7 +149,7 @@ impl Plane {
             }
             Command::EndWindow(reply) => {
                 self.cx.tally.end_window(clock::wall_ns());
-                self.closing = Some((self.cx.now + GRACE_MICROS, reply));
+                self.closing = Some(reply);
             }
             Command::Sample(reply) => {
                 let connected =

@@ -156,8 +156,7 @@ impl Receiver {
         self.needs_feedback |= stream.needs_feedback();
         tally.received(kind, at.bytes, &stamp, at.wall_ns, Arrival::Media);
         let window = tally.window_of(stamp.sent_at_ns);
-        let (gap, closed) = stream.ledger.media(&stamp, newest, window, tally.number());
-        tally.gap(gap);
+        let closed = stream.ledger.media(&stamp, newest, window, tally.number());
         if closed != super::Loss::default() {
             tally.closed(kind, closed);
         }
@@ -190,7 +189,7 @@ impl Receiver {
         if stamp.keyframe && stamp.part == 0 && stream.ledger.continues(&stamp) {
             stream.shows(&stamp, false, at.micros);
         }
-        tally.gap(stream.ledger.repair(&stamp, tally.window_of(stamp.sent_at_ns)));
+        stream.ledger.repair(&stamp, tally.window_of(stamp.sent_at_ns));
         None
     }
 

@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
-use super::ledger::Gap;
 use super::{Kind, Loss, Sample, Traffic, WindowCounts};
 use crate::clock;
 use crate::media::Stamp;
+
+/// What has been sent in a window, and does not come while nothing else of it does for so long, is lost: a queue hands out
+/// what it holds without such a pause.
+const QUIET_NS: u64 = 1_000_000_000;
+/// How long what was sent in a window is waited for in any case.
+const PATIENCE_NS: u64 = 10_000_000_000;
 
 /// What a plane counts.
 #[derive(Debug, Default)]
@@ -16,8 +21,6 @@ pub(super) struct Tally {
     sample: Sample,
     sample_began_ns: u64,
     sample_cpu: Duration,
-    /// Gaps of this sample; more may close than opened.
-    gaps: i64,
 }
 
 #[derive(Debug)]
@@ -25,6 +28,8 @@ struct Window {
     begin_ns: u64,
     /// `u64::MAX` while it is open.
     end_ns: u64,
+    /// When the last came of what was sent in it.
+    last_came_ns: u64,
     cpu: Duration,
     counts: WindowCounts,
 }
@@ -42,7 +47,13 @@ impl Tally {
     pub(super) fn begin_window(&mut self, now_ns: u64) {
         self.number += 1;
         let counts = WindowCounts::default();
-        self.window = Some(Window { begin_ns: now_ns, end_ns: u64::MAX, cpu: clock::thread_cpu(), counts });
+        self.window = Some(Window {
+            begin_ns: now_ns,
+            end_ns: u64::MAX,
+            last_came_ns: 0,
+            cpu: clock::thread_cpu(),
+            counts,
+        });
     }
 
     /// Nothing sent from now on counts; what is under way still does.
@@ -52,6 +63,16 @@ impl Tally {
             window.counts.duration = Duration::from_nanos(now_ns.saturating_sub(window.begin_ns));
             window.counts.plane_cpu = clock::thread_cpu().saturating_sub(window.cpu);
         }
+    }
+
+    /// Whether the window is over and its books can be closed: nothing that was sent in it has come for [`QUIET_NS`], or
+    /// [`PATIENCE_NS`] have passed.
+    pub(super) fn is_settled(&self, now_ns: u64) -> bool {
+        let Some(window) = self.window.as_ref().filter(|window| window.end_ns != u64::MAX) else {
+            return false;
+        };
+        let since = |at: u64| now_ns.saturating_sub(at);
+        since(window.end_ns) >= PATIENCE_NS || since(window.end_ns.max(window.last_came_ns)) >= QUIET_NS
     }
 
     /// Closes the books, `loss` being what is in the receivers'.
@@ -108,7 +129,9 @@ impl Tally {
             self.sample.delay.record(micros);
         }
         let inside = self.window_of(stamp.sent_at_ns).is_some();
-        let Some(counts) = self.until_closed().filter(|_| inside) else { return };
+        let Some(window) = self.window.as_mut().filter(|_| inside) else { return };
+        window.last_came_ns = at_ns;
+        let counts = &mut window.counts;
         counts.received[kind] += one;
         if how == Arrival::Media {
             match (kind, stamp.part) {
@@ -119,18 +142,12 @@ impl Tally {
         }
     }
 
-    #[inline]
-    pub(super) fn gap(&mut self, gap: Gap) {
-        match gap {
-            Gap::Opened(count) => self.gaps += count as i64,
-            Gap::Filled => self.gaps -= 1,
-            Gap::None => {}
-        }
-    }
-
-    /// The very same datagram came again. When it was sent nobody can tell any more.
-    pub(super) fn replayed(&mut self, kind: Kind) {
+    /// The very same datagram of `bytes` came again. When it was sent nobody can tell any more.
+    pub(super) fn replayed(&mut self, kind: Kind, bytes: usize) {
+        let one = Traffic { packets: 1, bytes: bytes as u64 };
+        self.sample.received[kind] += one;
         if let Some(counts) = self.now() {
+            counts.received[kind] += one;
             counts.loss[kind].duplicates += 1;
         }
     }
@@ -162,14 +179,12 @@ impl Tally {
 
     /// Our own sockets had no room. What a window's last packets tell of still counts.
     pub(super) fn socket_drops(&mut self, count: u64) {
-        self.sample.socket_drops += count;
         if let Some(counts) = self.until_closed() {
             counts.socket_drops += count;
         }
     }
 
     pub(super) fn tick(&mut self, late_micros: u64) {
-        self.sample.lateness.record(late_micros);
         if let Some(counts) = self.now() {
             counts.lateness.record(late_micros);
         }
@@ -184,7 +199,6 @@ impl Tally {
             sample.plane_cpu = cpu.saturating_sub(self.sample_cpu);
         }
         self.sample_cpu = cpu;
-        sample.missing = u64::try_from(std::mem::take(&mut self.gaps)).unwrap_or(0);
         sample.connected = connected;
         sample
     }

@@ -343,7 +343,7 @@ impl Transport {
                     let _ = cx.events.send(PlaneEvent::FirstPacket { id: self.id, kind, at });
                 }
             }
-            Err(SrtpError::Replayed) => cx.tally.replayed(self.receiver.kind_of(slot)),
+            Err(SrtpError::Replayed) => cx.tally.replayed(self.receiver.kind_of(slot), datagram.len()),
             Err(_) => cx.tally.undecryptable(),
         }
     }
@@ -377,11 +377,6 @@ impl Transport {
                 RtcpPacket::Pli { media_ssrc, .. } => keyframe(&mut self.sends, media_ssrc, &mut cx.tally),
                 RtcpPacket::Fir { entries, .. } => {
                     entries.for_each(|(ssrc, _)| keyframe(&mut self.sends, ssrc, &mut cx.tally));
-                }
-                RtcpPacket::TransportFeedback(_) => {
-                    if let Some(counts) = cx.tally.now() {
-                        counts.transport_feedback_received += 1;
-                    }
                 }
                 _ => {}
             }

@@ -10,8 +10,13 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
 
+use crate::client::fresh_ice;
+use crate::clock;
 use crate::server::janus::config::JanusConfig;
+use crate::server::livekit::ApiKey;
 
 /// From the start of a process until it listens.
 const START_DURATION_MAX: Duration = Duration::from_secs(20);
@@ -250,6 +255,59 @@ impl Janus {
         let process = ServerProcess::start(name, folder, command, Stdio::null())?;
         Ok(Self { process: process.wait_until_listening(api).await?, api })
     }
+}
+
+/// The program of a LiveKit server.
+pub(super) const LIVEKIT: &str = "livekit-server";
+
+/// A private LiveKit. Written from its published configuration; never tried with a real one.
+#[derive(Debug)]
+pub(super) struct LiveKit {
+    /// The process.
+    pub(super) process: ServerProcess,
+    /// Where its signaling is.
+    pub(super) address: SocketAddr,
+    /// A key of its configuration.
+    pub(super) key: ApiKey,
+}
+
+impl LiveKit {
+    /// Starts the `livekit-server` of the PATH on `core`; it takes media on `ip`.
+    pub(super) async fn start(core: usize, ip: Ipv4Addr) -> Result<Self, ProcessError> {
+        let name = "LiveKit";
+        let failed = |source| ProcessError::Start { name, source };
+        let folder = TemporaryFolder::new("livekit").map_err(failed)?;
+        let (port, tcp_port) = (free_port(ip).map_err(failed)?, free_port(ip).map_err(failed)?);
+        let key = ApiKey { name: "load".to_owned(), secret: secret() };
+        let configuration = folder.path().join("livekit.json");
+        // YAML, of which JSON is a part.
+        let settings = serde_json::json!({
+            "port": port,
+            "bind_addresses": [ip],
+            "rtc": {"tcp_port": tcp_port, "port_range_start": 50_000, "port_range_end": 60_000, "use_external_ip": false},
+            "keys": {(&key.name): &key.secret},
+            "logging": {"level": "error"},
+            "room": {"auto_create": true, "max_participants": 0},
+        });
+        std::fs::write(&configuration, settings.to_string()).map_err(failed)?;
+        let mut command = pinned(core, Path::new(LIVEKIT));
+        command.arg("--config").arg(&configuration).args(["--node-ip", &ip.to_string()]);
+        let process = ServerProcess::start(name, folder, command, Stdio::null())?;
+        let address = SocketAddr::from((ip, port));
+        Ok(Self { process: process.wait_until_listening(address).await?, address, key })
+    }
+}
+
+/// More than 32 characters, as LiveKit asks for.
+fn secret() -> String {
+    let mut random = StdRng::seed_from_u64(clock::wall_ns() ^ u64::from(std::process::id()));
+    [(); 2].map(|()| fresh_ice(&mut random).pwd).concat()
+}
+
+/// Whether a program is to be had by this name.
+pub(super) fn is_on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
 /// `taskset` becomes the program: the process id is the server's, and all its threads are born on the core.

@@ -77,6 +77,13 @@ impl Measured {
     }
 }
 
+impl Stage<'_> {
+    /// CPU time of all our threads but the one that plays media, so far.
+    pub(super) fn signaling_cpu(&self) -> Duration {
+        own_cpu().saturating_sub(self.run.transports.plane().cpu())
+    }
+}
+
 /// User and system time of all our threads so far.
 fn own_cpu() -> Duration {
     let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else { return Duration::ZERO };

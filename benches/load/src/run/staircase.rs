@@ -68,18 +68,16 @@ fn limit(measured: &Measured, failed: usize) -> Option<(&'static str, String)> {
     if starved > 0 || measured.media.received.packets == 0 {
         return Some(("starved", format!("nothing came of {starved} streams that should have")));
     }
-    if measured.media.loss_percent > LOSS_PERCENT_MAX {
-        let loss = measured.media.loss_percent;
-        return Some(("loss", format!("loss of {loss:.3} %, more than {LOSS_PERCENT_MAX} %")));
-    }
+    let loss = measured.media.loss_percent;
+    let lost =
+        (loss > LOSS_PERCENT_MAX).then(|| format!("loss of {loss:.3} %, more than {LOSS_PERCENT_MAX} %"));
     let p99 = measured.media.delay_us.map_or(0, |delay| delay.p99);
     if p99 > DELAY_P99_US_MAX {
-        return Some((
-            "delay",
-            format!("forward delay of {} ms (p99), more than {}", p99 / 1000, DELAY_P99_US_MAX / 1000),
-        ));
+        // A queue grows before it overflows.
+        let late = format!("forward delay of {} ms (p99), more than {}", p99 / 1000, DELAY_P99_US_MAX / 1000);
+        return Some(("delay", [Some(late), lost].into_iter().flatten().collect::<Vec<_>>().join("; ")));
     }
-    None
+    lost.map(|why| ("loss", why))
 }
 
 #[cfg(test)]
@@ -107,6 +105,9 @@ mod tests {
         assert_eq!(name(measured(0.1, 20_000, false), 0), None);
         assert_eq!(name(measured(0.11, 0, false), 0), Some("loss"));
         assert_eq!(name(measured(0.0, 20_001, false), 0), Some("delay"));
+        let both = limit(&measured(3.0, 90_000, false), 0);
+        let why = "forward delay of 90 ms (p99), more than 20; loss of 3.000 %, more than 0.1 %";
+        assert_eq!(both, Some(("delay", why.to_owned())));
         assert_eq!(name(measured(0.0, 0, false), 1), Some("joins"));
         assert_eq!(name(measured(5.0, 90_000, true), 3), Some("tester"));
         let mut starved = measured(0.0, 0, false);

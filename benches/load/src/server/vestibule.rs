@@ -26,7 +26,7 @@ use api::Api;
 use line::Line;
 use pace::Pace;
 
-/// Requests a second at the door: a server takes 100 from an address unless it is told otherwise.
+/// Requests a second at the door once it was too often: a server takes 100 from an address unless it is told otherwise.
 const DOOR_PER_SECOND: f64 = 90.0;
 const DOOR_AT_ONCE: f64 = 50.0;
 /// A transport that does not connect within this is lost (docs/protocol.md, section 4); so is who is not let in.

@@ -136,6 +136,7 @@ impl Rig {
         let options = PlaneOptions {
             pin: None,
             bind: [127, 0, 0, 1].into(),
+            announce: [127, 0, 0, 1].into(),
             profile,
             receive_buffer_bytes: 4 << 20,
             media: Arc::new(MediaLibrary::default()),

@@ -82,6 +82,7 @@ async fn a_participant_announces_offers_and_answers() {
     let (plane, events) = MediaPlane::start(PlaneOptions {
         pin: None,
         bind: [127, 0, 0, 1].into(),
+        announce: [127, 0, 0, 1].into(),
         profile: cli.options.profile.srtp(),
         receive_buffer_bytes: 1 << 16,
         media: Arc::clone(&cast.library),

@@ -13,7 +13,8 @@ use super::pace::Pace;
 use crate::clock;
 use crate::server::{Net, ServerError};
 
-/// Requests a second: a server takes 100 of a key unless it is told otherwise, and somebody else may use it too.
+/// Requests a second once it was too often: a server takes 100 of a key unless it is told otherwise, and somebody else may
+/// use it too.
 const REQUESTS_PER_SECOND: f64 = 80.0;
 const REQUESTS_AT_ONCE: f64 = 100.0;
 /// How often what was too often is tried again.
