@@ -85,6 +85,11 @@ pub const TWCC_STATUSES_PER_FEEDBACK_MAX: u16 = 2_000;
 /// Transport-wide arrivals remembered between two feedback messages; a power of two.
 pub const TWCC_ARRIVALS: usize = 4_096;
 
+/// Packets to one subscriber that are remembered until feedback tells of them, at first; a power of two.
+pub const SENT_PACKETS_MIN: usize = 128;
+/// The most of them: what leaves in four seconds at a thousand packets a second.
+pub const SENT_PACKETS_MAX: usize = 4_096;
+
 /// Fragments of one ClientHello.
 pub const CLIENT_HELLO_FRAGMENTS_MAX: usize = 8;
 /// Bytes of one ClientHello.

@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod bounds;
+pub mod congestion;
 pub mod counters;
 pub mod demux;
 pub mod dtls_gate;

@@ -1,8 +1,8 @@
 //! What one report of a receiver costs the server, from the datagram to the end: SRTCP opened, parsed, and all it says
 //! walked through; for a NACK the retransmission as well.
 //!
-//! What a congestion controller does with a transport-wide report comes on top of the walk in which it does it: here
-//! each arrival is matched with the time its packet left.
+//! What the estimator makes of a transport-wide report comes on top: each arrival is matched with the time its packet left,
+//! and delay, loss and rate follow.
 #![expect(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -12,16 +12,16 @@
 #[path = "../driver/mod.rs"]
 mod driver;
 
-use std::hint::black_box;
 use std::time::Duration;
 
 use driver::Server;
 use driver::client::Client;
 use driver::cpu::{measures, median, spent};
 use driver::trace::Trace;
+use vestibule_media_core::congestion::Estimator;
 use vestibule_media_core::rtcp::{ReportBlock, RtcpPacket, packets};
 use vestibule_media_core::srtp::{self, SrtpOpener, SrtpRole};
-use vestibule_media_core::twcc::{TwccRecorder, TwccView};
+use vestibule_media_core::twcc::TwccRecorder;
 use vestibule_media_core::{Output, PeerId, RoomId, Time};
 use vestibule_sim::offer::{ClientLine, VP8};
 
@@ -32,8 +32,10 @@ const REPORTS: usize = 1_000;
 const SUBSCRIBERS: usize = 100;
 /// What is asked of a transport-wide report.
 const NANOS_MAX: f64 = 1_500.0;
-/// Packets whose time of leaving is remembered for each subscriber.
-const DEPARTURES: usize = 1_024;
+const PACKET_BYTES: u16 = 1_100;
+const RTT: Duration = Duration::from_millis(40);
+/// From one packet to the next.
+const SPACING: Duration = Duration::from_micros(400);
 
 fn main() {
     if !measures() {
@@ -62,7 +64,7 @@ fn main() {
     println!(
         "CPU time per datagram in nanoseconds, AES-128-GCM, {SUBSCRIBERS} subscribers in turn, no sockets"
     );
-    println!("{:<34}{:>8}{:>14}{:>8}", "", "taken in", "+ every status", "= all");
+    println!("{:<34}{:>8}{:>14}{:>8}", "", "taken in", "+ estimate", "= all");
     for ((name, _), (whole, walk)) in kinds.iter().zip(costs) {
         let (whole, walk) = (median(whole), median(walk));
         println!("{name:<34}{whole:>8.0}{walk:>14.0}{:>8.0}", whole + walk);
@@ -78,7 +80,8 @@ struct Bench {
     subscribers: Vec<Client>,
     recorders: Vec<(TwccRecorder, u16)>,
     openers: Vec<SrtpOpener>,
-    departures: Vec<Vec<u32>>,
+    /// With the time the last packet was sent.
+    estimators: Vec<(Estimator, Time)>,
     trace: Trace,
     /// The last sequence number sent to each subscriber on its video slot.
     last_sent: Vec<u16>,
@@ -109,7 +112,7 @@ impl Bench {
         Self {
             openers: openers.collect(),
             recorders: vec![(TwccRecorder::new(), 0); SUBSCRIBERS],
-            departures: vec![vec![7; DEPARTURES]; SUBSCRIBERS],
+            estimators: vec![(Estimator::new(), Time::from_millis(1_000)); SUBSCRIBERS],
             last_sent: vec![0; SUBSCRIBERS],
             trace: Trace::new(99),
             server,
@@ -155,20 +158,13 @@ impl Bench {
             for (at, report) in &opened {
                 for packet in packets(report) {
                     if let Ok(RtcpPacket::TransportFeedback(view)) = packet {
-                        black_box(self.walk(*at, &view));
+                        let (estimator, now) = &mut self.estimators[*at];
+                        estimator.feedback(&view, Some(RTT), *now);
                     }
                 }
             }
         });
         (whole as f64 / REPORTS as f64, walk as f64 / REPORTS as f64)
-    }
-
-    /// As a congestion controller goes through a report: each arrival beside the time its packet left.
-    fn walk(&self, at: usize, view: &TwccView<'_>) -> (u32, i64) {
-        let departures = &self.departures[at];
-        view.received().fold((0, 0), |(received, spread), (sequence, arrival)| {
-            (received + 1, spread + arrival - i64::from(departures[usize::from(sequence) % DEPARTURES]))
-        })
     }
 
     /// Remembers up to where each subscriber's video has come, from what is sent to it.
@@ -195,12 +191,13 @@ impl Bench {
 
     fn fill_recorder(&mut self, at: usize, count: u16, lost_of_400: u64) {
         let (recorder, next) = &mut self.recorders[at];
-        let mut micros = 1_000_000 + u64::from(*next) * 400;
+        let (estimator, sent_at) = &mut self.estimators[at];
         for _ in 0..count {
-            micros += 150 + self.trace.below(500);
+            *sent_at = *sent_at + SPACING;
+            estimator.sent(*next, PACKET_BYTES, 0, *sent_at);
             let lost = self.trace.below(400) < lost_of_400;
             if !lost {
-                recorder.record(*next, Time::from_micros(micros));
+                recorder.record(*next, *sent_at + RTT / 2 + Duration::from_micros(self.trace.below(300)));
             }
             *next = next.wrapping_add(1);
         }

@@ -1,0 +1,388 @@
+//! The estimate: what delay, loss and what was acknowledged come to, and when a probe is due.
+
+use std::time::Duration;
+
+use super::acknowledged::Acknowledged;
+use super::history::{History, Told};
+use super::loss::LossLimit;
+use super::probe::{Cluster, Probe};
+use super::standing::Standing;
+use super::trend::{Trend, Usage};
+use crate::bounds::RTT_DEFAULT;
+use crate::time::Time;
+use crate::twcc::TwccView;
+
+/// Where everybody starts: a picture, and no harm on a slow line.
+pub const ESTIMATE_START_BPS: u64 = 300_000;
+/// A voice of 16 kbit/s with its headers, and a little.
+pub const ESTIMATE_MIN_BPS: u64 = 40_000;
+/// Nobody is sent more.
+pub const ESTIMATE_MAX_BPS: u64 = 50_000_000;
+
+/// What is left of what got through when a queue grows.
+const DECREASE: f64 = 0.85;
+/// A queue that always stands is too long above this; below the other it is none, and more may be sent.
+const STANDING_MAX: Duration = Duration::from_millis(50);
+const STANDING_DRAINED: Duration = Duration::from_millis(25);
+/// Far from where the line was last full.
+const GROWTH_PER_SECOND: f64 = 0.08;
+/// Near it: so much for each round trip.
+const GROWTH_BYTES_PER_ROUND_TRIP: f64 = 1_200.0;
+/// From a change of rate to what feedback says of it: a round trip, and the interval of feedback.
+const FEEDBACK_DELAY: Duration = Duration::from_millis(100);
+/// Beyond what is seen to get through nothing is known.
+const ACKNOWLEDGED_SHARE_MAX: f64 = 1.5;
+const ACKNOWLEDGED_SPARE_BPS: f64 = 10_000.0;
+/// Who sends less than this share of what is allowed does not show that it is too much, nor that it is not.
+const LIMITED_SHARE: f64 = 0.65;
+/// How much of its spread the place where the line was full takes up, and how quickly both follow.
+const CAPACITY_SPREADS: f64 = 3.0;
+const CAPACITY_FOLLOWS: f64 = 0.05;
+
+/// The first probes, in terms of the start.
+const START_PROBES: [u64; 2] = [3, 6];
+/// Another follows one that got through nearly as fast as it was sent, at so much more.
+const FURTHER: u64 = 2;
+const THROUGH_SHARE: f64 = 0.7;
+/// How often it is tried whether there is more, by somebody who wants more than they are allowed or sends less.
+const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+/// How long a probe takes, and the least it is made of.
+const PROBE_DURATION: Duration = Duration::from_millis(15);
+const PROBE_BYTES_MIN: u64 = 3_000;
+/// What waits in a line that was full has drained by then.
+const DRAIN: Duration = Duration::from_secs(1);
+/// Feedback of a probe that has not come by then does not come.
+const PROBE_EXPIRY: Duration = Duration::from_secs(1);
+/// Bits of `reference_time_64ms`.
+const REFERENCE_BITS: u32 = 24;
+
+/// The estimate for one line.
+#[derive(Clone, Debug)]
+pub struct Estimator {
+    history: History,
+    trend: Trend,
+    standing: Standing,
+    loss: LossLimit,
+    acknowledged: Acknowledged,
+    /// What delay allows.
+    delay_bps: f64,
+    grown_at: Option<Time>,
+    lowered_at: Option<Time>,
+    capacity: Option<Capacity>,
+    /// The receiver's clock, unwrapped, at the reference of the last message, in µs.
+    reference: Option<(i32, i64)>,
+    sent_bytes: SentRate,
+    probes: Probes,
+    wanted_bps: u64,
+}
+
+/// Where the line was full.
+#[derive(Clone, Copy, Debug)]
+struct Capacity {
+    mean_bps: f64,
+    /// Variance in terms of the mean.
+    spread: f64,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Probes {
+    next_number: u16,
+    cluster: Option<Cluster>,
+    /// What is to be tried next, and how far the first ones have got.
+    next_bps: Option<u64>,
+    started: usize,
+    last_at: Option<Time>,
+}
+
+/// What is sent, over the last half second.
+#[derive(Clone, Copy, Debug, Default)]
+struct SentRate {
+    since: Time,
+    bytes: u64,
+    bps: f64,
+}
+
+impl Default for Estimator {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Estimator {
+    /// Nothing is known of the line.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            history: History::new(),
+            trend: Trend::new(),
+            standing: Standing::default(),
+            loss: LossLimit::new(),
+            acknowledged: Acknowledged::default(),
+            delay_bps: ESTIMATE_START_BPS as f64,
+            grown_at: None,
+            lowered_at: None,
+            capacity: None,
+            reference: None,
+            sent_bytes: SentRate::default(),
+            probes: Probes { next_number: 1, ..Probes::default() },
+            wanted_bps: ESTIMATE_MAX_BPS,
+        }
+    }
+
+    /// What the line carries, in bits per second of UDP payload, [`ESTIMATE_MIN_BPS`] to [`ESTIMATE_MAX_BPS`].
+    #[must_use]
+    pub fn estimate_bps(&self) -> u64 {
+        (self.delay_bps as u64).min(self.loss.limit_bps()).clamp(ESTIMATE_MIN_BPS, ESTIMATE_MAX_BPS)
+    }
+
+    /// What the delay says of the line.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        if self.standing.waits() > STANDING_MAX { Usage::Over } else { self.trend.usage() }
+    }
+
+    /// The share of packets that got lost lately, 0.0..=1.0.
+    #[must_use]
+    pub const fn loss_share(&self) -> f64 {
+        self.loss.share()
+    }
+
+    /// What gets through, in bits per second; nothing while too little was sent to say.
+    #[must_use]
+    pub fn acknowledged_bps(&self) -> Option<u64> {
+        self.acknowledged.rate_bps()
+    }
+
+    /// Bytes that are on their way.
+    #[must_use]
+    pub const fn in_flight_bytes(&self) -> u64 {
+        self.history.in_flight_bytes()
+    }
+
+    /// How much would be sent at the most if the line carried it: nothing beyond is probed for.
+    pub const fn want(&mut self, bps: u64) {
+        self.wanted_bps = bps;
+    }
+
+    /// A packet of `bytes` of UDP payload leaves, with this transport-wide sequence number. `probe` is the number of the
+    /// probe it is part of; zero of none.
+    #[inline]
+    pub fn sent(&mut self, sequence: u16, bytes: u16, probe: u16, now: Time) {
+        self.history.sent(sequence, bytes, probe, now);
+        self.sent_bytes.sent(bytes, now);
+    }
+
+    /// Feedback has come. `rtt` is the round trip, where it is known.
+    pub fn feedback(&mut self, feedback: &TwccView<'_>, rtt: Option<Duration>, now: Time) {
+        let reference = self.unwrapped(feedback.reference_time_64ms);
+        let mut shown = None;
+        let Self { history, trend, standing, loss, acknowledged, probes, .. } = self;
+        feedback.received().for_each(|(sequence, after)| {
+            let Some(told) = history.arrived(sequence) else { return };
+            let arrival = reference + after;
+            let sent = match told {
+                Told::Arrived(sent) => {
+                    loss.arrived();
+                    if sent.probe == 0 {
+                        trend.arrived(sent.at, arrival);
+                    }
+                    standing.arrived(arrival - sent.at.as_micros().cast_signed(), arrival);
+                    sent
+                }
+                Told::ArrivedLate(sent) => {
+                    loss.arrived_late();
+                    sent
+                }
+            };
+            acknowledged.arrived(arrival, sent.bytes);
+            if sent.probe != 0 {
+                shown = probes.arrived(sent, arrival).or(shown);
+            }
+        });
+        if feedback.status_count > 0 {
+            let last = feedback.base_sequence.wrapping_add(feedback.status_count - 1);
+            history.covered(last, |_| loss.missing());
+        }
+        let rtt = rtt.unwrap_or(RTT_DEFAULT);
+        self.loss.update(self.estimate_bps(), rtt, now);
+        self.follow_delay(rtt, now);
+        if let Some(bps) = shown {
+            self.probed(bps, now);
+        }
+    }
+
+    /// The probe that is to be sent now, if one is; it is asked for once.
+    pub fn probe_due(&mut self, now: Time) -> Option<Probe> {
+        self.probes.expire(now);
+        if self.probes.cluster.is_some() {
+            return None;
+        }
+        let rate_bps = self.next_probe_bps(now)?;
+        let bytes = (rate_bps * PROBE_DURATION.as_micros() as u64 / 8_000_000).max(PROBE_BYTES_MIN);
+        Some(self.probes.begin(rate_bps, bytes as u32, now))
+    }
+
+    fn next_probe_bps(&mut self, now: Time) -> Option<u64> {
+        let most = self.wanted_bps.saturating_mul(FURTHER).min(ESTIMATE_MAX_BPS);
+        let estimate = self.estimate_bps();
+        if estimate >= self.wanted_bps || self.usage() == Usage::Over {
+            self.probes.next_bps = None;
+            return None;
+        }
+        if let Some(bps) = self.probes.next_bps.take() {
+            return Some(bps.min(most));
+        }
+        if let Some(&times) = START_PROBES.get(self.probes.started) {
+            self.probes.started += 1;
+            let bps = (ESTIMATE_START_BPS * times).min(most);
+            return (bps > estimate).then_some(bps);
+        }
+        let waited = |at: Option<Time>, time| at.is_none_or(|at| now.since(at) >= time);
+        let drained = waited(self.lowered_at, DRAIN) && self.standing.waits() < STANDING_DRAINED;
+        (drained && waited(self.probes.last_at, PROBE_INTERVAL)).then(|| (estimate * FURTHER).min(most))
+    }
+
+    /// A probe has shown that so much gets through.
+    fn probed(&mut self, bps: u64, now: Time) {
+        let probe = self.probes.cluster.take().map_or(0, |cluster| cluster.probe.rate_bps);
+        if bps > self.estimate_bps() {
+            self.delay_bps = bps as f64;
+            self.loss.shown(bps);
+            self.trend.forget();
+            self.grown_at = Some(now);
+            if self.capacity.is_some_and(|capacity| capacity.is_below(bps as f64)) {
+                self.capacity = None;
+            }
+        }
+        if bps as f64 >= probe as f64 * THROUGH_SHARE {
+            self.probes.next_bps = Some(probe * FURTHER);
+        }
+    }
+
+    fn follow_delay(&mut self, rtt: Duration, now: Time) {
+        let acknowledged = self.acknowledged.rate_bps().map(|bps| bps as f64);
+        let response = rtt + FEEDBACK_DELAY;
+        match self.usage() {
+            Usage::Over => {
+                // Until what was done can be seen, it is not done again, unless twice as much is sent as gets through.
+                let waited = self.lowered_at.is_none_or(|at| now.since(at) >= response);
+                let far_off = acknowledged.is_some_and(|bps| self.delay_bps > 2.0 * bps);
+                if waited || far_off {
+                    self.lower(acknowledged, now);
+                }
+                self.grown_at = None;
+            }
+            // What waits drains first.
+            Usage::Under => self.grown_at = None,
+            Usage::Normal if self.standing.waits() > STANDING_DRAINED => self.grown_at = None,
+            Usage::Normal => self.grow(acknowledged, response, now),
+        }
+    }
+
+    fn lower(&mut self, acknowledged: Option<f64>, now: Time) {
+        let through = acknowledged.unwrap_or(self.delay_bps);
+        let lowered = through * DECREASE;
+        if lowered < self.delay_bps {
+            self.delay_bps = lowered.max(ESTIMATE_MIN_BPS as f64);
+        }
+        self.capacity = Some(match self.capacity {
+            Some(capacity) if !capacity.is_above(through) && !capacity.is_below(through) => {
+                capacity.with(through)
+            }
+            _ => Capacity::at(through),
+        });
+        self.lowered_at = Some(now);
+        self.trend.forget();
+    }
+
+    fn grow(&mut self, acknowledged: Option<f64>, response: Duration, now: Time) {
+        let since =
+            self.grown_at.replace(now).map_or(Duration::ZERO, |at| now.since(at)).as_secs_f64().min(1.0);
+        if self.sent_bytes.bps < self.delay_bps * LIMITED_SHARE {
+            // Too little is sent to say that more would get through.
+            return;
+        }
+        let Some(acknowledged) = acknowledged else { return };
+        if self.capacity.is_some_and(|capacity| capacity.is_below(acknowledged)) {
+            self.capacity = None;
+        }
+        let mut grown = self.delay_bps * (1.0 + GROWTH_PER_SECOND * since);
+        if self.capacity.is_some() {
+            // On a slow line a packet for each round trip would be a leap.
+            let packets = GROWTH_BYTES_PER_ROUND_TRIP * 8.0 / response.as_secs_f64() * since;
+            grown = grown.min(self.delay_bps + packets);
+        }
+        let most = (ACKNOWLEDGED_SHARE_MAX * acknowledged + ACKNOWLEDGED_SPARE_BPS).max(self.delay_bps);
+        self.delay_bps = grown.min(most).min(ESTIMATE_MAX_BPS as f64);
+    }
+
+    fn unwrapped(&mut self, reference_time_64ms: i32) -> i64 {
+        let (before, micros) = *self.reference.get_or_insert((reference_time_64ms, 0));
+        let shift = 32 - REFERENCE_BITS;
+        let steps = (reference_time_64ms.wrapping_sub(before) << shift) >> shift;
+        let micros = micros + i64::from(steps) * 64_000;
+        self.reference = Some((reference_time_64ms, micros));
+        micros
+    }
+}
+
+impl Capacity {
+    const fn at(bps: f64) -> Self {
+        Self { mean_bps: bps, spread: 0.4 }
+    }
+
+    fn with(self, bps: f64) -> Self {
+        let mean_bps = (1.0 - CAPACITY_FOLLOWS) * self.mean_bps + CAPACITY_FOLLOWS * bps;
+        let off = self.mean_bps - bps;
+        let spread = (1.0 - CAPACITY_FOLLOWS) * self.spread
+            + CAPACITY_FOLLOWS * off * off / mean_bps.max(1.0) / 1_000.0;
+        Self { mean_bps, spread: spread.clamp(0.4, 2.5) }
+    }
+
+    fn width(self) -> f64 {
+        CAPACITY_SPREADS * (self.spread * self.mean_bps * 1_000.0).sqrt()
+    }
+
+    /// What got through is more than it can be.
+    fn is_below(self, bps: f64) -> bool {
+        bps > self.mean_bps + self.width()
+    }
+
+    /// What got through is less.
+    fn is_above(self, bps: f64) -> bool {
+        bps < self.mean_bps - self.width()
+    }
+}
+
+impl Probes {
+    fn begin(&mut self, rate_bps: u64, bytes: u32, now: Time) -> Probe {
+        let number = self.next_number;
+        self.next_number = number.checked_add(1).unwrap_or(1);
+        let probe = Probe { number, rate_bps, bytes };
+        self.cluster = Some(Cluster::new(probe, now));
+        self.last_at = Some(now);
+        probe
+    }
+
+    fn arrived(&mut self, sent: super::history::Sent, arrival: i64) -> Option<u64> {
+        let cluster = self.cluster.as_mut().filter(|cluster| cluster.probe.number == sent.probe)?;
+        cluster.arrived(sent, arrival)
+    }
+
+    fn expire(&mut self, now: Time) {
+        self.cluster = self.cluster.filter(|cluster| now.since(cluster.asked_at) < PROBE_EXPIRY);
+    }
+}
+
+impl SentRate {
+    #[inline]
+    fn sent(&mut self, bytes: u16, now: Time) {
+        let micros = now.micros_since(self.since);
+        if micros >= 500_000 {
+            // After a silence nothing was sent in it.
+            self.bps = (self.bytes * 8_000_000) as f64 / micros as f64;
+            (self.since, self.bytes) = (now, 0);
+        }
+        self.bytes += u64::from(bytes);
+    }
+}

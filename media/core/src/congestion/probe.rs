@@ -1,0 +1,96 @@
+//! Probes: a short run of packets at a rate above the estimate, and what became of it.
+
+use super::bits_per_second;
+use super::history::Sent;
+use crate::time::Time;
+
+/// Fewer packets that arrived say nothing of a rate.
+const PACKETS_MIN: u32 = 3;
+/// Of the bytes of a probe so much has to arrive, in eighths.
+const ARRIVED_EIGHTHS_MIN: u64 = 5;
+/// It is sent as fast as it was asked for by this share, else it says only that so much was sent.
+const SLOWED: f64 = 0.9;
+/// Where it was slowed down the line is full at what arrived; a little less leaves room for the queue it made to drain.
+const HEADROOM: f64 = 0.95;
+
+/// A run of packets that is to be sent. It begins and ends with a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// What its packets are sent with; never zero.
+    pub number: u16,
+    /// How fast they are sent.
+    pub rate_bps: u64,
+    /// How much at the least, over all its packets.
+    pub bytes: u32,
+}
+
+/// A probe of which feedback is awaited.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cluster {
+    pub(super) probe: Probe,
+    pub(super) asked_at: Time,
+    arrived: u32,
+    arrived_bytes: u64,
+    first_sent: Time,
+    last_sent: Time,
+    first_arrival: i64,
+    last_arrival: i64,
+    /// Of the first to arrive, and of the last that was sent: a rate is of what lies between two packets.
+    first_arrived_bytes: u64,
+    last_sent_bytes: u64,
+}
+
+impl Cluster {
+    pub(super) const fn new(probe: Probe, asked_at: Time) -> Self {
+        Self {
+            probe,
+            asked_at,
+            arrived: 0,
+            arrived_bytes: 0,
+            first_sent: Time::ZERO,
+            last_sent: Time::ZERO,
+            first_arrival: 0,
+            last_arrival: 0,
+            first_arrived_bytes: 0,
+            last_sent_bytes: 0,
+        }
+    }
+
+    /// One of its packets arrived. The rate that it shows, once enough has.
+    pub(super) fn arrived(&mut self, sent: Sent, arrival: i64) -> Option<u64> {
+        let bytes = u64::from(sent.bytes);
+        if self.arrived == 0 {
+            (self.first_sent, self.last_sent) = (sent.at, sent.at);
+            (self.first_arrival, self.last_arrival) = (arrival, arrival);
+            (self.first_arrived_bytes, self.last_sent_bytes) = (bytes, bytes);
+        }
+        self.arrived += 1;
+        self.arrived_bytes += bytes;
+        self.first_sent = self.first_sent.min(sent.at);
+        if sent.at >= self.last_sent {
+            (self.last_sent, self.last_sent_bytes) = (sent.at, bytes);
+        }
+        if arrival < self.first_arrival {
+            (self.first_arrival, self.first_arrived_bytes) = (arrival, bytes);
+        }
+        self.last_arrival = self.last_arrival.max(arrival);
+        let enough = u64::from(self.probe.bytes) * ARRIVED_EIGHTHS_MIN / 8;
+        (self.arrived >= PACKETS_MIN && self.arrived_bytes >= enough).then(|| self.shown()).flatten()
+    }
+
+    fn shown(&self) -> Option<u64> {
+        let sent = self.last_sent.micros_since(self.first_sent);
+        let took = (self.last_arrival - self.first_arrival).cast_unsigned();
+        if sent == 0 || took == 0 {
+            return None;
+        }
+        let sent = bits_per_second(self.arrived_bytes - self.last_sent_bytes, sent);
+        let arrived = bits_per_second(self.arrived_bytes - self.first_arrived_bytes, took);
+        if (arrived as f64) < sent as f64 * SLOWED {
+            Some((arrived as f64 * HEADROOM) as u64)
+        } else {
+            // Two that travelled closer together than they were sent show nothing beyond what was sent.
+            Some(sent.min(arrived))
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! How much always waits on the way: the least one-way delay of late, beyond the least ever seen. A line that is a little
+//! too full grows its queue too slowly for a slope to tell; and jitter has a least that is small (as RFC 8289 has it).
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Over how long the least of late is taken.
+const LATE_MICROS: i64 = 200_000;
+/// Fewer packets have no least.
+const LATE_PACKETS_MIN: u32 = 4;
+/// Over how long the least ever is taken, in spans: clocks drift apart, and routes change.
+const SPAN_MICROS: i64 = 5_000_000;
+const SPANS: usize = 4;
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Standing {
+    /// Of each span the least delay, the newest last.
+    spans: VecDeque<i64>,
+    span_began: i64,
+    /// Of the time that is looked at now: when it began, the least, and how many.
+    late_began: i64,
+    late_least: i64,
+    late_packets: u32,
+    waits_micros: i64,
+}
+
+impl Standing {
+    /// A packet travelled for so long, and arrived, both by clocks that agree on nothing but speed.
+    #[inline]
+    pub(super) fn arrived(&mut self, delay: i64, arrival: i64) {
+        if self.spans.is_empty() || arrival < self.late_began - SPAN_MICROS {
+            *self = Self { span_began: arrival, late_began: arrival, late_least: delay, ..Self::default() };
+            self.spans.push_back(delay);
+        }
+        if arrival - self.span_began > SPAN_MICROS {
+            self.span_began = arrival;
+            if self.spans.len() == SPANS {
+                self.spans.pop_front();
+            }
+            self.spans.push_back(delay);
+        }
+        if let Some(least) = self.spans.back_mut() {
+            *least = (*least).min(delay);
+        }
+        self.late_least = self.late_least.min(delay);
+        self.late_packets += 1;
+        if arrival - self.late_began > LATE_MICROS && self.late_packets >= LATE_PACKETS_MIN {
+            let ever = self.spans.iter().copied().min().unwrap_or(delay);
+            self.waits_micros = self.late_least - ever;
+            (self.late_began, self.late_least, self.late_packets) = (arrival, i64::MAX, 0);
+        }
+    }
+
+    /// What waits.
+    pub(super) fn waits(&self) -> Duration {
+        Duration::from_micros(self.waits_micros.max(0).cast_unsigned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packets(standing: &mut Standing, from_ms: i64, to_ms: i64, delay_micros: impl Fn(i64) -> i64) {
+        for at in (from_ms..to_ms).step_by(10) {
+            standing.arrived(delay_micros(at), at * 1_000);
+        }
+    }
+
+    #[test]
+    fn what_always_waits_is_told_and_jitter_is_not() {
+        let mut standing = Standing::default();
+        packets(&mut standing, 0, 2_000, |at| 20_000 + at * 7_919 % 50_000);
+        assert!(standing.waits() < Duration::from_millis(10), "{:?}", standing.waits());
+        packets(&mut standing, 2_000, 3_000, |at| 100_000 + at * 7_919 % 50_000);
+        assert!(standing.waits() > Duration::from_millis(70), "{:?}", standing.waits());
+        packets(&mut standing, 3_000, 4_000, |_| 21_000);
+        assert!(standing.waits() < Duration::from_millis(2));
+    }
+
+    #[test]
+    fn a_longer_way_is_the_way_after_a_while() {
+        let mut standing = Standing::default();
+        packets(&mut standing, 0, 2_000, |_| 20_000);
+        packets(&mut standing, 2_000, 4_000, |_| 120_000);
+        assert_eq!(standing.waits(), Duration::from_millis(100));
+        packets(&mut standing, 4_000, 30_000, |_| 120_000);
+        assert_eq!(standing.waits(), Duration::ZERO);
+    }
+}
