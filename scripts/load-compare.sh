@@ -25,9 +25,10 @@ main() {
 
 # Unless other servers are named.
 wants_janus() {
-    case " $* " in
-    *" --against"*janus*) ;;
-    *" --against"*) return 1 ;;
+    named=$(printf ' %s' "$@" | sed -n 's/.* --against[ =]\([^ ]*\).*/\1/p')
+    case "${named:-janus}" in
+    *janus*) ;;
+    *) return 1 ;;
     esac
 }
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Sees to it that this machine has what a make target needs, or says what is missing and stops.
 #
-#   scripts/setup.sh rust|run|test|test-api|check|fuzz|load-compare
+#   scripts/setup.sh rust|run|test|test-api|check|fuzz|load-compare|janus
 #
 # Rust and Node.js are expected to be there (how to get them is the owner's choice) and only checked for their version.
 # As root on Debian or Ubuntu it installs missing packages with apt-get; else it prints the command and fails.

@@ -212,7 +212,7 @@ pub struct Options {
     /// Keep the tester on this processor (from 0)
     #[arg(global = true, long, value_name = "CORE")]
     pub pin: Option<usize>,
-    /// Address for the participants' UDP sockets; whichever leads to the server's unless given
+    /// Address for the participants' UDP sockets; whichever of the page's family leads to the server's unless given
     #[arg(global = true, long, value_name = "IP")]
     pub bind: Option<IpAddr>,
     /// How many come in a second at the beginning

@@ -166,6 +166,8 @@ struct Comparing {
     options: Options,
     ip: Ipv4Addr,
     vestibule: PathBuf,
+    /// Nobody asked for LiveKit; it was there.
+    found_livekit: bool,
     stop: Stop,
 }
 
@@ -179,9 +181,11 @@ pub async fn compare(
     mut options: Options,
     stop: Stop,
 ) -> Result<Comparison, CompareError> {
+    let mut found_livekit = false;
     if arguments.against.is_empty() {
         arguments.against = [Peer::Janus, Peer::JanusEventLoops, Peer::Floor].into();
-        arguments.against.extend(process::is_on_path(process::LIVEKIT).then_some(Peer::Livekit));
+        found_livekit = process::is_on_path(process::LIVEKIT);
+        arguments.against.extend(found_livekit.then_some(Peer::Livekit));
     }
     let ip = arguments.ip.or_else(first_address).ok_or(CompareError::NoAddress)?;
     let vestibule = arguments.vestibule.clone().unwrap_or_else(beside_this_program);
@@ -189,7 +193,7 @@ pub async fn compare(
     options.layers = 1;
     options.pin = Some(arguments.tester_core);
     options.bind = Some(IpAddr::V4(ip));
-    let comparing = Comparing { arguments, options, ip, vestibule, stop };
+    let comparing = Comparing { arguments, options, ip, vestibule, found_livekit, stop };
     let mut scenarios = Vec::new();
     for &scenario in &comparing.arguments.scenarios {
         if !comparing.stop.is_wished() {
@@ -206,6 +210,9 @@ impl Comparing {
         let turns: Vec<Turn> = std::iter::once(Turn::Vestibule).chain(peers).collect();
         let mut contestants: Vec<_> =
             turns.iter().map(|turn| Contestant::new(turn.name().to_owned())).collect();
+        for (turn, contestant) in turns.iter().zip(&mut contestants) {
+            contestant.was_asked_for = *turn != Turn::Peer(Peer::Livekit) || !self.found_livekit;
+        }
         let mut played = None;
         for round in 0..self.arguments.rounds as usize {
             // Each begins a round in its turn, so none always follows the same.

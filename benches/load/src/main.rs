@@ -95,7 +95,8 @@ fn compared(arguments: &CompareArguments, options: &Options) -> Result<bool, Ser
         runtime()?.block_on(compared).map_err(|error| ServerError::Environment(error.to_string()))?;
     let json = compare::json(&comparison).map_err(|error| ServerError::Environment(error.to_string()))?;
     write(&compare::table(&comparison), &json, options)?;
-    let mut contestants = comparison.scenarios.iter().flat_map(|compared| &compared.contestants);
+    let contestants = comparison.scenarios.iter().flat_map(|compared| &compared.contestants);
+    let mut contestants = contestants.filter(|one| one.was_asked_for);
     Ok(contestants.all(|one| one.rounds.iter().any(Figures::is_whole)))
 }
 

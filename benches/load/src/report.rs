@@ -167,6 +167,8 @@ pub struct Media {
     pub duplicate_packets: u64,
     /// Datagrams that did not authenticate, and RTP nobody negotiated.
     pub refused_packets: u64,
+    /// RTP without a stamp, as a server's padding and probes; not among the received.
+    pub unstamped_packets: u64,
     /// Arrived behind a later one.
     pub reordered_packets: u64,
     /// From just before a packet's `send` until the receiver's kernel had it, all packets.

@@ -18,7 +18,7 @@ use crate::cli::Options;
 use crate::clock;
 use crate::measure::machine::Machine;
 use crate::measure::process::{Process, Snapshot};
-use crate::measure::{thresholds, verdict};
+use crate::measure::thresholds;
 use crate::report::{FORMAT, Memory, Report, ScenarioPlayed, ServerSeen};
 use crate::scenario::{Plan, Presence, Room, Scenario};
 use crate::server::{Admission, Server, ServerError};
@@ -83,8 +83,6 @@ struct Stage<'a> {
     series: Series,
     /// The server before anybody came.
     before: Option<Snapshot>,
-    /// Why the tester was in the way while they came, if it was.
-    late_to_come: Option<String>,
 }
 
 impl Run {
@@ -98,26 +96,15 @@ impl Run {
         let mut report = self.blank(&plan);
         let started = clock::now();
         let series = Series::start(&self.transports, self.process.clone(), started, self.longest());
-        let mut stage = Stage {
-            run: self,
-            plan: &plan,
-            members: Members::default(),
-            series,
-            before: None,
-            late_to_come: None,
-        };
+        let mut stage = Stage { run: self, plan: &plan, members: Members::default(), series, before: None };
 
         let outcome = stage.phases(&mut report).await;
         let now = self.snapshot();
         stage.leave().await;
-        let Stage { members, series, before, late_to_come, .. } = stage;
+        let Stage { members, series, before, .. } = stage;
         report.series = series.end().await;
         outcome?;
 
-        if let (Some(tester), Some(reason)) = (&mut report.tester, late_to_come) {
-            tester.bottleneck = true;
-            tester.reasons.push(reason);
-        }
         report.joins = members.joins();
         report.join_histogram = members.histogram();
         if let (Some(before), Some(now)) = (before, now) {
@@ -245,10 +232,7 @@ impl Stage<'_> {
             .filter(|person| person.presence == Presence::Stays)
             .collect();
         let bar = self.run.bar(people.len() as u64, "coming in");
-        let began = (clock::now(), self.signaling_cpu());
         self.members.ramp(self.run, &people, admission, &bar).await;
-        let (took, cpu) = (clock::now() - began.0, self.signaling_cpu().saturating_sub(began.1));
-        self.late_to_come = self.late_to_come.take().or_else(|| verdict::late_to_come(took, cpu));
         bar.finish_and_clear();
         Ok(!self.run.stop.is_wished())
     }

@@ -44,13 +44,17 @@ export class Clinic {
   }
 
   /**
-   * The events of one type, when those that were wanted are among them: a place in the feed is given after the answer.
+   * The events of one type, when those that were wanted are among them: a place in the feed may be given after the answer.
    * @param {string} type @param {(events: any[]) => unknown} wanted
    */
   async fed(type, wanted) {
     return until(`the wanted ${type} in the feed`, async () => {
-      const { items } = await this.must('GET', `/v1/events?limit=100&type=${type}`);
-      const events = items.map(({ event }) => event);
+      const events = [];
+      for (let after = 0, more = true; more; ) {
+        const { items, next } = await this.must('GET', `/v1/events?limit=100&type=${type}&after=${after}`);
+        events.push(...items.map(({ event }) => event));
+        [after, more] = [next, items.length > 0];
+      }
       return wanted(events) && events;
     });
   }

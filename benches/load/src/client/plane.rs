@@ -104,7 +104,7 @@ impl Plane {
             self.timers();
             self.drain(tick_at);
             self.count_failures();
-            if self.cx.tally.is_settled(clock::wall_ns())
+            if self.cx.tally.is_settled(self.cx.now)
                 && let Some(reply) = self.closing.take()
             {
                 self.close_window(reply);

@@ -8,9 +8,11 @@ use crate::media::Stamp;
 
 /// What has been sent in a window, and does not come while nothing else of it does for so long, is lost: a queue hands out
 /// what it holds without such a pause.
-const QUIET_NS: u64 = 1_000_000_000;
+const QUIET_MICROS: u64 = 1_000_000;
 /// How long what was sent in a window is waited for in any case.
-const PATIENCE_NS: u64 = 10_000_000_000;
+const PATIENCE_MICROS: u64 = 10_000_000;
+/// Datagrams that our own sockets drop after so long were hardly sent in it.
+const PAST_MICROS: u64 = 500_000;
 
 /// What a plane counts.
 #[derive(Debug, Default)]
@@ -28,8 +30,12 @@ struct Window {
     begin_ns: u64,
     /// `u64::MAX` while it is open.
     end_ns: u64,
-    /// When the last came of what was sent in it.
-    last_came_ns: u64,
+    /// When it was first seen to be over, and when the last came of what was sent in it, by the clock of ticks.
+    over_micros: Option<u64>,
+    last_came_micros: u64,
+    came: bool,
+    /// What our own sockets drop is none of its packets any more.
+    is_past: bool,
     cpu: Duration,
     counts: WindowCounts,
 }
@@ -50,7 +56,10 @@ impl Tally {
         self.window = Some(Window {
             begin_ns: now_ns,
             end_ns: u64::MAX,
-            last_came_ns: 0,
+            over_micros: None,
+            last_came_micros: 0,
+            came: false,
+            is_past: false,
             cpu: clock::thread_cpu(),
             counts,
         });
@@ -65,14 +74,20 @@ impl Tally {
         }
     }
 
-    /// Whether the window is over and its books can be closed: nothing that was sent in it has come for [`QUIET_NS`], or
-    /// [`PATIENCE_NS`] have passed.
-    pub(super) fn is_settled(&self, now_ns: u64) -> bool {
-        let Some(window) = self.window.as_ref().filter(|window| window.end_ns != u64::MAX) else {
+    /// Whether the books can be closed: nothing that was sent in the window has come for [`QUIET_MICROS`] since it is over,
+    /// or [`PATIENCE_MICROS`] have passed; or there is no window. Asked in each tick.
+    pub(super) fn is_settled(&mut self, now_micros: u64) -> bool {
+        let Some(window) = &mut self.window else { return true };
+        if window.end_ns == u64::MAX {
             return false;
-        };
-        let since = |at: u64| now_ns.saturating_sub(at);
-        since(window.end_ns) >= PATIENCE_NS || since(window.end_ns.max(window.last_came_ns)) >= QUIET_NS
+        }
+        let over = *window.over_micros.get_or_insert(now_micros);
+        if std::mem::take(&mut window.came) {
+            window.last_came_micros = now_micros;
+        }
+        let since = |at: u64| now_micros.saturating_sub(at);
+        window.is_past = since(over) >= PAST_MICROS;
+        since(over) >= PATIENCE_MICROS || since(over.max(window.last_came_micros)) >= QUIET_MICROS
     }
 
     /// Closes the books, `loss` being what is in the receivers'.
@@ -130,7 +145,7 @@ impl Tally {
         }
         let inside = self.window_of(stamp.sent_at_ns).is_some();
         let Some(window) = self.window.as_mut().filter(|_| inside) else { return };
-        window.last_came_ns = at_ns;
+        window.came = true;
         let counts = &mut window.counts;
         counts.received[kind] += one;
         if how == Arrival::Media {
@@ -179,8 +194,8 @@ impl Tally {
 
     /// Our own sockets had no room. What a window's last packets tell of still counts.
     pub(super) fn socket_drops(&mut self, count: u64) {
-        if let Some(counts) = self.until_closed() {
-            counts.socket_drops += count;
+        if let Some(window) = self.window.as_mut().filter(|window| !window.is_past) {
+            window.counts.socket_drops += count;
         }
     }
 
@@ -201,5 +216,44 @@ impl Tally {
         self.sample_cpu = cpu;
         sample.connected = connected;
         sample
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_window_nothing_is_waited_for() {
+        assert!(Tally::default().is_settled(0));
+    }
+
+    #[test]
+    fn books_stay_open_while_something_comes_and_ten_seconds_at_the_most() {
+        let stamp = |at| Stamp {
+            source: crate::client::SourceId(1),
+            encoding: 0,
+            keyframe: false,
+            dtx: false,
+            part: 0,
+            counter: 0,
+            sent_at_ns: at,
+        };
+        let mut tally = Tally::default();
+        tally.begin_window(1_000);
+        assert!(!tally.is_settled(0), "it goes on");
+        tally.end_window(2_000);
+        assert!(!tally.is_settled(500_000));
+        tally.socket_drops(1);
+        assert!(!tally.is_settled(1_400_000));
+        tally.socket_drops(5);
+        tally.received(Kind::Audio, 100, &stamp(1_500), 9_000, Arrival::Media);
+        assert!(!tally.is_settled(1_400_000) && !tally.is_settled(2_300_000));
+        tally.received(Kind::Audio, 100, &stamp(2_500), 9_000, Arrival::Media);
+        assert!(tally.is_settled(2_400_000), "what was sent later does not count");
+        tally.received(Kind::Audio, 100, &stamp(1_500), 9_000, Arrival::Media);
+        assert!(tally.is_settled(10_500_000));
+        let counts = tally.close_window(std::iter::empty());
+        assert_eq!((counts.received.audio.packets, counts.socket_drops), (2, 1));
     }
 }

@@ -114,6 +114,9 @@ pub struct Contestant {
     pub times_floor: Option<f64>,
     /// Why some rounds are missing.
     pub failures: Vec<String>,
+    /// It was asked for: a comparison in which it did not get through has failed.
+    #[serde(skip)]
+    pub was_asked_for: bool,
 }
 
 impl Contestant {
@@ -128,6 +131,7 @@ impl Contestant {
             times_vestibule: None,
             times_floor: None,
             failures: Vec::new(),
+            was_asked_for: true,
         }
     }
 

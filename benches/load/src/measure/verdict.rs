@@ -8,8 +8,8 @@ const BUSY: f64 = 0.9;
 /// measured by ticks, and do not suffer.
 const LATE: Duration = Duration::from_millis(5);
 
-/// Who came within less says nothing of the tester: CPU time is known in steps of 10 ms.
-const COMING_TOLD: Duration = Duration::from_millis(500);
+/// Less says nothing: CPU time is known in steps of 10 ms.
+const LATE_TOLD: Duration = Duration::from_millis(200);
 
 /// How the tester did in the window.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -40,10 +40,6 @@ impl Own {
         if plane > BUSY {
             reasons.push(format!("its media thread was busy for {:.0} % of the time", plane * 100.0));
         }
-        let signaling = share(self.process_cpu.saturating_sub(self.plane_cpu));
-        if signaling > BUSY {
-            reasons.push(format!("its signaling was busy for {:.0} % of the time", signaling * 100.0));
-        }
         let whole = share(self.process_cpu) / cores(self.cores);
         if whole > BUSY {
             reasons.push(format!(
@@ -65,14 +61,28 @@ impl Own {
     }
 }
 
-/// Why join times are the tester's own, if they are: `cpu` is what its signaling took while people came for `took`.
+/// Why the tester was late with what people did for `took`, as to come in: then those times are its own. `signaling` is
+/// the CPU time of all its threads but the one that plays media, `process` that of all.
 #[must_use]
-pub fn late_to_come(took: Duration, cpu: Duration) -> Option<String> {
-    let share = cpu.as_secs_f64() / took.as_secs_f64().max(f64::MIN_POSITIVE);
-    let told = took >= COMING_TOLD && share > BUSY;
-    told.then(|| {
-        format!("its signaling was busy for {:.0} % of the time in which people came in", share * 100.0)
-    })
+pub fn late_with_people(
+    took: Duration,
+    signaling: Duration,
+    process: Duration,
+    cores_count: usize,
+) -> Option<String> {
+    if took < LATE_TOLD {
+        return None;
+    }
+    let share = |cpu: Duration| cpu.as_secs_f64() / took.as_secs_f64();
+    let (signaling, whole) = (share(signaling), share(process) / cores(cores_count));
+    let what = if signaling > BUSY {
+        format!("its signaling was busy for {:.0} %", signaling * 100.0)
+    } else if whole > BUSY {
+        format!("it used {:.0} % of its processors", whole * 100.0)
+    } else {
+        return None;
+    };
+    Some(format!("{what} of {:.1} s in which people came", took.as_secs_f64()))
 }
 
 fn cores(cores: usize) -> f64 {
@@ -100,11 +110,15 @@ mod tests {
 
     #[test]
     fn join_times_of_a_busy_tester_are_its_own() {
-        let (took, busy) = (Duration::from_secs(2), Duration::from_millis(1_900));
-        let why = "its signaling was busy for 95 % of the time in which people came in";
-        assert_eq!(late_to_come(took, busy).as_deref(), Some(why));
-        assert_eq!(late_to_come(took, Duration::from_millis(1_700)), None);
-        assert_eq!(late_to_come(Duration::from_millis(20), Duration::from_millis(20)), None);
+        let ms = Duration::from_millis;
+        let why =
+            |took, signaling, process, cores| late_with_people(ms(took), ms(signaling), ms(process), cores);
+        let talking = "its signaling was busy for 95 % of 2.0 s in which people came";
+        assert_eq!(why(2_000, 1_900, 2_300, 2).as_deref(), Some(talking));
+        let full = "it used 98 % of its processors of 1.0 s in which people came";
+        assert_eq!(why(1_000, 550, 980, 1).as_deref(), Some(full));
+        assert_eq!(why(1_000, 550, 980, 2), None);
+        assert_eq!(why(20, 20, 20, 1), None);
     }
 
     #[test]
@@ -114,13 +128,6 @@ mod tests {
         let full = Own { process_cpu: Duration::from_millis(9800), ..FINE };
         assert_eq!(full.reasons(), ["it used 98 % of the 1 processors it may run on"]);
         assert_eq!(Own { cores: 2, ..full }.reasons(), Vec::<String>::new());
-        let talking = Own {
-            plane_cpu: Duration::from_secs(1),
-            process_cpu: Duration::from_millis(10_400),
-            cores: 2,
-            ..FINE
-        };
-        assert_eq!(talking.reasons(), ["its signaling was busy for 94 % of the time"]);
         let late = Own { late_p99: Duration::from_millis(12), ..FINE };
         assert_eq!(late.reasons(), ["its ticks were late by 12.0 ms (p99)"]);
         let dropped = Own { socket_drops: 3, ..late };

@@ -115,6 +115,9 @@ fn media(media: &Media) -> Section {
     if media.refused_packets > 0 {
         rows.push(("not understood", format!("{} packets", grouped(media.refused_packets))));
     }
+    if media.unstamped_packets > 0 {
+        rows.push(("padding and probes", format!("{} packets", grouped(media.unstamped_packets))));
+    }
     let delays = [
         ("forward delay", media.delay_us),
         ("  audio", media.delay_audio_us),

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use nix::sys::resource::{UsageWho, getrusage};
 
 use super::Stage;
-use crate::client::{Histogram, WindowCounts};
+use crate::client::{Histogram, MediaPlane, WindowCounts};
 use crate::clock;
 use crate::measure::machine;
 use crate::measure::process::Snapshot;
-use crate::measure::verdict::Own;
+use crate::measure::verdict::{self, Own};
 use crate::report::{Cost, Delay, Media, Report, Tester, Traffic};
 
 /// A window that is open.
@@ -25,6 +25,8 @@ pub(super) struct Measured {
     pub(super) media: Media,
     pub(super) cost: Option<Cost>,
     pub(super) tester: Tester,
+    /// Why we were late with people since the window before, if we were: the times they took are our own then.
+    pub(super) late_with_people: Option<String>,
 }
 
 impl Stage<'_> {
@@ -59,29 +61,52 @@ impl Stage<'_> {
             window: length,
             plane_cpu: counts.plane_cpu,
             process_cpu: own_cpu,
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            cores: cores(),
             late_p99: Duration::from_micros(counts.lateness.quantile(0.99)),
             socket_drops: counts.socket_drops,
             send_failures: counts.send_failures,
         };
-        Measured { media, cost, tester: tester(&counts, &own, others) }
+        let late_with_people = self.series.late_with_people();
+        Measured { media, cost, tester: tester(&counts, &own, others), late_with_people }
     }
 }
 
 impl Measured {
     /// Puts it where it belongs.
     pub(super) fn into_report(self, report: &mut Report) {
+        let mut tester = self.tester;
+        tester.bottleneck |= self.late_with_people.is_some();
+        tester.reasons.extend(self.late_with_people);
         report.media = Some(self.media);
         report.cost = self.cost;
-        report.tester = Some(self.tester);
+        report.tester = Some(tester);
     }
 }
 
-impl Stage<'_> {
-    /// CPU time of all our threads but the one that plays media, so far.
-    pub(super) fn signaling_cpu(&self) -> Duration {
-        own_cpu().saturating_sub(self.run.transports.plane().cpu())
+/// What our threads have taken of the processors since some moment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Taken {
+    at: Instant,
+    process: Duration,
+    plane: Duration,
+}
+
+impl Taken {
+    pub(super) fn now(plane: &MediaPlane) -> Self {
+        Self { at: clock::now(), process: own_cpu(), plane: plane.cpu() }
     }
+
+    /// Why we were late with people since then, if we were.
+    pub(super) fn late_with_people(self, plane: &MediaPlane) -> Option<String> {
+        let now = Self::now(plane);
+        let process = now.process.saturating_sub(self.process);
+        let signaling = process.saturating_sub(now.plane.saturating_sub(self.plane));
+        verdict::late_with_people(now.at.saturating_duration_since(self.at), signaling, process, cores())
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// User and system time of all our threads so far.
@@ -118,6 +143,7 @@ fn media(counts: &WindowCounts) -> Media {
         unrecovered_packets: loss.unrecovered(),
         duplicate_packets: loss.duplicates,
         refused_packets: counts.undecryptable + counts.unexpected,
+        unstamped_packets: counts.unstamped.packets,
         reordered_packets: loss.reordered,
         delay_us: delay(&counts.delays.all()),
         delay_audio_us: delay(&counts.delays.audio),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
+use super::measured::Taken;
 use crate::client::{MediaPlane, Sample};
 use crate::clock;
 use crate::measure::process::{Process, Snapshot};
@@ -26,6 +27,8 @@ pub(super) struct Series {
 struct Shared {
     moments: Mutex<Vec<Moment>>,
     in_window: AtomicBool,
+    /// Why we were late with people in one of the seconds since it was last asked.
+    late_with_people: Mutex<Option<String>>,
 }
 
 impl Series {
@@ -48,12 +51,29 @@ impl Series {
         self.shared.in_window.store(yes, Ordering::Relaxed);
     }
 
+    /// Why we were late with people in some second since this was last asked, if we were.
+    pub(super) fn late_with_people(&self) -> Option<String> {
+        self.shared.late_with_people.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// For what took less than a second, or more.
+    pub(super) fn note_late_with_people(&self, late: Option<String>) {
+        self.shared.note_late_with_people(late);
+    }
+
     /// All there is, once it has ended.
     pub(super) async fn end(self) -> Vec<Moment> {
         self.task.abort();
         // Aborted or not, it does not touch the moments any more.
         let _ = self.task.await;
         std::mem::take(&mut self.shared.moments.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Shared {
+    fn note_late_with_people(&self, late: Option<String>) {
+        let mut place = self.late_with_people.lock().unwrap_or_else(PoisonError::into_inner);
+        *place = place.take().or(late);
     }
 }
 
@@ -69,8 +89,11 @@ async fn look(
     let mut before = process.as_ref().and_then(|process| process.snapshot().ok());
     interval.tick().await;
     plane.sample().await;
+    let mut taken = Taken::now(&plane);
     loop {
         interval.tick().await;
+        shared.note_late_with_people(taken.late_with_people(&plane));
+        taken = Taken::now(&plane);
         let sample = plane.sample().await;
         let now = process.as_ref().and_then(|process| process.snapshot().ok());
         let moment = Moment {

@@ -62,6 +62,9 @@ fn limit(measured: &Measured, failed: usize) -> Option<(&'static str, String)> {
     }
     // Before what is missing: nothing comes to or from who did not get in.
     if failed > 0 {
+        if let Some(late) = &measured.late_with_people {
+            return Some(("tester", format!("{failed} did not get in, and the tester itself: {late}")));
+        }
         return Some(("joins", format!("{failed} did not get in, or not stay in")));
     }
     let starved = measured.media.starved_streams;
@@ -96,6 +99,7 @@ mod tests {
             },
             cost: None,
             tester: Tester { bottleneck, reasons, ..Tester::default() },
+            late_with_people: None,
         }
     }
 
@@ -110,6 +114,9 @@ mod tests {
         assert_eq!(both, Some(("delay", why.to_owned())));
         assert_eq!(name(measured(0.0, 0, false), 1), Some("joins"));
         assert_eq!(name(measured(5.0, 90_000, true), 3), Some("tester"));
+        let late = Measured { late_with_people: Some("busy".to_owned()), ..measured(0.0, 0, false) };
+        assert_eq!(limit(&late, 1).map(|(name, _)| name), Some("tester"));
+        assert_eq!(name(late, 0), None, "who came late came");
         let mut starved = measured(0.0, 0, false);
         starved.media.starved_streams = 1;
         let refused = limit(&starved, 1).map(|(name, _)| name);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 
 use super::Stage;
-use super::measured::Measured;
+use super::measured::{Measured, Taken};
 use super::members::Reasons;
 use crate::clock;
 use crate::measure::quantiles::{Milliseconds, milliseconds};
@@ -31,6 +31,7 @@ impl Stage<'_> {
         let bar = self.run.bar(self.members.len() as u64, "coming back");
         let opened = self.open_window();
         let cut = clock::now();
+        let taken = Taken::now(self.run.transports.plane());
         let mut reasons = Reasons::default();
         let mut back = FuturesUnordered::new();
         for member in self.members.iter() {
@@ -54,6 +55,7 @@ impl Stage<'_> {
             bar.inc(1);
         }
         drop(back);
+        self.series.note_late_with_people(taken.late_with_people(self.run.transports.plane()));
         bar.finish_and_clear();
         let rest = self.run.options.window.saturating_sub(clock::now().saturating_duration_since(cut));
         self.wait(rest, "measuring").await;

@@ -225,8 +225,13 @@ pub(super) async fn paced(
         if !again || tries == TRIES_MAX {
             return Ok((asked, answer));
         }
-        pace.hold(retry_after(&answer)).await;
-        pace.turn().await;
+        let time = retry_after(&answer);
+        if answer.status() == StatusCode::TOO_MANY_REQUESTS {
+            pace.hold(time).await;
+            pace.turn().await;
+        } else {
+            tokio::time::sleep(time).await;
+        }
     }
 }
 
