@@ -22,6 +22,18 @@ pub(super) struct Acknowledged {
 impl Acknowledged {
     #[inline]
     pub(super) fn arrived(&mut self, arrival: i64, bytes: u16) {
+        match self.buckets.back_mut() {
+            // Most are in the bucket that is open.
+            Some((at, bucket)) if (0..BUCKET_MICROS).contains(&(arrival - *at)) => {
+                *bucket += u64::from(bytes);
+                self.bytes += u64::from(bytes);
+                self.last_arrival = self.last_arrival.max(arrival);
+            }
+            _ => self.begin(arrival, bytes),
+        }
+    }
+
+    fn begin(&mut self, arrival: i64, bytes: u16) {
         if self.buckets.back().is_some_and(|(at, _)| (arrival - at).abs() > 10 * WINDOW_MICROS) {
             // A long silence, or another clock.
             *self = Self::default();
@@ -29,7 +41,8 @@ impl Acknowledged {
         self.last_arrival = if self.buckets.is_empty() { arrival } else { self.last_arrival.max(arrival) };
         self.bytes += u64::from(bytes);
         match self.buckets.back_mut() {
-            Some((at, bucket)) if arrival - *at < BUCKET_MICROS => *bucket += u64::from(bytes),
+            // Overtaken by a bucket.
+            Some((at, bucket)) if arrival < *at => *bucket += u64::from(bytes),
             _ => self.buckets.push_back((arrival, u64::from(bytes))),
         }
         while let Some((at, bucket)) =

@@ -10,13 +10,16 @@ const LATE_MICROS: i64 = 200_000;
 const LATE_PACKETS_MIN: u32 = 4;
 /// Over how long the least ever is taken, in spans: clocks drift apart, and routes change.
 const SPAN_MICROS: i64 = 5_000_000;
-const SPANS: usize = 4;
+const SPANS: usize = 3;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Standing {
-    /// Of each span the least delay, the newest last.
+    /// Of each span that is over the least delay, the newest last.
     spans: VecDeque<i64>,
+    /// When the span began that is open, and its least.
     span_began: i64,
+    span_least: i64,
+    began: bool,
     /// Of the time that is looked at now: when it began, the least, and how many.
     late_began: i64,
     late_least: i64,
@@ -28,26 +31,38 @@ impl Standing {
     /// A packet travelled for so long, and arrived, both by clocks that agree on nothing but speed.
     #[inline]
     pub(super) fn arrived(&mut self, delay: i64, arrival: i64) {
-        if self.spans.is_empty() || arrival < self.late_began - SPAN_MICROS {
-            *self = Self { span_began: arrival, late_began: arrival, late_least: delay, ..Self::default() };
-            self.spans.push_back(delay);
+        self.span_least = self.span_least.min(delay);
+        self.late_least = self.late_least.min(delay);
+        self.late_packets += 1;
+        if !self.began || !(-SPAN_MICROS..=LATE_MICROS).contains(&(arrival - self.late_began)) {
+            self.look(delay, arrival);
         }
+    }
+
+    fn look(&mut self, delay: i64, arrival: i64) {
+        if !self.began || arrival < self.late_began {
+            *self = Self {
+                began: true,
+                span_began: arrival,
+                span_least: delay,
+                late_began: arrival,
+                late_least: delay,
+                late_packets: 1,
+                ..Self::default()
+            };
+        }
+        if self.late_packets < LATE_PACKETS_MIN {
+            return;
+        }
+        let ever = self.spans.iter().copied().fold(self.span_least, i64::min);
+        self.waits_micros = self.late_least - ever;
+        (self.late_began, self.late_least, self.late_packets) = (arrival, i64::MAX, 0);
         if arrival - self.span_began > SPAN_MICROS {
-            self.span_began = arrival;
             if self.spans.len() == SPANS {
                 self.spans.pop_front();
             }
-            self.spans.push_back(delay);
-        }
-        if let Some(least) = self.spans.back_mut() {
-            *least = (*least).min(delay);
-        }
-        self.late_least = self.late_least.min(delay);
-        self.late_packets += 1;
-        if arrival - self.late_began > LATE_MICROS && self.late_packets >= LATE_PACKETS_MIN {
-            let ever = self.spans.iter().copied().min().unwrap_or(delay);
-            self.waits_micros = self.late_least - ever;
-            (self.late_began, self.late_least, self.late_packets) = (arrival, i64::MAX, 0);
+            self.spans.push_back(self.span_least);
+            (self.span_began, self.span_least) = (arrival, i64::MAX);
         }
     }
 
