@@ -225,7 +225,8 @@ impl Estimator {
     fn next_probe_bps(&mut self, now: Time) -> Option<u64> {
         let most = self.wanted_bps.saturating_mul(FURTHER).min(ESTIMATE_MAX_BPS);
         let estimate = self.estimate_bps();
-        if estimate >= self.wanted_bps || self.usage() == Usage::Over {
+        // A probe that gets through a lossy line says nothing of how much of it would be lost.
+        if estimate >= self.wanted_bps || self.usage() == Usage::Over || self.loss.is_high() {
             self.probes.next_bps = None;
             return None;
         }

@@ -44,6 +44,11 @@ impl LossLimit {
         self.share
     }
 
+    /// So much is lost that less is to be sent.
+    pub(super) const fn is_high(&self) -> bool {
+        self.share > LOSS_HIGH
+    }
+
     /// A probe went through: the line carries this.
     pub(super) fn shown(&mut self, bps: u64) {
         self.limit_bps = self.limit_bps.max(bps as f64);
