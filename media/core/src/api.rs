@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 use std::slice;
 
+use crate::quality::{Quality, QualityStep};
 use crate::sdp::{Fingerprint, IceParameters, Mid, Offer, Rid, SdpError};
 use crate::srtp::{KeyingMaterial, SrtpProfile};
 use crate::stats::PeerStats;
@@ -87,13 +88,39 @@ pub enum MediaGate {
     Open,
 }
 
-/// Which simulcast encoding a seat shows.
+/// How a seat's video is wanted. What the line carries decides what of it is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layer {
-    /// The best one that flows.
-    Highest,
-    /// The one of this rid; where it does not flow, the next lower one that does, else the next higher.
-    Rid(Rid),
+pub struct SeatWish {
+    /// No picture higher than this is sent, in pixels: the height at which the video is shown. `None`: as high as there
+    /// is; 0: none at all. The lowest encoding counts as low enough for every other height.
+    pub max_height: Option<u16>,
+    /// Who goes first where the line does not carry everything: the higher.
+    ///
+    /// A screen and the active speaker count as [`SeatWish::PRIORITY_FOREMOST`] at the least.
+    pub priority: u8,
+}
+
+impl SeatWish {
+    /// The priority of a screen and of the active speaker.
+    pub const PRIORITY_FOREMOST: u8 = 100;
+    /// As high as there is, and nobody before anybody.
+    pub const DEFAULT: Self = Self { max_height: None, priority: 0 };
+}
+
+impl Default for SeatWish {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// How a publisher is asked to encode its voice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AudioProfile {
+    /// As it likes.
+    #[default]
+    Full,
+    /// For poor lines: 16 kbit/s in frames of 60 ms, so that headers do not cost twice what the voice does.
+    Thrifty,
 }
 
 /// What a caller may ask for.
@@ -156,14 +183,14 @@ pub enum Command {
         /// Who sits in it.
         occupant: Option<PeerId>,
     },
-    /// Chooses the encoding a seat shows.
-    SelectLayer {
+    /// Says how a seat's video is wanted.
+    SetSeatWish {
         /// Whose seat.
         peer: PeerId,
         /// Which.
         seat: SeatId,
-        /// What to show.
-        layer: Layer,
+        /// How.
+        wish: SeatWish,
     },
     /// Asks for [`Event::Stats`].
     Stats {
@@ -184,7 +211,7 @@ impl Command {
             | Self::Offer { peer, .. }
             | Self::RestartIce { peer, .. }
             | Self::SetSeat { peer, .. }
-            | Self::SelectLayer { peer, .. }
+            | Self::SetSeatWish { peer, .. }
             | Self::Stats { peer } => Some(*peer),
         }
     }
@@ -402,6 +429,44 @@ pub enum Event {
         peer: PeerId,
         /// What.
         kind: SourceKind,
+    },
+    /// Which encodings of a simulcast source anybody is to be shown; the publisher need not send the others. Until it is
+    /// first said all are wanted. The lowest always is, so that there is something to fall back on at once.
+    EncodingsWanted {
+        /// Who publishes.
+        peer: PeerId,
+        /// What.
+        kind: SourceKind,
+        /// Their rids, lowest first.
+        rids: Vec<Rid>,
+    },
+    /// How a publisher's voice is wanted; until it is first said, [`AudioProfile::Full`].
+    AudioWanted {
+        /// Who publishes.
+        peer: PeerId,
+        /// How.
+        profile: AudioProfile,
+    },
+    /// Somebody else speaks now (RFC 6464, with hysteresis). Who spoke last stays until then.
+    Speaker {
+        /// Where.
+        room: RoomId,
+        /// Who; `None` after the last one left.
+        speaker: Option<PeerId>,
+    },
+    /// A connection is better or worse than it was, or for another reason.
+    Quality {
+        /// Whose.
+        peer: PeerId,
+        /// How good it is.
+        quality: Quality,
+    },
+    /// A step of [`crate::bounds::QUALITY_STEP`] in which media flowed is over.
+    QualityStep {
+        /// Whose.
+        peer: PeerId,
+        /// What was measured.
+        step: Box<QualityStep>,
     },
     /// The numbers asked for.
     Stats {

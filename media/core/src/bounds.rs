@@ -150,5 +150,7 @@ pub const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 pub const REPORT_GRID: Duration = Duration::from_millis(20);
 /// How long a seat goes on showing the video of who sat there, at the most, until the next one's keyframe is there.
 pub const SEAT_LINGER: Duration = Duration::from_millis(600);
+/// How long a step of a connection's quality is.
+pub const QUALITY_STEP: Duration = Duration::from_secs(10);
 /// Seats of one peer.
 pub const SEATS_PER_PEER_MAX: usize = 256;

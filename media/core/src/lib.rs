@@ -10,6 +10,7 @@ pub mod congestion;
 pub mod counters;
 pub mod demux;
 pub mod dtls_gate;
+pub mod quality;
 pub mod rtcp;
 pub mod rtp;
 pub mod sdp;
@@ -42,10 +43,11 @@ mod transport;
 mod uplink;
 
 pub use api::{
-    Command, CommandError, DisconnectReason, DtlsEvent, DtlsMessage, Event, Input, Layer, MediaGate, Output,
-    PeerId, RoomId, SeatId, SeatInfo, SfuConfig, SourceKind, Transmit, Transmits,
+    AudioProfile, Command, CommandError, DisconnectReason, DtlsEvent, DtlsMessage, Event, Input, MediaGate, Output,
+    PeerId, RoomId, SeatId, SeatInfo, SeatWish, SfuConfig, SourceKind, Transmit, Transmits,
 };
 pub use counters::Counters;
+pub use quality::{Quality, QualityLevel, QualityReason, QualityStep};
 pub use sfu::{Census, Sfu};
 pub use stats::PeerStats;
 pub use time::{NtpTime, Time, WallClock};

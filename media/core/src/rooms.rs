@@ -1,7 +1,7 @@
 //! Commands about rooms, peers and seats: who may be shown to whom.
 
 use crate::api::{
-    Command, CommandError, DtlsMessage, Event, Layer, MediaGate, PeerId, RoomId, SeatId, SourceKind,
+    Command, CommandError, DtlsMessage, Event, MediaGate, PeerId, RoomId, SeatId, SeatWish, SourceKind,
 };
 use crate::bounds::{PEERS_MAX, PEERS_PER_ROOM_MAX, ROOMS_MAX};
 use crate::ice::IceAgent;
@@ -10,7 +10,8 @@ use crate::peer::{Peer, Transport};
 use crate::sdp::IceParameters;
 use crate::sfu::{Room, Sfu};
 use crate::slot::Slot;
-use crate::stats::{EncodingStats, PeerStats, SlotStats, SourceStats};
+use crate::quality::Quality;
+use crate::stats::{DownlinkStats, EncodingStats, PeerStats, SlotStats, SourceStats};
 use crate::time::Time;
 use crate::timers::Timer;
 
@@ -26,7 +27,7 @@ impl Sfu {
             Command::Offer { peer, negotiation, offer } => self.handle_offer(peer, negotiation, &offer, now),
             Command::RestartIce { peer, remote } => self.restart_ice(peer, &remote, now),
             Command::SetSeat { peer, seat, occupant } => self.set_seat(peer, seat, occupant, now),
-            Command::SelectLayer { peer, seat, layer } => self.select_layer(peer, seat, layer, now),
+            Command::SetSeatWish { peer, seat, wish } => self.set_seat_wish(peer, seat, wish, now),
             Command::Stats { peer } => self.send_stats(peer),
         };
         if let Err(error) = done {
@@ -229,11 +230,11 @@ impl Sfu {
             .find(|&source| self.sources.get(source).is_some_and(|source| source.kind == kind))
     }
 
-    fn select_layer(
+    fn set_seat_wish(
         &mut self,
         id: PeerId,
         seat: SeatId,
-        layer: Layer,
+        wish: SeatWish,
         now: Time,
     ) -> Result<(), CommandError> {
         let key = self.peer_key(id)?;
@@ -241,7 +242,7 @@ impl Sfu {
         let video =
             peer.seats.get(seat.0 as usize).and_then(|seat| seat.video).ok_or(CommandError::UnknownSeat)?;
         let slot = &mut peer.slots[video as usize];
-        slot.layer = layer;
+        slot.wish = wish;
         if let Some(bound) = slot.bound
             && let Some(source) = self.sources.get(bound)
         {
@@ -285,6 +286,9 @@ impl Sfu {
                             rid: encoding.rid,
                             ssrc: encoding.ssrc,
                             flowing: encoding.flowing,
+                            height: encoding.height,
+                            rate_bps: 0,
+                            wanted: true,
                             packets: encoding.reception.packets,
                             payload_bytes: encoding.reception.payload_bytes,
                             packets_lost: encoding
@@ -305,6 +309,9 @@ impl Sfu {
                     seat: seat_of(i),
                     ssrc: slot.parameters.ssrc,
                     encoding: slot.bound.and_then(|source| slot.shows(source)),
+                    height: None,
+                    target: slot.target,
+                    temporal_layer: None,
                     packets: slot.sent.packets,
                     payload_bytes: slot.sent.payload_bytes,
                     retransmissions: slot.sent.retransmissions,
@@ -312,6 +319,8 @@ impl Sfu {
                     fraction_lost: f32::from(slot.fraction_lost) / 256.0,
                 })
                 .collect(),
+            downlink: DownlinkStats::default(),
+            quality: Quality::default(),
         })
     }
 

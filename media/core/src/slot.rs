@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use slotmap::SlotMap;
 
-use crate::api::Layer;
+use crate::api::SeatWish;
 use crate::bounds::{
     DATAGRAM_BYTES_MAX, PACKET_BYTES_MAX, RTX_BUDGET_BYTES_MAX, RTX_HISTORY, RTX_HOLD_OFF_MIN, SEAT_LINGER,
     SEGMENTS_PER_SLOT_MAX,
@@ -52,7 +52,7 @@ pub(crate) struct Slot {
     pub(crate) parameters: SlotParameters,
     /// What is to be shown.
     pub(crate) bound: Option<SourceKey>,
-    pub(crate) layer: Layer,
+    pub(crate) wish: SeatWish,
     /// The encoding of `bound` to show, once chosen.
     pub(crate) target: Option<u8>,
     /// What is being shown: for a moment still the source before `bound`.
@@ -177,7 +177,7 @@ impl Slot {
             },
             parameters,
             bound: None,
-            layer: Layer::Highest,
+            wish: SeatWish::DEFAULT,
             target: None,
             current: None,
             lingering: None,
@@ -255,11 +255,7 @@ impl Slot {
 
     /// Chooses the encoding again, after a change of what flows or of what is wanted. True if it is another one now.
     pub(crate) fn retarget(&mut self, source: &Source) -> bool {
-        let wanted = match self.layer {
-            Layer::Highest => None,
-            Layer::Rid(rid) => source.encoding_of_rid(rid),
-        };
-        match source.best_flowing(wanted) {
+        match source.best_flowing(source.highest_within(self.wish.max_height)) {
             Some(best) if self.target != Some(best) => {
                 self.target = Some(best);
                 true

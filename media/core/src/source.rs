@@ -77,6 +77,8 @@ pub(crate) struct Encoding {
     pub(crate) ring: PacketRing,
     /// Grows when the stream begins anew: another SSRC, or a jump no gap can explain.
     pub(crate) generation: u32,
+    /// Height of its picture in pixels, of the last keyframe.
+    pub(crate) height: Option<u16>,
     /// Highest index accepted.
     pub(crate) highest: Option<u64>,
     pub(crate) last_packet_at: Time,
@@ -137,11 +139,23 @@ impl Source {
         (0_u8..).zip(&self.encodings).find(|(_, encoding)| encoding.rid == Some(rid)).map(|(i, _)| i)
     }
 
-    /// The encoding to show to somebody who wants `wanted` (or the best): that one if it flows, else the next lower
+    /// The highest encoding whose picture is not higher than `max_height` in pixels; none of it at 0. The lowest counts
+    /// as low enough, and so does one whose height is not known: before its first keyframe nobody is shown it.
+    pub(crate) fn highest_within(&self, max_height: Option<u16>) -> Option<u8> {
+        let fits = |encoding: &Encoding| match (max_height, encoding.height) {
+            (Some(most), Some(height)) => height <= most,
+            _ => true,
+        };
+        match max_height {
+            Some(0) => None,
+            _ => Some(self.encodings.iter().rposition(fits).unwrap_or(0) as u8),
+        }
+    }
+
+    /// The encoding to show to somebody who wants `wanted`: that one if it flows, else the next lower
     /// that does, else the next higher; `None` while none flows.
     pub(crate) fn best_flowing(&self, wanted: Option<u8>) -> Option<u8> {
-        let last = self.encodings.len() as u8 - 1;
-        let wanted = wanted.unwrap_or(last).min(last);
+        let (wanted, last) = (wanted?, self.encodings.len() as u8 - 1);
         (0..=wanted).rev().chain(wanted + 1..=last).find(|&i| self.encodings[i as usize].flowing)
     }
 
@@ -192,6 +206,7 @@ impl Encoding {
             rtx_ssrc: None,
             ring: PacketRing::new(packets, bytes),
             generation: 0,
+            height: None,
             highest: None,
             last_packet_at: Time::ZERO,
             flowing: false,
@@ -301,6 +316,9 @@ impl Encoding {
         // A payload that is no VP8 is passed on as an empty packet: no gap opens for anybody.
         let Ok(descriptor) = vp8::parse(packet.payload) else { return (meta, &[]) };
         meta.entry_point = vp8::is_keyframe(packet.payload, &descriptor);
+        if meta.entry_point {
+            self.height = vp8::keyframe_size(packet.payload, &descriptor).map(|(_, height)| height);
+        }
         meta.vp8 = Some(self.vp8.normalize(&descriptor, packet.timestamp));
         (meta, &packet.payload[descriptor.len..])
     }

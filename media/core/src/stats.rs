@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::api::{SeatId, SourceKind};
+use crate::quality::Quality;
 use crate::sdp::{Mid, Rid};
 use crate::srtp::SrtpProfile;
 
@@ -21,6 +22,31 @@ pub struct PeerStats {
     pub sources: Vec<SourceStats>,
     /// What it is shown.
     pub slots: Vec<SlotStats>,
+    /// The way to it.
+    pub downlink: DownlinkStats,
+    /// How good its connection is.
+    pub quality: Quality,
+}
+
+/// The numbers of the way to a peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct DownlinkStats {
+    /// What the line is thought to carry, in bits per second of UDP payload; none where nobody tells of what arrives.
+    pub estimate_bps: Option<u64>,
+    /// What is seen to arrive, in bits per second.
+    pub acknowledged_bps: Option<u64>,
+    /// Share of packets lost lately, 0.0..=1.0, before they were sent again.
+    pub loss_share: f64,
+    /// What all that is shown now takes, in bits per second.
+    pub allocated_bps: u64,
+    /// What all that is wanted would take, in bits per second.
+    pub wanted_bps: u64,
+    /// Packets that wait for the pacer.
+    pub paced_packets: usize,
+    /// Probes sent so far.
+    pub probes: u64,
+    /// Earlier frames that go along with each of a voice (RFC 2198): 0, 1 or 2.
+    pub audio_redundancy: u8,
 }
 
 /// The numbers of a source.
@@ -45,6 +71,12 @@ pub struct EncodingStats {
     pub ssrc: Option<u32>,
     /// Packets are coming.
     pub flowing: bool,
+    /// Height of its picture in pixels, once known.
+    pub height: Option<u16>,
+    /// What it takes, in bits per second of UDP payload.
+    pub rate_bps: u64,
+    /// Somebody is to be shown it.
+    pub wanted: bool,
     /// Packets received, recovered ones included.
     pub packets: u64,
     /// Payload bytes received.
@@ -72,6 +104,12 @@ pub struct SlotStats {
     pub ssrc: u32,
     /// Position of the encoding shown.
     pub encoding: Option<u8>,
+    /// Height of the picture shown, in pixels, once known.
+    pub height: Option<u16>,
+    /// Position of the encoding the line is to carry; none while it does not carry any, or none is there.
+    pub target: Option<u8>,
+    /// Highest temporal layer that is sent on; none where all are.
+    pub temporal_layer: Option<u8>,
     /// Packets sent, retransmissions not counted.
     pub packets: u64,
     /// Payload bytes sent, retransmissions not counted.

@@ -511,7 +511,7 @@ impl Client {
             if stream.video {
                 write_descriptor(&mut payload, picture_ids, part == 0, frame);
                 if part == 0 {
-                    payload.extend_from_slice(&vp8_frame_start(keyframe));
+                    payload.extend_from_slice(&vp8_frame_start(keyframe, stream.encoding));
                 }
             }
             tag(part).write(&mut payload, (bytes / usize::from(parts)).max(TAG_BYTES));

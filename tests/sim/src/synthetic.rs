@@ -65,10 +65,18 @@ impl Tag {
     }
 }
 
+/// Heights of the pictures of the encodings, lowest first.
+pub const HEIGHTS: [u16; 3] = [180, 360, 720];
+
 /// The first bytes of a VP8 frame (RFC 6386 section 9.1): enough to tell a keyframe and its size.
 #[must_use]
-pub fn vp8_frame_start(keyframe: bool) -> Vec<u8> {
-    if keyframe { vec![0x10, 0, 0, 0x9d, 0x01, 0x2a, 0x40, 0x01, 0xf0, 0x00] } else { vec![0x11, 0, 0] }
+pub fn vp8_frame_start(keyframe: bool, encoding: u8) -> Vec<u8> {
+    if !keyframe {
+        return vec![0x11, 0, 0];
+    }
+    let height = HEIGHTS[usize::from(encoding)];
+    let ([low, high], [width_low, width_high]) = (height.to_le_bytes(), (height / 9 * 16).to_le_bytes());
+    vec![0x10, 0, 0, 0x9d, 0x01, 0x2a, width_low, width_high, low, high]
 }
 
 /// The tag of a VP8 payload behind its descriptor; `first` packets carry the frame's header before it.

@@ -6,13 +6,14 @@ use std::time::Duration;
 use vestibule_media_core::api::{
     Command, DtlsEvent, Event, Input, MediaGate, Output, PeerId, RoomId, SeatId, SeatInfo, SfuConfig,
 };
-use vestibule_media_core::sdp::{Fingerprint, IceParameters, Offer, Rid};
-use vestibule_media_core::{Layer, NtpTime, Sfu, Time, WallClock};
+use vestibule_media_core::sdp::{Fingerprint, IceParameters, Offer};
+use vestibule_media_core::{NtpTime, SeatWish, Sfu, Time, WallClock};
 use vestibule_testnet::{Link, LinkConfig};
 
 use crate::checker::EgressChecker;
 use crate::client::{Client, ClientConfig};
-use crate::offer;
+use crate::offer::{self, RIDS};
+use crate::synthetic::HEIGHTS;
 
 /// The wall clock's time at the start of every world: some day of 2026.
 pub const WALL_CLOCK: NtpTime = NtpTime::from_unix(Duration::from_secs(1_795_000_000));
@@ -124,14 +125,19 @@ impl World {
         self.command(Command::SetSeat { peer: self.members[who].client.peer, seat: SeatId(seat), occupant });
     }
 
-    /// Chooses the encoding `who` sees in a seat.
+    /// Says how `who` wants a seat's video.
+    pub fn wish(&mut self, who: usize, seat: u16, wish: SeatWish) {
+        self.command(Command::SetSeatWish { peer: self.members[who].client.peer, seat: SeatId(seat), wish });
+    }
+
+    /// Has `who` see no higher encoding in a seat than this one.
     ///
     /// # Panics
     ///
     /// If the rid is none.
     pub fn layer(&mut self, who: usize, seat: u16, rid: &str) {
-        let layer = Layer::Rid(Rid::new(rid).expect("a rid"));
-        self.command(Command::SelectLayer { peer: self.members[who].client.peer, seat: SeatId(seat), layer });
+        let encoding = RIDS.iter().position(|known| *known == rid).expect("a rid");
+        self.wish(who, seat, SeatWish { max_height: Some(HEIGHTS[encoding]), ..SeatWish::DEFAULT });
     }
 
     /// Restarts a client's ICE, without SDP.
