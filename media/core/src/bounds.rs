@@ -78,12 +78,17 @@ pub const NACKED_PACKETS_PER_SECOND: u32 = 2_000;
 pub const RTX_BUDGET_BYTES_MAX: u32 = 128 * 1024;
 /// Retransmissions remembered per slot for the hold-off; a power of two.
 pub const RTX_HISTORY: usize = 256;
-/// Closed segments kept per slot, so that NACKs over a switch can be answered.
-pub const SEGMENTS_PER_SLOT_MAX: usize = 16;
+/// Closed segments kept per slot, so that NACKs over a switch can be answered; a frame that is left out closes one.
+pub const SEGMENTS_PER_SLOT_MAX: usize = 128;
 /// Transport-wide sequence numbers one feedback message may cover.
 pub const TWCC_STATUSES_PER_FEEDBACK_MAX: u16 = 2_000;
 /// Transport-wide arrivals remembered between two feedback messages; a power of two.
 pub const TWCC_ARRIVALS: usize = 4_096;
+
+/// Packets of video that wait for one subscriber's pacer; what comes on top is left out, as if the line had lost it.
+pub const PACED_OFFERS_MAX: usize = 1_024;
+/// Retransmissions that wait for one subscriber's pacer.
+pub const PACED_REPAIRS_MAX: usize = 256;
 
 /// Packets to one subscriber that are remembered until feedback tells of them, at first; a power of two.
 pub const SENT_PACKETS_MIN: usize = 128;

@@ -84,6 +84,14 @@ counters! {
     rtp_payload_bytes_out,
     /// Sequence numbers of NACKs over [`crate::bounds::NACKED_PACKETS_PER_SECOND`].
     dropped_nack_rate,
+    /// Packets sent only to find out what a line carries.
+    probe_packets_out,
+    /// Packets of temporal layers left out for a slow line.
+    thinned,
+    /// Packets and retransmissions for which the pacer had no room.
+    dropped_paced,
+    /// Estimates of receivers (REMB) taken in.
+    remb_in,
     /// Retransmissions sent.
     rtx_out,
     /// Retransmissions asked for again within the hold-off.

@@ -6,14 +6,16 @@ use crate::api::Event;
 use crate::bounds::{
     NACKED_PACKETS_PER_SECOND, REPORT_GRID, REPORT_INTERVAL, RTCP_BYTES_MAX, RTT_MAX, TWCC_INTERVAL,
 };
+use crate::downlink::Egress;
 use crate::keys::{PeerKey, SourceKey};
+use crate::pacer::Repair;
 use crate::peer::{Peer, Transport};
 use crate::rtcp::{ReportBlock, RtcpPacket, RtcpWriter, SenderInfo, packets};
 use crate::sfu::Sfu;
-use crate::slot::Egress;
 use crate::source::{KeyframeRequest, SenderReport};
 use crate::time::Time;
 use crate::timers::Timer;
+use crate::twcc::TwccView;
 
 /// Our canonical name (RFC 7022 wants one that tells nothing of the host).
 pub(crate) const CNAME: &str = "vestibule";
@@ -68,10 +70,27 @@ impl Sfu {
             RtcpPacket::Fir { entries, .. } => {
                 entries.clone().for_each(|(ssrc, _)| self.handle_keyframe_request(key, ssrc, now));
             }
-            RtcpPacket::TransportFeedback(_) => self.counters.twcc_in += 1,
+            RtcpPacket::TransportFeedback(view) => self.handle_transport_feedback(key, view, now),
+            RtcpPacket::Remb { bitrate_bps, .. } => self.handle_remb(key, *bitrate_bps, now),
             RtcpPacket::Bye { ssrcs } => ssrcs.clone().for_each(|ssrc| self.handle_bye(key, ssrc, now)),
-            RtcpPacket::SourceDescription | RtcpPacket::Remb { .. } | RtcpPacket::Other { .. } => {}
+            RtcpPacket::SourceDescription | RtcpPacket::Other { .. } => {}
         }
+    }
+
+    fn handle_transport_feedback(&mut self, key: PeerKey, view: &TwccView<'_>, now: Time) {
+        self.counters.twcc_in += 1;
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        let Some(control) = &mut peer.tx.control else { return };
+        control.feedback(view, peer.rtt, now);
+        self.reallocate(key, now);
+        self.probe(key, now);
+    }
+
+    fn handle_remb(&mut self, key: PeerKey, bitrate_bps: u64, now: Time) {
+        self.counters.remb_in += 1;
+        let Some(control) = self.peers.get_mut(key).and_then(|peer| peer.tx.control.as_mut()) else { return };
+        control.remb(bitrate_bps);
+        self.reallocate(key, now);
     }
 
     fn handle_sender_report(&mut self, key: PeerKey, ssrc: u32, info: &SenderInfo, now: Time) {
@@ -98,6 +117,9 @@ impl Sfu {
         }
         slot.acknowledged = true;
         slot.fraction_lost = block.fraction_lost;
+        if let Some(control) = &mut peer.tx.control {
+            control.reported_loss(block.fraction_lost);
+        }
         if block.last_sender_report == 0 {
             return;
         }
@@ -125,9 +147,15 @@ impl Sfu {
         }
         let rtt = peer.rtt_or_default();
         let Peer { slots, tx, .. } = peer;
+        if !tx.is_free(now) {
+            let waits =
+                tx.control.as_mut().is_some_and(|c| c.pacer.repair(Repair { slot: ours.slot, sequence }));
+            self.counters.dropped_paced += u64::from(!waits);
+            return self.pace_later(key, now);
+        }
         let was_empty = tx.queue.is_empty();
-        let mut egress = Egress { slab: &mut self.slab, tx, counters: &mut self.counters };
-        slots[ours.slot as usize].retransmit(sequence, &self.sources, rtt, now, &mut egress);
+        let mut egress = Egress { slab: &mut self.slab, tx, counters: &mut self.counters, now };
+        slots[ours.slot as usize].retransmit(sequence, &self.sources, rtt, &mut egress);
         if was_empty && !tx.queue.is_empty() {
             self.dirty.push(key);
         }
@@ -151,7 +179,7 @@ impl Sfu {
         let Some(binding) = peer.uplink.bindings.get(ssrc).filter(|binding| !binding.rtx) else { return };
         let Some(source) = self.sources.get_mut(binding.source) else { return };
         source.encodings[binding.encoding as usize].flowing = false;
-        self.retarget_subscribers(binding.source, now);
+        self.allocate_subscribers(binding.source, now);
     }
 }
 
@@ -280,6 +308,9 @@ impl Sfu {
         self.send_receiver_reports(key, now);
         self.expire_sources(key, now);
         self.end_lingering(key, now);
+        self.review_wanted(key, now);
+        self.allocate(key, now);
+        self.watch(key, now);
         let Some(peer) = self.peers.get_mut(key) else { return };
         let sent = std::mem::take(&mut peer.tx.sent_since_report);
         let shows = peer.slots.iter().any(|slot| slot.lingering.is_some());
@@ -375,7 +406,7 @@ impl Sfu {
                 self.emit(Event::SourceStopped { peer: id, kind });
             }
             if changed {
-                self.retarget_subscribers(source_key, now);
+                self.allocate_subscribers(source_key, now);
             }
         }
     }

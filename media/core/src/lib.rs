@@ -23,7 +23,10 @@ pub mod time;
 pub mod twcc;
 pub mod vp8;
 
+mod allocation;
+mod allocator;
 mod bytes;
+mod downlink;
 mod egress;
 mod feedback;
 mod hash;
@@ -31,16 +34,22 @@ mod ice;
 mod keys;
 mod limiter;
 mod media;
+mod meter;
 mod negotiation;
+mod pacer;
+mod pacing;
 mod peer;
+mod red;
 mod ring;
 mod rooms;
 mod sfu;
 mod slot;
 mod source;
+mod speakers;
 mod timers;
 mod transport;
 mod uplink;
+mod watch;
 
 pub use api::{
     AudioProfile, Command, CommandError, DisconnectReason, DtlsEvent, DtlsMessage, Event, Input, MediaGate, Output,

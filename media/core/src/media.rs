@@ -2,12 +2,14 @@
 
 use crate::api::{Event, MediaGate};
 use crate::bounds::{REPORT_GRID, REPORT_INTERVAL, TWCC_INTERVAL};
+use crate::downlink::Egress;
 use crate::keys::{PeerKey, SourceKey};
+use crate::pacer::Offer;
 use crate::peer::Peer;
+use crate::red;
 use crate::rtp::{ExtensionIds, RtpHeader};
 use crate::sdp::{MediaKind, Mid, Rid};
 use crate::sfu::Sfu;
-use crate::slot::Egress;
 use crate::source::{Acceptance, Encoding, Incoming, Subscriber};
 use crate::srtp::SrtpError;
 use crate::time::Time;
@@ -101,7 +103,8 @@ impl Sfu {
             return;
         };
         let expected = if binding.rtx { source.rtx_payload_type } else { Some(source.payload_type) };
-        if expected != Some(header.payload_type) {
+        let is_redundant = !binding.rtx && source.red_payload_type == Some(header.payload_type);
+        if expected != Some(header.payload_type) && !is_redundant {
             self.counters.dropped_payload_type += 1;
             return;
         }
@@ -130,7 +133,47 @@ impl Sfu {
         } else {
             peer.uplink.twcc_media_ssrc = header.ssrc;
         }
-        let acceptance = encoding.accept(source.media, source.clock_rate, &incoming, now);
+        if is_redundant {
+            self.take_redundant(key, binding, &incoming, now);
+        } else {
+            self.take_in(key, binding, &incoming, now);
+        }
+    }
+
+    /// Redundant audio (RFC 2198): the frames that are missing first, so that all come in order. What is sent on is built
+    /// for each subscriber anew.
+    fn take_redundant(&mut self, key: PeerKey, binding: Binding, packet: &Incoming<'_>, now: Time) {
+        let Some((blocks, count)) = red::parse(packet.payload) else {
+            self.counters.dropped_rtp_malformed += 1;
+            return;
+        };
+        for (block, back) in blocks[..count].iter().zip((0..count as u64).rev()) {
+            let Some(source) = self.sources.get(binding.source) else { return };
+            let index = packet.index.saturating_sub(back);
+            let encoding = &source.encodings[binding.encoding as usize];
+            if block.payload_type != source.payload_type || (back > 0 && !encoding.lacks(index)) {
+                continue;
+            }
+            let frame = Incoming {
+                index,
+                timestamp: packet.timestamp.wrapping_sub(block.offset),
+                payload: block.payload,
+                audio_level: packet.audio_level.filter(|_| back == 0),
+                recovered: back > 0,
+                ..*packet
+            };
+            self.take_in(key, binding, &frame, now);
+        }
+    }
+
+    /// Puts a packet into its source's ring and offers it to everybody.
+    fn take_in(&mut self, key: PeerKey, binding: Binding, incoming: &Incoming<'_>, now: Time) {
+        let (Some(peer), Some(source)) = (self.peers.get_mut(key), self.sources.get_mut(binding.source))
+        else {
+            return;
+        };
+        let encoding = &mut source.encodings[binding.encoding as usize];
+        let acceptance = encoding.accept(source.media, source.clock_rate, incoming, now);
         match acceptance {
             Acceptance::Duplicate => {
                 self.counters.dropped_duplicate += 1;
@@ -152,8 +195,10 @@ impl Sfu {
             peer.timers.set_sooner(Timer::Repair, at);
             self.timers.schedule(key, &mut peer.timers);
         }
+        let level = incoming.audio_level.filter(|_| source.media == MediaKind::Audio);
         let began = !encoding.flowing;
         encoding.flowing = true;
+        source.began_at.get_or_insert(now);
         source.last_packet_at = now;
         let frame_ended = incoming.marker && !incoming.recovered && source.encodings.len() > 1;
         let left_behind = frame_ended && source.outpace(binding.encoding, now);
@@ -166,7 +211,10 @@ impl Sfu {
             self.report_later(key, now);
         }
         if began || left_behind {
-            self.retarget_subscribers(binding.source, now);
+            self.allocate_subscribers(binding.source, now);
+        }
+        if let Some(level) = level {
+            self.note_voice(key, level, now);
         }
         self.fan_out(binding.source, binding.encoding, incoming.index, now);
     }
@@ -181,9 +229,28 @@ impl Sfu {
                 continue;
             }
             let Peer { slots, tx, timers, .. } = peer;
+            let slot = &mut slots[subscriber.slot as usize];
+            if source.media == MediaKind::Video && !tx.is_free(now) {
+                let Some(control) = tx.control.as_mut().filter(|_| slot.cares_for(key, source, encoding))
+                else {
+                    continue;
+                };
+                let offer = Offer { source: key, index, slot: subscriber.slot, encoding, at: now };
+                if !control.pacer.offer(offer) {
+                    self.counters.dropped_paced += 1;
+                } else if let Some(at) = control.pacer.due_at(now)
+                    && timers.get(Timer::Pace).is_none_or(|set| at < set)
+                {
+                    timers.set(Timer::Pace, Some(at));
+                    self.timers.schedule(subscriber.peer, timers);
+                }
+                continue;
+            }
             let was_empty = tx.queue.is_empty();
-            let mut egress = Egress { slab: &mut self.slab, tx, counters: &mut self.counters };
-            slots[subscriber.slot as usize].on_packet(key, source, encoding, index, now, &mut egress);
+            let mut egress = Egress { slab: &mut self.slab, tx, counters: &mut self.counters, now };
+            if slot.on_packet(key, source, encoding, index, &mut egress) {
+                self.scratch.switched.push(key);
+            }
             if was_empty && !tx.queue.is_empty() {
                 self.dirty.push(subscriber.peer);
                 // Once a flush is often enough: reports are seconds apart.
@@ -193,6 +260,11 @@ impl Sfu {
                     self.timers.schedule(subscriber.peer, timers);
                 }
             }
+        }
+        // One source: what the others have switched to changes nothing more.
+        if self.scratch.switched.pop().is_some() {
+            self.scratch.switched.clear();
+            self.update_wanted(key, now);
         }
     }
 
@@ -247,21 +319,8 @@ impl Sfu {
         let stopped = flowed && !encoding.flowing;
         peer.uplink.bindings.bind(binding, now);
         if stopped {
-            self.retarget_subscribers(binding.source, now);
+            self.allocate_subscribers(binding.source, now);
         }
-    }
-
-    /// Lets every slot of a source choose its encoding again.
-    pub(crate) fn retarget_subscribers(&mut self, key: SourceKey, now: Time) {
-        let Some(source) = self.sources.get(key) else { return };
-        for subscriber in &source.subscribers {
-            let slot =
-                self.peers.get_mut(subscriber.peer).map(|peer| &mut peer.slots[subscriber.slot as usize]);
-            if let Some(slot) = slot.filter(|slot| slot.bound == Some(key)) {
-                slot.retarget(source);
-            }
-        }
-        self.want_keyframes_of(key, now);
     }
 
     /// Asks for keyframes of every encoding of a source that an open slot waits for.
@@ -370,7 +429,7 @@ impl Sfu {
         slot.bind(source, flowing && slot.parameters.media == MediaKind::Video, now);
         let after = [slot.bound, slot.lingering];
         for key in before.into_iter().flatten().filter(|key| !after.contains(&Some(*key))) {
-            self.unsubscribe(key, subscriber);
+            self.unsubscribe(key, subscriber, now);
         }
         let Some(key) = source else { return };
         let (Some(peer), Some(source)) = (self.peers.get_mut(peer_key), self.sources.get_mut(key)) else {
@@ -379,12 +438,12 @@ impl Sfu {
         if !before.contains(&Some(key)) {
             source.subscribers.push(subscriber);
         }
-        let slot = &mut peer.slots[subscriber.slot as usize];
-        slot.retarget(source);
-        if slot.lingering.is_some() {
+        if peer.slots[subscriber.slot as usize].lingering.is_some() {
             self.report_later(peer_key, now);
         }
+        self.allocate(peer_key, now);
         self.want_keyframes_of(key, now);
+        self.update_wanted(key, now);
     }
 
     /// Lets go of the sources a peer's slots no longer show.
@@ -396,15 +455,16 @@ impl Sfu {
                 && let Some(source) = slot.lingering
             {
                 slot.end_lingering();
-                self.unsubscribe(source, Subscriber { peer: key, slot: at as u16 });
+                self.unsubscribe(source, Subscriber { peer: key, slot: at as u16 }, now);
             }
         }
     }
 
-    fn unsubscribe(&mut self, key: SourceKey, subscriber: Subscriber) {
+    fn unsubscribe(&mut self, key: SourceKey, subscriber: Subscriber, now: Time) {
         if let Some(source) = self.sources.get_mut(key) {
             source.subscribers.retain(|other| *other != subscriber);
         }
+        self.update_wanted(key, now);
     }
 
     /// Takes a source out of every slot and away.

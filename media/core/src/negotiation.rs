@@ -6,7 +6,7 @@
 
 use rand::RngExt;
 
-use crate::api::{CommandError, Event, PeerId, SeatId, SourceKind};
+use crate::api::{AudioProfile, CommandError, Event, PeerId, SeatId, SourceKind};
 use crate::bounds::{CONNECT_TIMEOUT, SEATS_PER_PEER_MAX, SOURCES_PER_PEER_MAX};
 use crate::feedback::CNAME;
 use crate::keys::PeerKey;
@@ -83,6 +83,7 @@ impl Sfu {
             let all = [ids.mid, ids.transport_cc, ids.audio_level, ids.video_orientation, ids.playout_delay];
             let wide_id = all.into_iter().flatten().any(|id| id > 14);
             peer.tx.two_byte_extensions = wide_id && offer.extmap_allow_mixed;
+            peer.tx.negotiated(offer.media.iter().any(|media| media.codec.as_ref().is_some_and(|codec| codec.remb)));
         }
     }
 
@@ -146,6 +147,10 @@ impl Sfu {
             pli: codec.pli,
             encodings: rids.into_iter().map(|rid| Encoding::new(media_kind, rid)).collect(),
             subscribers: Vec::new(),
+            wanted: u8::MAX >> (8 - media.rids.len().clamp(1, 8)),
+            profile: AudioProfile::default(),
+            red_payload_type: codec.red,
+            began_at: None,
             flowing: false,
             last_packet_at: now,
         });
@@ -183,6 +188,7 @@ impl Sfu {
             payload_type: codec.payload_type,
             clock_rate: codec.clock_rate,
             rtx,
+            red: codec.red,
             first_sequence: self.rng.random(),
             first_rtx_sequence: self.rng.random(),
             first_timestamp: self.rng.random(),

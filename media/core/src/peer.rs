@@ -3,16 +3,19 @@
 use std::time::Duration;
 
 use crate::api::{MediaGate, PeerId, SeatId, SeatInfo, SourceKind};
-use crate::bounds::{RTT_DEFAULT, RTX_BUDGET_BYTES_MAX};
+use crate::bounds::RTT_DEFAULT;
+use crate::downlink::Downlink;
 use crate::dtls_gate::DtlsGate;
 use crate::ice::IceAgent;
 use crate::keys::{PeerKey, RoomKey};
 use crate::sdp::Terms;
-use crate::slot::{PeerTx, Slot};
+use crate::slot::Slot;
 use crate::srtp::{SrtpOpener, SrtpProfile};
+use crate::speakers::Voice;
 use crate::time::Time;
 use crate::timers::Timers;
 use crate::uplink::Uplink;
+use crate::watch::Watch;
 
 pub(crate) struct Peer {
     pub(crate) id: PeerId,
@@ -23,7 +26,7 @@ pub(crate) struct Peer {
     pub(crate) dtls: DtlsGate,
     pub(crate) profile: Option<SrtpProfile>,
     pub(crate) opener: Option<Box<SrtpOpener>>,
-    pub(crate) tx: PeerTx,
+    pub(crate) tx: Downlink,
     pub(crate) uplink: Uplink,
     pub(crate) slots: Vec<Slot>,
     pub(crate) slot_of_ssrc: SlotSsrcs,
@@ -32,6 +35,8 @@ pub(crate) struct Peer {
     /// The SSRC under which this server reports and asks.
     pub(crate) rtcp_ssrc: u32,
     pub(crate) rtt: Option<Duration>,
+    pub(crate) watch: Watch,
+    pub(crate) voice: Voice,
     pub(crate) fir_sequence: u8,
     /// Sequence numbers taken from NACKs in the second that began then.
     pub(crate) nacked: (Time, u32),
@@ -117,7 +122,7 @@ impl Peer {
             dtls: DtlsGate::default(),
             profile: None,
             opener: None,
-            tx: PeerTx { rtx_budget_bytes: RTX_BUDGET_BYTES_MAX / 4, ..PeerTx::default() },
+            tx: Downlink::new(),
             uplink: Uplink::default(),
             slots: Vec::new(),
             slot_of_ssrc: SlotSsrcs::default(),
@@ -125,6 +130,8 @@ impl Peer {
             negotiated: None,
             rtcp_ssrc,
             rtt: None,
+            watch: Watch::default(),
+            voice: Voice::default(),
             fir_sequence: 0,
             nacked: (Time::ZERO, 0),
             heard_at: Time::ZERO,

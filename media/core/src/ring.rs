@@ -9,6 +9,8 @@ use crate::time::Time;
 /// What is known of a packet beside its payload bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PacketMeta {
+    /// Which packet of its ring it was, by the time it came; the ring counts.
+    pub(crate) arrived: u64,
     /// Extended sequence number of the publisher's stream (ROC · 2¹⁶ + sequence).
     pub(crate) index: u64,
     pub(crate) timestamp: u32,
@@ -49,6 +51,7 @@ struct Entry {
 
 const EMPTY: Entry = Entry {
     meta: PacketMeta {
+        arrived: 0,
         index: 0,
         timestamp: 0,
         marker: false,
@@ -71,6 +74,7 @@ pub(crate) struct PacketRing {
     /// Total bytes written, skips at the end included.
     head: u64,
     wrapped_at: Time,
+    arrivals: u64,
 }
 
 impl PacketRing {
@@ -84,6 +88,7 @@ impl PacketRing {
             bytes_max,
             head: 0,
             wrapped_at: Time::ZERO,
+            arrivals: 0,
         }
     }
 
@@ -103,6 +108,8 @@ impl PacketRing {
         let start = (at % self.bytes.len() as u64) as usize;
         self.bytes[start..start + payload.len()].copy_from_slice(payload);
         let mask = self.entries.len() as u64 - 1;
+        self.arrivals += 1;
+        let meta = PacketMeta { arrived: self.arrivals, ..meta };
         self.entries[(meta.index & mask) as usize] =
             Entry { meta, at, len: payload.len() as u16, used: true };
     }

@@ -9,8 +9,8 @@ use crate::keys::{PeerKey, RoomKey, SourceKey};
 use crate::peer::{Peer, Transport};
 use crate::sdp::IceParameters;
 use crate::sfu::{Room, Sfu};
-use crate::slot::Slot;
-use crate::quality::Quality;
+use crate::slot::{Slot, TEMPORAL_ALL};
+use crate::speakers::Speakers;
 use crate::stats::{DownlinkStats, EncodingStats, PeerStats, SlotStats, SourceStats};
 use crate::time::Time;
 use crate::timers::Timer;
@@ -44,7 +44,7 @@ impl Sfu {
         if self.rooms.len() >= ROOMS_MAX {
             return Err(CommandError::Full("rooms"));
         }
-        let key = self.rooms.insert(Room { peers: Vec::new() });
+        let key = self.rooms.insert(Room { id, peers: Vec::new(), speakers: Speakers::default() });
         self.room_ids.insert(id, key);
         Ok(())
     }
@@ -97,6 +97,7 @@ impl Sfu {
             self.remove_source(source, now);
         }
         self.empty_seats_of(key, room);
+        self.forget_speaker(room, key);
         if let Some(room) = self.rooms.get_mut(room) {
             room.peers.retain(|other| *other != key);
         }
@@ -241,13 +242,11 @@ impl Sfu {
         let peer = self.peers.get_mut(key).ok_or(CommandError::UnknownPeer)?;
         let video =
             peer.seats.get(seat.0 as usize).and_then(|seat| seat.video).ok_or(CommandError::UnknownSeat)?;
-        let slot = &mut peer.slots[video as usize];
-        slot.wish = wish;
-        if let Some(bound) = slot.bound
-            && let Some(source) = self.sources.get(bound)
-        {
-            slot.retarget(source);
-            self.want_keyframes_of(bound, now);
+        peer.slots[video as usize].wish = wish;
+        peer.slots[video as usize].forget_steps();
+        self.allocate(key, now);
+        if let Some(peer) = self.peers.get_mut(key) {
+            peer.slots[video as usize].forget_steps();
         }
         Ok(())
     }
@@ -287,8 +286,8 @@ impl Sfu {
                             ssrc: encoding.ssrc,
                             flowing: encoding.flowing,
                             height: encoding.height,
-                            rate_bps: 0,
-                            wanted: true,
+                            rate_bps: encoding.meter.total_bps().unwrap_or(0),
+                            wanted: source.wants(encoding),
                             packets: encoding.reception.packets,
                             payload_bytes: encoding.reception.payload_bytes,
                             packets_lost: encoding
@@ -309,9 +308,9 @@ impl Sfu {
                     seat: seat_of(i),
                     ssrc: slot.parameters.ssrc,
                     encoding: slot.bound.and_then(|source| slot.shows(source)),
-                    height: None,
+                    height: self.height_of(slot),
                     target: slot.target,
-                    temporal_layer: None,
+                    temporal_layer: Some(slot.temporal()).filter(|temporal| *temporal != TEMPORAL_ALL),
                     packets: slot.sent.packets,
                     payload_bytes: slot.sent.payload_bytes,
                     retransmissions: slot.sent.retransmissions,
@@ -319,9 +318,16 @@ impl Sfu {
                     fraction_lost: f32::from(slot.fraction_lost) / 256.0,
                 })
                 .collect(),
-            downlink: DownlinkStats::default(),
-            quality: Quality::default(),
+            downlink: peer.tx.control.as_deref().map(DownlinkStats::from).unwrap_or_default(),
+            quality: peer.watch.quality(),
         })
+    }
+
+    /// Height of the picture a slot shows.
+    pub(crate) fn height_of(&self, slot: &Slot) -> Option<u16> {
+        let source = slot.bound?;
+        let encoding = slot.shows(source)?;
+        self.sources.get(source)?.encodings.get(encoding as usize)?.height
     }
 
     // Helpers

@@ -10,6 +10,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use slotmap::SlotMap;
 
+use crate::allocator::Claim;
 use crate::api::{DtlsMessage, Event, Input, Output, PeerId, RoomId, SfuConfig};
 use crate::bounds::{OUTPUT_QUEUE_MAX, PEERS_MAX, RTCP_BYTES_MAX};
 use crate::counters::Counters;
@@ -21,6 +22,7 @@ use crate::limiter::UnknownLimiter;
 use crate::peer::Peer;
 use crate::rtcp::SenderInfo;
 use crate::source::Source;
+use crate::speakers::Speakers;
 use crate::time::Time;
 use crate::timers::{Timer, TimerHeap};
 
@@ -46,7 +48,9 @@ pub struct Sfu {
 }
 
 pub(crate) struct Room {
+    pub(crate) id: RoomId,
     pub(crate) peers: Vec<PeerKey>,
+    pub(crate) speakers: Speakers,
 }
 
 /// An output that is not a packet.
@@ -60,6 +64,9 @@ pub(crate) struct Scratch {
     pub(crate) rtcp: Vec<u8>,
     pub(crate) sequences: Vec<u16>,
     pub(crate) reports: Vec<(u32, SenderInfo)>,
+    pub(crate) claims: Vec<Claim>,
+    /// Sources of which a slot shows something else since the packet that is being fanned out.
+    pub(crate) switched: Vec<SourceKey>,
 }
 
 impl Sfu {
@@ -89,6 +96,8 @@ impl Sfu {
                 rtcp: vec![0; RTCP_BYTES_MAX],
                 sequences: Vec::with_capacity(256),
                 reports: Vec::new(),
+                claims: Vec::with_capacity(16),
+                switched: Vec::with_capacity(16),
             },
         }
     }
@@ -162,6 +171,8 @@ impl Sfu {
             Timer::Repair => self.repair(key, now),
             Timer::Feedback => self.send_transport_feedback(key),
             Timer::Report => self.report(key, now),
+            Timer::Pace => self.pace(key, now),
+            Timer::Probe => self.look_for_more(key, now),
             Timer::Quiet => self.quiet_timeout(key, now),
         }
     }

@@ -14,15 +14,14 @@ use crate::bounds::{
     DATAGRAM_BYTES_MAX, PACKET_BYTES_MAX, RTX_BUDGET_BYTES_MAX, RTX_HISTORY, RTX_HOLD_OFF_MIN, SEAT_LINGER,
     SEGMENTS_PER_SLOT_MAX,
 };
-use crate::counters::Counters;
-use crate::egress::{TxQueue, TxSlab};
+use crate::downlink::{Downlink, Egress};
 use crate::keys::SourceKey;
-use crate::ring::{PacketMeta, Vp8Meta};
+use crate::red::{Body, Redundancy};
+use crate::ring::{PacketMeta, PacketRing, Vp8Meta};
 use crate::rtcp::SenderInfo;
-use crate::rtp::{ExtensionIds, HeaderWriter};
+use crate::rtp::HeaderWriter;
 use crate::sdp::{MediaKind, Mid};
 use crate::source::Source;
-use crate::srtp::SrtpSealer;
 use crate::time::{Time, WallClock};
 use crate::uplink::PublisherClock;
 use crate::vp8::{CANONICAL_DESCRIPTOR_LEN, CanonicalDescriptor, write_canonical};
@@ -36,6 +35,8 @@ pub(crate) struct SlotParameters {
     pub(crate) payload_type: u8,
     pub(crate) clock_rate: u32,
     pub(crate) rtx: Option<RtxParameters>,
+    /// Payload type of redundant audio (RFC 2198), where the subscriber takes it.
+    pub(crate) red: Option<u8>,
     /// Where the numbers of the stream begin (RFC 3550 section 5.1 wants them random).
     pub(crate) first_sequence: u16,
     pub(crate) first_rtx_sequence: u16,
@@ -55,6 +56,11 @@ pub(crate) struct Slot {
     pub(crate) wish: SeatWish,
     /// The encoding of `bound` to show, once chosen.
     pub(crate) target: Option<u8>,
+    /// The encoding the line would carry, if the publisher sent it.
+    pub(crate) aspired: Option<u8>,
+    thinning: Thinning,
+    /// When what is shown was last changed for what the line carries, and until when nothing is added.
+    pub(crate) steps: Steps,
     /// What is being shown: for a moment still the source before `bound`.
     current: Option<Segment>,
     /// The source before, while the slot is its subscriber still.
@@ -81,6 +87,59 @@ pub(crate) struct SlotSent {
     pub(crate) switches: u64,
     /// Packets at the last sender report.
     reported_packets: u64,
+}
+
+/// Which temporal layers are left out (RFC 7741 section 4.2), so that a slow line has fewer pictures before it has smaller
+/// ones.
+#[derive(Clone, Copy, Debug)]
+struct Thinning {
+    /// The highest temporal layer that is to be sent of the target.
+    limit: u8,
+    /// The same of what is shown while the target's keyframe is waited for.
+    interim: u8,
+    /// The highest that is sent: it rises only at a picture that refers to none of what was left out.
+    applied: u8,
+    /// The picture that is being left out, and the last that was sent, as the publisher numbers them.
+    left_out: Option<u16>,
+    last: Option<u16>,
+}
+
+/// All temporal layers.
+pub(crate) const TEMPORAL_ALL: u8 = u8::MAX;
+
+impl Thinning {
+    const NONE: Self =
+        Self { limit: TEMPORAL_ALL, interim: TEMPORAL_ALL, applied: TEMPORAL_ALL, left_out: None, last: None };
+}
+
+/// Steps up and down, so that nothing is tried again and again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Steps {
+    up_at: Option<Time>,
+    /// Nothing is added before.
+    pub(crate) hold_until: Time,
+    hold: Duration,
+}
+
+/// How long nothing is added after a step down, at first and at the most.
+const HOLD_MIN: Duration = Duration::from_secs(5);
+const HOLD_MAX: Duration = Duration::from_secs(60);
+/// A step up that held for so long was no mistake.
+const STEP_HELD: Duration = Duration::from_secs(20);
+
+impl Steps {
+    const NONE: Self = Self { up_at: None, hold_until: Time::ZERO, hold: HOLD_MIN };
+
+    pub(crate) fn up(&mut self, now: Time) {
+        self.up_at = Some(now);
+    }
+
+    /// What was added was too much, or what was there: the sooner that showed, the longer nothing is added.
+    pub(crate) fn down(&mut self, now: Time) {
+        let too_soon = self.up_at.take().is_some_and(|at| now.since(at) < STEP_HELD);
+        self.hold = if too_soon { (self.hold * 2).min(HOLD_MAX) } else { HOLD_MIN };
+        self.hold_until = now + self.hold;
+    }
 }
 
 /// A stretch of the outgoing stream that maps to one encoding of one source by constant offsets.
@@ -129,27 +188,6 @@ struct OutState {
     key_index: u8,
 }
 
-/// The sending side of a peer's transport, shared by its slots.
-#[derive(Default)]
-pub(crate) struct PeerTx {
-    pub(crate) queue: TxQueue,
-    /// There once DTLS is done.
-    pub(crate) sealer: Option<SrtpSealer>,
-    pub(crate) extensions: ExtensionIds,
-    pub(crate) two_byte_extensions: bool,
-    pub(crate) transport_sequence: u16,
-    pub(crate) rtx_budget_bytes: u32,
-    /// Media was sent since the last report.
-    pub(crate) sent_since_report: bool,
-}
-
-/// What a slot needs to send a packet.
-pub(crate) struct Egress<'a> {
-    pub(crate) slab: &'a mut TxSlab,
-    pub(crate) tx: &'a mut PeerTx,
-    pub(crate) counters: &'a mut Counters,
-}
-
 /// The identity under which a packet leaves.
 #[derive(Clone, Copy)]
 struct Stamp<'a> {
@@ -179,6 +217,9 @@ impl Slot {
             bound: None,
             wish: SeatWish::DEFAULT,
             target: None,
+            aspired: None,
+            thinning: Thinning::NONE,
+            steps: Steps::NONE,
             current: None,
             lingering: None,
             linger_until: Time::ZERO,
@@ -223,6 +264,8 @@ impl Slot {
     pub(crate) fn bind(&mut self, source: Option<SourceKey>, linger: bool, now: Time) {
         self.bound = source;
         self.target = None;
+        self.aspired = None;
+        self.steps = Steps::NONE;
         match self.current {
             Some(segment) if linger && Some(segment.source) != source => {
                 // Whoever is swapped again and again does not stay for it.
@@ -253,20 +296,47 @@ impl Slot {
         self.lingering.is_some_and(|source| self.shows(source).is_none() || now >= self.linger_until)
     }
 
-    /// Chooses the encoding again, after a change of what flows or of what is wanted. True if it is another one now.
-    pub(crate) fn retarget(&mut self, source: &Source) -> bool {
-        match source.best_flowing(source.highest_within(self.wish.max_height)) {
-            Some(best) if self.target != Some(best) => {
-                self.target = Some(best);
-                true
-            }
-            _ => false,
+    /// Goes for this encoding, and no temporal layer of it above `temporal`. What is shown goes on until its keyframe,
+    /// with its lowest temporal layer alone where `thin` is set.
+    pub(crate) fn go_for(&mut self, encoding: u8, temporal: u8, thin: bool) {
+        self.target = Some(encoding);
+        self.thinning.limit = temporal;
+        self.thinning.interim = if thin { 0 } else { TEMPORAL_ALL };
+    }
+
+    /// The line carries nothing of it: what is shown ends here.
+    pub(crate) fn hold_back(&mut self) {
+        self.target = None;
+        if self.lingering.is_none() {
+            self.close_current();
         }
+    }
+
+    /// The highest temporal layer that is sent of the target.
+    pub(crate) const fn temporal(&self) -> u8 {
+        self.thinning.limit
+    }
+
+    /// Whether it can send what only takes room: under its own SSRC of retransmissions.
+    pub(crate) const fn can_fill(&self) -> bool {
+        self.parameters.rtx.is_some()
+    }
+
+    /// The highest encoding that is to be seen is another one by its viewer's wish: the line has nothing to do with it.
+    pub(crate) const fn forget_steps(&mut self) {
+        self.steps = Steps::NONE;
+    }
+
+    /// Whether a packet of this encoding is worth keeping for the slot.
+    #[inline]
+    pub(crate) fn cares_for(&self, key: SourceKey, source: &Source, encoding: u8) -> bool {
+        (self.bound == Some(key) && self.target == Some(encoding)) || self.follows(key, source, encoding)
     }
 
     // The packet path
 
-    /// A packet of the bound source is in its ring: sends it on if it belongs to what is shown.
+    /// A packet of the bound source is in its ring: sends it on if it belongs to what is shown. True if something else
+    /// is shown from it on.
     #[inline]
     pub(crate) fn on_packet(
         &mut self,
@@ -274,39 +344,134 @@ impl Slot {
         source: &Source,
         encoding: u8,
         index: u64,
-        now: Time,
         egress: &mut Egress<'_>,
-    ) {
+    ) -> bool {
         let ring = &source.encodings[encoding as usize].ring;
         if self.follows(key, source, encoding) {
-            if self.bound != Some(key) && now >= self.linger_until {
+            if self.bound != Some(key) && egress.now >= self.linger_until {
                 self.close_current();
-                return;
+            } else if let Some((meta, payload)) = ring.get(index) {
+                self.follow(ring, meta, payload, egress);
             }
-            if let (Some(segment), Some((meta, payload))) = (self.current, ring.get(index)) {
-                self.forward(&segment, meta, payload, now, egress);
-            }
-            return;
+            return false;
         }
         if self.bound != Some(key) || self.target != Some(encoding) {
-            return;
+            return false;
         }
-        let Some((meta, _)) = ring.get(index) else { return };
+        let Some((meta, _)) = ring.get(index) else { return false };
         if !meta.entry_point {
             egress.counters.switch_late += u64::from(self.current.is_some());
-            return;
+            return false;
         }
-        let segment = self.begin_segment(key, source, encoding, meta, now);
+        self.begin_segment(key, source, encoding, meta, egress.now);
         egress.counters.switches += u64::from(self.sent.switches > 0);
         self.sent.switches += 1;
-        // Packets of the keyframe that overtook its first one are in the ring already.
+        // Packets of the keyframe that overtook its first one are in the ring already, and were offered before it.
         let highest = source.encodings[encoding as usize].highest.unwrap_or(index);
         let last = if self.parameters.media == MediaKind::Video { highest } else { index };
+        let arrived = meta.arrived;
         for index in index..=last {
-            if let Some((meta, payload)) = ring.get(index) {
-                self.forward(&segment, meta, payload, now, egress);
+            if let Some((meta, payload)) = ring.get(index).filter(|(meta, _)| meta.arrived <= arrived) {
+                self.follow(ring, meta, payload, egress);
             }
         }
+        true
+    }
+
+    /// A packet of what is shown: sends it, or leaves it out.
+    #[inline]
+    fn follow(&mut self, ring: &PacketRing, meta: &PacketMeta, payload: &[u8], egress: &mut Egress<'_>) {
+        let Some(segment) = self.current else { return };
+        if meta.index < segment.first_in {
+            self.follow_late(&segment, ring, meta, payload, egress);
+        } else if self.is_thinned() && self.leaves_out(meta) {
+            self.leave_out(segment, meta);
+            egress.counters.thinned += 1;
+        } else {
+            self.forward(&segment, ring, meta, payload, egress);
+        }
+    }
+
+    /// What was overtaken belongs to an earlier stretch, if it has a number there.
+    #[cold]
+    fn follow_late(
+        &mut self,
+        current: &Segment,
+        ring: &PacketRing,
+        meta: &PacketMeta,
+        payload: &[u8],
+        egress: &mut Egress<'_>,
+    ) {
+        let holds = |(segment, last_out): &&(Segment, u64)| {
+            segment.is_of(current)
+                && (segment.first_in..=segment.first_in + (last_out - segment.first_out)).contains(&meta.index)
+        };
+        let Some((segment, _)) = self.closed.iter().rev().find(holds).copied() else {
+            // Before the keyframe the stream was entered at, or left out with its picture.
+            egress.counters.switch_late += 1;
+            return;
+        };
+        let thinned = meta.vp8.is_some_and(|vp8| vp8.temporal_id > self.thinning.applied);
+        if thinned && meta.vp8.map(|vp8| vp8.picture_id) != self.thinning.last {
+            // Its number was kept for it; the rest of its picture is left out.
+            let empty = PacketMeta { marker: false, vp8: None, ..*meta };
+            self.forward(&segment, ring, &empty, &[], egress);
+        } else {
+            self.forward(&segment, ring, meta, payload, egress);
+        }
+    }
+
+    /// Something is left out, or is to be.
+    #[inline]
+    fn is_thinned(&self) -> bool {
+        let Thinning { limit, interim, applied, .. } = self.thinning;
+        (limit, interim, applied) != (TEMPORAL_ALL, TEMPORAL_ALL, TEMPORAL_ALL)
+    }
+
+    /// The highest temporal layer that is to be sent of what is shown.
+    fn thinning_now(&self) -> u8 {
+        let on_target = self.current.is_some_and(|segment| {
+            self.bound == Some(segment.source) && self.target == Some(segment.encoding)
+        });
+        if on_target { self.thinning.limit } else { self.thinning.interim }
+    }
+
+    /// Whether a packet is of a picture that is not sent. A picture that was begun is sent to its end.
+    fn leaves_out(&mut self, meta: &PacketMeta) -> bool {
+        let limit = self.thinning_now();
+        let Some(vp8) = &meta.vp8 else { return false };
+        let thinning = &mut self.thinning;
+        if thinning.left_out == Some(vp8.picture_id) {
+            return true;
+        }
+        if thinning.last == Some(vp8.picture_id) {
+            return false;
+        }
+        thinning.applied = thinning.applied.min(limit);
+        if meta.entry_point {
+            thinning.applied = limit;
+        } else if vp8.temporal_id == thinning.applied.saturating_add(1)
+            && vp8.temporal_id <= limit
+            && vp8.layer_sync
+        {
+            thinning.applied = vp8.temporal_id;
+        }
+        vp8.temporal_id > thinning.applied
+    }
+
+    /// The stream goes on without this packet: the next one takes its number, and the next picture that of its picture.
+    fn leave_out(&mut self, segment: Segment, meta: &PacketMeta) {
+        let out = segment.out_of(meta.index);
+        let mut next = Segment { first_in: meta.index + 1, first_out: out, ..segment };
+        let picture = meta.vp8.map(|vp8| vp8.picture_id);
+        if picture != self.thinning.left_out {
+            next.picture_id_offset = next.picture_id_offset.wrapping_sub(1);
+            self.thinning.left_out = picture;
+        }
+        if out > segment.first_out {
+            self.close(segment, out - 1);
+        }
+        self.current = Some(next);
     }
 
     #[inline]
@@ -322,31 +487,35 @@ impl Slot {
     fn forward(
         &mut self,
         segment: &Segment,
+        ring: &PacketRing,
         meta: &PacketMeta,
         payload: &[u8],
-        now: Time,
         egress: &mut Egress<'_>,
     ) {
-        if meta.index < segment.first_in {
-            // Before the keyframe the stream was entered at: the receiver never saw its beginning.
-            egress.counters.switch_late += 1;
-            return;
-        }
-        let out = meta.index - segment.first_in + segment.first_out;
+        let out = segment.out_of(meta.index);
+        let redundancy = match self.parameters.red {
+            Some(_) => Redundancy::of(ring, segment.first_in, meta, egress.tx.redundancy()),
+            None => Redundancy::default(),
+        };
+        let payload_type = match self.parameters.red {
+            Some(red) if !redundancy.is_empty() => red,
+            _ => self.parameters.payload_type,
+        };
         let stamp = Stamp {
-            payload_type: self.parameters.payload_type,
+            payload_type,
             ssrc: self.parameters.ssrc,
             index: out,
             mid: (!self.acknowledged).then_some(&self.parameters.mid),
             original_sequence: None,
         };
-        let Some(len) = write_packet(segment, &stamp, meta, payload, egress) else { return };
+        let body = Body { redundancy, primary: self.parameters.payload_type, payload };
+        let Some(len) = write_packet(segment, &stamp, meta, &body, egress) else { return };
         self.sent.packets += 1;
         self.sent.payload_bytes += payload.len() as u64;
         egress.counters.rtp_out += 1;
         egress.counters.rtp_payload_bytes_out += payload.len() as u64;
         egress.tx.rtx_budget_bytes = (egress.tx.rtx_budget_bytes + len as u32 / 2).min(RTX_BUDGET_BYTES_MAX);
-        self.note_sent(segment, meta, payload, out, now);
+        self.note_sent(segment, meta, payload, out, egress.now);
     }
 
     #[inline]
@@ -363,6 +532,7 @@ impl Slot {
         }
         state.started = true;
         if let Some(vp8) = &meta.vp8 {
+            self.thinning.last = Some(vp8.picture_id);
             let vp8 = segment.rewrite_vp8(vp8);
             state.picture_id = vp8.picture_id;
             state.tl0 = vp8.tl0_picture_index;
@@ -381,14 +551,16 @@ impl Slot {
         encoding: u8,
         meta: &PacketMeta,
         now: Time,
-    ) -> Segment {
+    ) {
         let timestamp_offset =
             self.switch_timestamp(key, source, encoding, meta, now).wrapping_sub(meta.timestamp);
+        // Numbers may be kept for packets that are still on their way.
+        let kept = self.current.map_or(0, |segment| segment.first_out);
         self.close_current();
         // A frame cut off by the switch must not be joined with the next one: a gap keeps them apart.
         let cut = self.out.frame_open && self.parameters.media == MediaKind::Video;
         let first_out =
-            if self.out.started { self.out.highest + 1 + u64::from(cut) } else { self.out.highest };
+            if self.out.started { kept.max(self.out.highest + 1 + u64::from(cut)) } else { self.out.highest };
         let vp8 = meta.vp8.unwrap_or(Vp8Meta {
             picture_id: 0,
             tl0_picture_index: 0,
@@ -411,7 +583,8 @@ impl Slot {
             key_index_offset: self.out.key_index.wrapping_add(1).wrapping_sub(vp8.key_index.unwrap_or(0)),
         };
         self.current = Some(segment);
-        segment
+        self.thinning.applied = self.thinning_now();
+        (self.thinning.left_out, self.thinning.last) = (None, None);
     }
 
     /// The outgoing timestamp of the first packet of a new stretch.
@@ -458,13 +631,16 @@ impl Slot {
     /// Ends the stretch. What follows begins anew, close behind what was sent.
     pub(crate) fn close_current(&mut self) {
         let Some(segment) = self.current.take() else { return };
-        if !self.out.started || self.out.highest < segment.first_out {
-            return;
+        if self.out.started && self.out.highest >= segment.first_out {
+            self.close(segment, self.out.highest);
         }
+    }
+
+    fn close(&mut self, segment: Segment, last_out: u64) {
         if self.closed.len() == SEGMENTS_PER_SLOT_MAX {
             self.closed.pop_front();
         }
-        self.closed.push_back((segment, self.out.highest));
+        self.closed.push_back((segment, last_out));
     }
 
     // Retransmission
@@ -475,46 +651,88 @@ impl Slot {
         sequence: u16,
         sources: &SlotMap<SourceKey, Source>,
         rtt: Duration,
-        now: Time,
         egress: &mut Egress<'_>,
     ) {
         let found = self.parameters.rtx.zip(self.find_sent(sequence, sources));
-        let Some((rtx, (segment, out, meta, payload))) = found else {
+        let Some((rtx, found)) = found else {
             egress.counters.rtx_missing += 1;
             return;
         };
-        if self.held_off(out, rtt, now) {
+        if self.held_off(found.out, rtt, egress.now) {
             egress.counters.rtx_held_off += 1;
             return;
         }
-        let cost = (payload.len() + 64) as u32;
+        let cost = (found.payload.len() + 64) as u32;
         if egress.tx.rtx_budget_bytes < cost {
             egress.counters.rtx_over_budget += 1;
             return;
         }
-        let stamp = Stamp {
+        let Some(len) = self.send_again(rtx, &found, egress) else { return };
+        egress.tx.rtx_budget_bytes -= cost;
+        if let Some(control) = &mut egress.tx.control {
+            control.retransmitted(len, egress.now);
+        }
+        self.sent.retransmissions += 1;
+        egress.counters.rtx_out += 1;
+    }
+
+    /// Sends one packet that only takes room: what was sent `back` packets ago once more, or padding where that is not
+    /// there. False if the slot cannot.
+    pub(crate) fn send_filler(
+        &mut self,
+        back: u64,
+        sources: &SlotMap<SourceKey, Source>,
+        egress: &mut Egress<'_>,
+    ) -> bool {
+        let Some(rtx) = self.parameters.rtx else { return false };
+        let sequence = (self.out.highest as u16).wrapping_sub(back as u16);
+        // A packet that may still be lost is worth more than padding.
+        let found = self.find_sent(sequence, sources).filter(|found| found.payload.len() >= FILLER_BYTES_MIN);
+        let sent = match found {
+            Some(found) => self.send_again(rtx, &found, egress),
+            None => {
+                let stamp = self.rtx_stamp(rtx, None);
+                write_padding(&stamp, self.out.timestamp, egress)
+            }
+        };
+        self.rtx_next += u64::from(sent.is_some() && found.is_none());
+        egress.counters.probe_packets_out += u64::from(sent.is_some());
+        sent.is_some()
+    }
+
+    fn send_again(
+        &mut self,
+        rtx: RtxParameters,
+        found: &Found<'_>,
+        egress: &mut Egress<'_>,
+    ) -> Option<usize> {
+        let stamp = self.rtx_stamp(rtx, Some(found.out as u16));
+        let body = Body::plain(found.payload);
+        let len = write_packet(&found.segment, &stamp, found.meta, &body, egress)?;
+        self.rtx_next += 1;
+        if self.rtx_history.is_empty() {
+            self.rtx_history = vec![Retransmitted::NEVER; RTX_HISTORY];
+        }
+        let at = (found.out as usize) & (RTX_HISTORY - 1);
+        self.rtx_history[at] = Retransmitted::new(found.out, egress.now);
+        Some(len)
+    }
+
+    fn rtx_stamp(&self, rtx: RtxParameters, original_sequence: Option<u16>) -> Stamp<'_> {
+        Stamp {
             payload_type: rtx.payload_type,
             ssrc: rtx.ssrc,
             index: self.rtx_next,
             mid: (!self.rtx_acknowledged).then_some(&self.parameters.mid),
-            original_sequence: Some(out as u16),
-        };
-        if write_packet(&segment, &stamp, meta, payload, egress).is_none() {
-            return;
+            original_sequence,
         }
-        egress.tx.rtx_budget_bytes -= cost;
-        self.rtx_next += 1;
-        self.sent.retransmissions += 1;
-        egress.counters.rtx_out += 1;
-        let at = (out as usize) & (RTX_HISTORY - 1);
-        self.rtx_history[at] = Retransmitted::new(out, now);
     }
 
     fn find_sent<'a>(
         &self,
         sequence: u16,
         sources: &'a SlotMap<SourceKey, Source>,
-    ) -> Option<(Segment, u64, &'a PacketMeta, &'a [u8])> {
+    ) -> Option<Found<'a>> {
         if !self.out.started {
             return None;
         }
@@ -529,15 +747,12 @@ impl Slot {
             return None;
         }
         let (meta, payload) = encoding.ring.get(out - segment.first_out + segment.first_in)?;
-        Some((segment, out, meta, payload))
+        Some(Found { segment, out, meta, payload })
     }
 
-    fn held_off(&mut self, out: u64, rtt: Duration, now: Time) -> bool {
-        if self.rtx_history.is_empty() {
-            self.rtx_history = vec![Retransmitted::NEVER; RTX_HISTORY];
-        }
-        let [before, this] =
-            [self.rtx_history[(out as usize) & (RTX_HISTORY - 1)], Retransmitted::new(out, now)];
+    fn held_off(&self, out: u64, rtt: Duration, now: Time) -> bool {
+        let Some(before) = self.rtx_history.get((out as usize) & (RTX_HISTORY - 1)) else { return false };
+        let this = Retransmitted::new(out, now);
         let passed = Duration::from_millis(this.at_ms.wrapping_sub(before.at_ms).into());
         before.index == this.index && passed < rtt.max(RTX_HOLD_OFF_MIN)
     }
@@ -574,7 +789,27 @@ impl Slot {
     }
 }
 
+/// A packet that was sent.
+#[derive(Clone, Copy)]
+struct Found<'a> {
+    segment: Segment,
+    out: u64,
+    meta: &'a PacketMeta,
+    payload: &'a [u8],
+}
+
 impl Segment {
+    /// The outgoing number of a packet of the stretch.
+    #[inline]
+    const fn out_of(&self, index: u64) -> u64 {
+        index - self.first_in + self.first_out
+    }
+
+    /// Whether both are of the same stream.
+    fn is_of(&self, other: &Self) -> bool {
+        (self.source, self.encoding, self.generation) == (other.source, other.encoding, other.generation)
+    }
+
     #[inline]
     fn rewrite_vp8(&self, meta: &Vp8Meta) -> CanonicalDescriptor {
         CanonicalDescriptor {
@@ -590,20 +825,25 @@ impl Segment {
     }
 }
 
+/// Bytes of a packet that is worth sending once more to fill a probe.
+const FILLER_BYTES_MIN: usize = 200;
+/// Bytes of padding in one packet (RFC 3550 section 5.1: the last byte counts them).
+const PADDING_BYTES: u8 = 224;
+
 /// Writes, seals and queues one packet. Gives its length, or `None` if it was dropped and counted.
 #[inline]
 fn write_packet(
     segment: &Segment,
     stamp: &Stamp<'_>,
     meta: &PacketMeta,
-    payload: &[u8],
+    body: &Body<'_>,
     egress: &mut Egress<'_>,
 ) -> Option<usize> {
     let Some(out) = egress.slab.begin(DATAGRAM_BYTES_MAX) else {
         egress.counters.dropped_tx_full += 1;
         return None;
     };
-    let PeerTx { queue, sealer, extensions: ids, two_byte_extensions, transport_sequence, .. } =
+    let Downlink { queue, sealer, extensions: ids, two_byte_extensions, transport_sequence, .. } =
         &mut *egress.tx;
     let sealer = sealer.as_mut()?;
     let mut header = HeaderWriter::new(
@@ -640,19 +880,48 @@ fn write_packet(
         write_canonical(&mut out[len..], &segment.rewrite_vp8(vp8));
         len += CANONICAL_DESCRIPTOR_LEN;
     }
-    if len + payload.len() + sealer.rtp_overhead() > PACKET_BYTES_MAX {
+    if len + body.len() + sealer.rtp_overhead() > PACKET_BYTES_MAX {
         egress.counters.dropped_oversized += 1;
         return None;
     }
-    out[len..len + payload.len()].copy_from_slice(payload);
-    len += payload.len();
+    len += body.write(&mut out[len..]);
     let Ok(sealed) = sealer.seal_rtp(out, header_len, len, stamp.index) else {
         egress.counters.dropped_seal += 1;
         return None;
     };
     egress.slab.commit(queue, sealed);
-    if ids.transport_cc.is_some() {
-        *transport_sequence = transport_sequence.wrapping_add(1);
+    egress.tx.sent(sealed, egress.now);
+    Some(sealed)
+}
+
+/// Writes, seals and queues a packet that holds only padding.
+fn write_padding(stamp: &Stamp<'_>, timestamp: u32, egress: &mut Egress<'_>) -> Option<usize> {
+    let Some(out) = egress.slab.begin(DATAGRAM_BYTES_MAX) else {
+        egress.counters.dropped_tx_full += 1;
+        return None;
+    };
+    let Downlink { queue, sealer, extensions: ids, two_byte_extensions, transport_sequence, .. } =
+        &mut *egress.tx;
+    let sealer = sealer.as_mut()?;
+    let (payload_type, index) = (stamp.payload_type, stamp.index as u16);
+    let mut header =
+        HeaderWriter::new(out, payload_type, false, index, timestamp, stamp.ssrc, *two_byte_extensions);
+    if let Some(id) = ids.transport_cc {
+        header.extension(id, &transport_sequence.to_be_bytes());
     }
+    if let (Some(id), Some(mid)) = (ids.mid, stamp.mid) {
+        header.extension(id, mid.as_bytes());
+    }
+    let header_len = header.finish();
+    let len = header_len + usize::from(PADDING_BYTES);
+    out[0] |= 0x20;
+    out[header_len..len].fill(0);
+    out[len - 1] = PADDING_BYTES;
+    let Ok(sealed) = sealer.seal_rtp(out, header_len, len, stamp.index) else {
+        egress.counters.dropped_seal += 1;
+        return None;
+    };
+    egress.slab.commit(queue, sealed);
+    egress.tx.sent(sealed, egress.now);
     Some(sealed)
 }

@@ -5,13 +5,14 @@
 
 use std::time::Duration;
 
-use crate::api::SourceKind;
+use crate::api::{AudioProfile, SourceKind};
 use crate::bounds::{
     AUDIO_RING_BYTES_MAX, AUDIO_RING_PACKETS, ENCODING_OUTPACED, ENCODING_OUTPACED_FRAMES, ENCODING_STOPPED,
     KEYFRAME_REQUEST_INTERVAL_MAX, KEYFRAME_REQUEST_INTERVAL_MIN, MISSING_MAX, NACK_DELAY, NACK_RETRY_MIN,
     NACK_TRIES_MAX, SEQUENCE_GAP_MAX, SOURCE_STOPPED, VIDEO_RING_BYTES_MAX, VIDEO_RING_PACKETS,
 };
 use crate::keys::PeerKey;
+use crate::meter::Meter;
 use crate::ring::{PacketMeta, PacketRing, Vp8Meta};
 use crate::rtcp::{ReportBlock, SenderInfo};
 use crate::sdp::{MediaKind, Mid, Rid};
@@ -40,10 +41,20 @@ pub(crate) struct Source {
     /// Lowest first; one without a rid where there is no simulcast.
     pub(crate) encodings: Vec<Encoding>,
     pub(crate) subscribers: Vec<Subscriber>,
+    /// Encodings its publisher was last told to send, one bit each.
+    pub(crate) wanted: u8,
+    /// How its publisher was last told to encode a voice.
+    pub(crate) profile: AudioProfile,
+    pub(crate) red_payload_type: Option<u8>,
+    /// When the first packet came.
+    pub(crate) began_at: Option<Time>,
     /// Packets are coming.
     pub(crate) flowing: bool,
     pub(crate) last_packet_at: Time,
 }
+
+/// What a payload takes on the way to a subscriber beyond itself: RTP header with extensions, descriptor, SRTP tag.
+const FORWARDED_OVERHEAD_BYTES: usize = 44;
 
 /// What became of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +100,8 @@ pub(crate) struct Encoding {
     /// None for audio, where any packet will do to begin with.
     pub(crate) keyframe: Option<KeyframeRequest>,
     pub(crate) reception: Reception,
+    pub(crate) meter: Meter,
+    keyframe_timestamp: Option<u32>,
     /// Frames of the source's other encodings that ended since the last packet of this one.
     outpaced_frames: u32,
     vp8: Vp8Normalizer,
@@ -137,6 +150,12 @@ pub(crate) struct Reception {
 impl Source {
     pub(crate) fn encoding_of_rid(&self, rid: Rid) -> Option<u8> {
         (0_u8..).zip(&self.encodings).find(|(_, encoding)| encoding.rid == Some(rid)).map(|(i, _)| i)
+    }
+
+    /// Whether its publisher was told to send an encoding.
+    pub(crate) fn wants(&self, encoding: &Encoding) -> bool {
+        let at = self.encodings.iter().position(|other| other.ssrc == encoding.ssrc && other.rid == encoding.rid);
+        at.is_none_or(|at| self.wanted & (1 << at) != 0)
     }
 
     /// The highest encoding whose picture is not higher than `max_height` in pixels; none of it at 0. The lowest counts
@@ -214,6 +233,8 @@ impl Encoding {
             missing: Vec::new(),
             keyframe: (media == MediaKind::Video).then(KeyframeRequest::default),
             reception: Reception::default(),
+            meter: Meter::default(),
+            keyframe_timestamp: None,
             outpaced_frames: 0,
             vp8: Vp8Normalizer::default(),
         }
@@ -245,6 +266,12 @@ impl Encoding {
         let highest = self.highest?;
         let delta = i64::from(sequence.wrapping_sub(highest as u16).cast_signed());
         highest.checked_add_signed(delta)
+    }
+
+    /// Whether a packet is missing that could still be put in its place.
+    pub(crate) fn lacks(&self, index: u64) -> bool {
+        let is_next = self.highest.is_some_and(|highest| index > highest);
+        is_next || self.missing.binary_search_by_key(&index, |missing| missing.index).is_ok()
     }
 
     /// Puts a packet into the ring.
@@ -285,6 +312,14 @@ impl Encoding {
             }
         }
         let (meta, body) = self.normalize(media, packet);
+        if meta.entry_point && media == MediaKind::Video {
+            self.keyframe_timestamp = Some(meta.timestamp);
+        }
+        // A keyframe is spread by the pacer, and gone before it would count.
+        if self.keyframe_timestamp != Some(meta.timestamp) {
+            let temporal = meta.vp8.map_or(0, |vp8| vp8.temporal_id);
+            self.meter.note(temporal, body.len() + FORWARDED_OVERHEAD_BYTES, now);
+        }
         if meta.entry_point
             && let Some(keyframe) = &mut self.keyframe
         {
@@ -301,6 +336,7 @@ impl Encoding {
 
     fn normalize<'a>(&mut self, media: MediaKind, packet: &Incoming<'a>) -> (PacketMeta, &'a [u8]) {
         let mut meta = PacketMeta {
+            arrived: 0,
             index: packet.index,
             timestamp: packet.timestamp,
             marker: packet.marker,
@@ -425,7 +461,7 @@ impl Reception {
         self.received_before = self.packets;
     }
 
-    fn expected(&self, highest: u64) -> u64 {
+    pub(crate) fn expected(&self, highest: u64) -> u64 {
         (highest.cast_signed() - self.base + 1).max(0).cast_unsigned()
     }
 

@@ -21,13 +21,25 @@ pub(crate) enum Timer {
     Feedback,
     /// Sender and receiver reports, and a look at what stopped.
     Report,
+    /// What waits for the pacer, and packets of a probe.
+    Pace,
+    /// Whether a probe is due.
+    Probe,
     /// The peer may have gone quiet; it is set again when it finds that something came meanwhile.
     Quiet,
 }
 
 impl Timer {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Connect, Self::Ice, Self::Repair, Self::Feedback, Self::Report, Self::Quiet];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Connect,
+        Self::Ice,
+        Self::Repair,
+        Self::Feedback,
+        Self::Report,
+        Self::Pace,
+        Self::Probe,
+        Self::Quiet,
+    ];
 }
 
 /// The deadlines of one peer.

@@ -92,6 +92,9 @@ impl Sfu {
         let id = peer.id;
         self.schedule(key);
         if outcome.restarted {
+            if let Some(peer) = self.peers.get_mut(key) {
+                peer.tx.path_changed();
+            }
             self.emit(Event::PathChanged { peer: id });
         }
     }

@@ -40,8 +40,10 @@ pub struct EgressChecker {
     transport_next: Option<u16>,
     /// Packets checked, for tests that must not pass by silence.
     pub packets: u64,
-    /// Retransmissions checked.
+    /// Retransmissions checked, probes among them.
     pub retransmissions: u64,
+    /// Those of them that held only padding.
+    pub padding: u64,
     /// Frames cut off by a switch, kept apart from the next by a gap.
     pub cut_frames: u64,
     /// Packets that carried their mid.
@@ -104,6 +106,7 @@ impl EgressChecker {
             transport_next: None,
             packets: 0,
             retransmissions: 0,
+            padding: 0,
             cut_frames: 0,
             packets_with_mid: 0,
             sender_reports: HashMap::new(),
@@ -373,6 +376,11 @@ impl EgressChecker {
             self.fail("a gap in the RTX stream");
         }
         self.rtx_next.insert(header.ssrc, index + 1);
+        if payload.is_empty() {
+            // Padding alone: part of a probe.
+            self.padding += 1;
+            return;
+        }
         let Some((sequence, rest)) = payload.split_first_chunk::<2>() else {
             self.fail("RTX without an original sequence number");
         };

@@ -73,6 +73,8 @@ pub struct Estimator {
     reference: Option<(i32, i64)>,
     sent_bytes: SentRate,
     probes: Probes,
+    /// What the last probe has shown, unless the line was full since.
+    shown_bps: Option<u64>,
     wanted_bps: u64,
 }
 
@@ -125,6 +127,7 @@ impl Estimator {
             reference: None,
             sent_bytes: SentRate::default(),
             probes: Probes { next_number: 1, ..Probes::default() },
+            shown_bps: None,
             wanted_bps: ESTIMATE_MAX_BPS,
         }
     }
@@ -151,6 +154,26 @@ impl Estimator {
     #[must_use]
     pub fn acknowledged_bps(&self) -> Option<u64> {
         self.acknowledged.rate_bps()
+    }
+
+    /// What has been seen to get through, by a probe or by what was sent: no more than this is known.
+    #[must_use]
+    pub fn proven_bps(&self) -> u64 {
+        let acknowledged = self.acknowledged.rate_bps().unwrap_or(0);
+        let shown = self.shown_bps.unwrap_or(0);
+        acknowledged.max(shown).max(ESTIMATE_MIN_BPS).min(self.estimate_bps())
+    }
+
+    /// Packets go another way from now on: what was learned is of the old one.
+    pub fn path_changed(&mut self) {
+        let before = self.estimate_bps();
+        let wanted_bps = self.wanted_bps;
+        // Numbers go on, and reports about what is on its way still come.
+        let history = std::mem::replace(&mut self.history, History::new());
+        let number = self.probes.next_number;
+        *self = Self::new();
+        (self.history, self.wanted_bps, self.probes.next_number) = (history, wanted_bps, number);
+        self.delay_bps = before.min(ESTIMATE_START_BPS) as f64;
     }
 
     /// Bytes that are on their way.
@@ -226,12 +249,17 @@ impl Estimator {
         let most = self.wanted_bps.saturating_mul(FURTHER).min(ESTIMATE_MAX_BPS);
         let estimate = self.estimate_bps();
         // A probe that gets through a lossy line says nothing of how much of it would be lost.
-        if estimate >= self.wanted_bps || self.usage() == Usage::Over || self.loss.is_high() {
+        if self.usage() == Usage::Over || self.loss.is_high() {
             self.probes.next_bps = None;
             return None;
         }
+        if estimate >= self.wanted_bps {
+            // What comes next waits until more is wanted.
+            return None;
+        }
         if let Some(bps) = self.probes.next_bps.take() {
-            return Some(bps.min(most));
+            // Where the estimate has come as far meanwhile, the next one goes beyond it.
+            return Some(bps.max(estimate + estimate / 2).min(most));
         }
         if let Some(&times) = START_PROBES.get(self.probes.started) {
             self.probes.started += 1;
@@ -246,6 +274,7 @@ impl Estimator {
     /// A probe has shown that so much gets through.
     fn probed(&mut self, bps: u64, now: Time) {
         let probe = self.probes.cluster.take().map_or(0, |cluster| cluster.probe.rate_bps);
+        self.shown_bps = Some(self.shown_bps.unwrap_or(0).max(bps));
         if bps > self.estimate_bps() {
             self.delay_bps = bps as f64;
             self.loss.shown(bps);
@@ -293,6 +322,7 @@ impl Estimator {
             _ => Capacity::at(through),
         });
         self.lowered_at = Some(now);
+        self.shown_bps = None;
         self.trend.forget();
     }
 

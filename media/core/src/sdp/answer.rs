@@ -79,7 +79,8 @@ fn write_transport(
     is_tag: bool,
 ) {
     let rtx = codec.rtx.map(|rtx| format!(" {rtx}")).unwrap_or_default();
-    let formats = format!("{}{rtx}", codec.payload_type);
+    let red = codec.red.map(|red| format!(" {red}")).unwrap_or_default();
+    let formats = format!("{}{red}{rtx}", codec.payload_type);
     line!(lines, "m={} 9 {} {formats}", media.line.media, media.line.protocol);
     line!(lines, "c=IN IP4 0.0.0.0");
     if is_tag {
@@ -140,9 +141,10 @@ fn write_media(lines: &mut Lines, media: &OfferedMedia, codec: &Codec, answer: &
 fn write_codec(lines: &mut Lines, codec: &Codec) {
     let payload_type = codec.payload_type;
     line!(lines, "a=rtpmap:{payload_type} {}", codec.name.rtpmap());
-    // No goog-remb: it is an estimate made by the receiver, and transport-cc takes its place.
+    // goog-remb is an estimate made by the receiver: only of who does not tell of each packet (transport-cc).
     let feedback = [
         (codec.transport_cc, "transport-cc"),
+        (codec.remb, "goog-remb"),
         (codec.fir, "ccm fir"),
         (codec.nack, "nack"),
         (codec.pli, "nack pli"),
@@ -153,6 +155,10 @@ fn write_codec(lines: &mut Lines, codec: &Codec) {
     let parameters = mirrored_parameters(codec);
     if !parameters.is_empty() {
         line!(lines, "a=fmtp:{payload_type} {}", parameters.join(";"));
+    }
+    if let Some(red) = codec.red {
+        line!(lines, "a=rtpmap:{red} red/{}/2", codec.clock_rate);
+        line!(lines, "a=fmtp:{red} {payload_type}/{payload_type}");
     }
     if let Some(rtx) = codec.rtx {
         line!(lines, "a=rtpmap:{rtx} rtx/{}", codec.clock_rate);

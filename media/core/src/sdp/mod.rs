@@ -330,6 +330,10 @@ pub struct Codec {
     pub fir: bool,
     /// Transport-wide congestion control feedback.
     pub transport_cc: bool,
+    /// The receiver tells its own estimate (draft-alvestrand-rmcat-remb-03).
+    pub remb: bool,
+    /// Payload type of redundant audio (RFC 2198) whose blocks are all of this codec.
+    pub red: Option<u8>,
     /// The offered format parameters, verbatim; empty if none.
     pub fmtp: String,
 }

@@ -394,6 +394,8 @@ impl Default for Shared {
 enum PayloadUse {
     Media(CodecName),
     Retransmission { of: u8 },
+    /// Redundant audio of this codec.
+    Redundancy { of: u8 },
 }
 
 impl Shared {
@@ -553,6 +555,7 @@ struct Feedback {
     pli: bool,
     fir: bool,
     transport_cc: bool,
+    remb: bool,
 }
 
 impl Feedback {
@@ -563,6 +566,7 @@ impl Feedback {
             "nack pli" => self.pli = true,
             "ccm fir" => self.fir = true,
             "transport-cc" => self.transport_cc = true,
+            "goog-remb" => self.remb = true,
             _ => {}
         }
     }
@@ -600,6 +604,16 @@ fn choose_codec(
         shared.claim_payload_type(section.place, rtx, PayloadUse::Retransmission { of: payload_type })?;
     }
 
+    let red = formats
+        .iter()
+        .filter_map(rtpmap_of)
+        .filter(|(_, rtpmap)| kind == MediaKind::Audio && rtpmap.eq_ignore_ascii_case("red/48000/2"))
+        .map(|(red, _)| red)
+        .find(|&red| carries_only(payloads[usize::from(red)].fmtp, payload_type));
+    if let Some(red) = red {
+        shared.claim_payload_type(section.place, red, PayloadUse::Redundancy { of: payload_type })?;
+    }
+
     let payload = &payloads[usize::from(payload_type)];
     Ok(Some(Codec {
         name,
@@ -610,6 +624,9 @@ fn choose_codec(
         pli: payload.feedback.pli,
         fir: payload.feedback.fir,
         transport_cc: payload.feedback.transport_cc,
+        // One is enough, and feedback on each packet tells more.
+        remb: payload.feedback.remb && !payload.feedback.transport_cc,
+        red,
         fmtp: payload.fmtp.unwrap_or_default().to_owned(),
     }))
 }
@@ -659,6 +676,11 @@ fn read_number<T: FromStr>(text: &str) -> Option<T> {
 fn associated_payload_type(fmtp: Option<&str>) -> Option<u8> {
     let parameters = fmtp?.split(';').filter_map(|parameter| parameter.trim().split_once('='));
     parameters.into_iter().find(|(name, _)| *name == "apt").and_then(|(_, value)| read_payload_type(value))
+}
+
+/// Whether all blocks of redundant audio are of this payload type: `111/111` (RFC 2198 section 5).
+fn carries_only(fmtp: Option<&str>, payload_type: u8) -> bool {
+    fmtp.is_some_and(|fmtp| fmtp.split('/').all(|block| read_payload_type(block.trim()) == Some(payload_type)))
 }
 
 /// The known extensions of a section, each once (RFC 8285 section 5).

@@ -1,0 +1,311 @@
+//! What each subscriber is sent of what it is shown, and what publishers need not send (with [`crate::allocator`], which
+//! divides).
+//!
+//! Down at once, up only by what has been seen to get through, and after a step down not again for a while.
+
+use std::time::Duration;
+
+use crate::allocator::{Claim, Ladder, Offered, Rung, divide};
+use crate::api::{AudioProfile, Event, SeatWish, SourceKind};
+use crate::keys::{PeerKey, SourceKey};
+use crate::sdp::MediaKind;
+use crate::sfu::Sfu;
+use crate::source::{Encoding, Source};
+use crate::time::Time;
+use crate::timers::Timer;
+
+/// How often it is divided anew while nothing presses.
+const INTERVAL: Duration = Duration::from_millis(200);
+/// By how much what is sent may go over the estimate before it is too much: encoders do not keep to the bit.
+const OVER_SHARE: f64 = 1.06;
+/// Kept free of what is added, for the same reason.
+const ADD_SHARE: f64 = 0.96;
+/// By how much more than is seen to arrive may be added without a probe.
+const UNPROVEN_SHARE: f64 = 1.15;
+/// What waits for the pacer as long as this shows that too much is sent, whatever was estimated.
+const WAITED_MAX: Duration = Duration::from_millis(350);
+const WAITED_SHARE: f64 = 0.7;
+/// So much more is sent than the line carries that what is shown ends at once, and its smaller picture is waited for.
+const PRESSED_TIMES: u64 = 2;
+/// What is asked of probes beyond what is wanted.
+const WANTED_SHARE: f64 = 1.15;
+/// How often somebody who wants more than they are allowed looks whether there is more.
+const PROBE_LOOK: Duration = Duration::from_millis(1_000);
+/// An encoding that was never seen takes so many times as much as the one below it.
+const UNSEEN_TIMES: u64 = 3;
+const UNSEEN_BPS: u64 = 150_000;
+/// How long a source that begins may send all it likes.
+const PAUSE_AFTER: Duration = Duration::from_secs(3);
+/// Loss from which a voice has a frame, and two frames, sent along with each.
+const REDUNDANCY_LOSS: [f64; 2] = [0.02, 0.08];
+/// Loss at which redundancy ends again.
+const REDUNDANCY_END: f64 = 0.01;
+/// A line that carries less, or that loses more, is poor: a voice is asked to be thrifty.
+const THRIFTY_BPS: u64 = 100_000;
+const FULL_BPS: u64 = 160_000;
+
+impl Sfu {
+    /// Divides a subscriber's line anew, if it is time or if too much is sent.
+    pub(crate) fn reallocate(&mut self, key: PeerKey, now: Time) {
+        let Some(control) = self.peers.get(key).and_then(|peer| peer.tx.control.as_ref()) else { return };
+        let over = control.allocation.allocated_bps as f64 > control.estimate_bps() as f64 * OVER_SHARE;
+        if over || now.since(control.allocation.at) >= INTERVAL {
+            self.allocate(key, now);
+        }
+    }
+
+    /// Divides a subscriber's line among what it is shown.
+    pub(crate) fn allocate(&mut self, key: PeerKey, now: Time) {
+        let mut claims = std::mem::take(&mut self.scratch.claims);
+        claims.clear();
+        let audio_bps = self.claim(key, &mut claims);
+        self.settle(key, audio_bps, &mut claims, now);
+        self.scratch.claims = claims;
+    }
+
+    /// What a subscriber's slots may be sent. Gives what voices take.
+    fn claim(&mut self, key: PeerKey, claims: &mut Vec<Claim>) -> u64 {
+        let Self { peers, sources, rooms, .. } = self;
+        let Some(peer) = peers.get_mut(key) else { return 0 };
+        let speaker = rooms.get(peer.room).and_then(|room| room.speakers.active());
+        let mut audio_bps = 0;
+        for (slot, at) in peer.slots.iter_mut().zip(0_u16..) {
+            let Some(source) = slot.bound.and_then(|source| sources.get(source)) else { continue };
+            if source.media == MediaKind::Audio {
+                slot.target = source.best_flowing(Some(0));
+                audio_bps += slot.target.and_then(|_| source.encodings[0].meter.total_bps()).unwrap_or(0);
+                continue;
+            }
+            let Some(top) = source.highest_within(slot.wish.max_height) else {
+                claims.push(Claim { slot: at, ..Claim::default() });
+                continue;
+            };
+            let foremost = source.kind == SourceKind::Screen || speaker == Some(source.owner);
+            let least = if foremost { SeatWish::PRIORITY_FOREMOST } else { 0 };
+            let rank = slot.wish.priority.max(least);
+            claims.push(Claim { slot: at, rank, ladder: ladder(source, top), ..Claim::default() });
+        }
+        audio_bps
+    }
+
+    fn settle(&mut self, key: PeerKey, audio_bps: u64, claims: &mut [Claim], now: Time) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        let wanted: u64 = claims.iter().map(|claim| claim.ladder.most_bps()).sum();
+        let Some(control) = &mut peer.tx.control else {
+            divide(claims, u64::MAX);
+            return self.apply(key, claims, false, now);
+        };
+        let estimate = control.estimate_bps();
+        let backlog = control.pacer.waited(now) > WAITED_MAX;
+        let pressed = backlog || control.allocation.allocated_bps > PRESSED_TIMES * estimate;
+        let redundancy = redundancy(control.allocation.redundancy, control.loss_share(), audio_bps, estimate);
+        let voices = audio_bps * (1 + u64::from(redundancy));
+        let share = if backlog { WAITED_SHARE } else { 1.0 };
+        let repairs = control.retransmitted_bps().min(estimate / 4);
+        let budget = ((estimate as f64 * share) as u64).saturating_sub(voices + repairs);
+        // What more may be sent than is sent now.
+        let proven = (control.proven_bps() as f64 * UNPROVEN_SHARE).min(estimate as f64) * ADD_SHARE;
+        let mut addable = (proven as u64).saturating_sub(voices + repairs);
+        divide(claims, budget);
+        let mut allocated = 0;
+        let slots = &peer.slots;
+        let current = |claim: &Claim| {
+            let slot = &slots[claim.slot as usize];
+            slot.target.and_then(|encoding| claim.ladder.place(encoding, slot.temporal()))
+        };
+        let place = |claim: &Claim, rung: Option<Rung>| {
+            rung.and_then(|rung| claim.ladder.place(rung.encoding, rung.temporal))
+        };
+        for claim in claims.iter() {
+            let (is, to_be) = (current(claim), place(claim, claim.target));
+            let kept = is.min(to_be).map_or(0, |at| claim.ladder.rungs()[at].bps);
+            addable = addable.saturating_sub(kept);
+        }
+        for claim in claims.iter_mut() {
+            let (is, to_be) = (current(claim), place(claim, claim.target));
+            if to_be > is {
+                let held = now < slots[claim.slot as usize].steps.hold_until;
+                let rungs = claim.ladder.rungs();
+                let has = is.map_or(0, |at| rungs[at].bps);
+                let fits = |at: &usize| {
+                    rungs[*at].flows && rungs[*at].bps.saturating_sub(has) <= addable && !held
+                };
+                let from = is.map_or(0, |at| at + 1);
+                let to = (from..=to_be.unwrap_or(0)).rev().find(fits).or(is);
+                claim.target = to.map(|at| rungs[at]);
+                addable = addable.saturating_sub(claim.target.map_or(0, |rung| rung.bps).saturating_sub(has));
+            }
+            allocated += claim.target.map_or(0, |rung| rung.bps);
+        }
+        let wanted = ((wanted + audio_bps * 3) as f64 * WANTED_SHARE) as u64;
+        control.want(wanted);
+        let allocation = &mut control.allocation;
+        allocation.at = now;
+        allocation.allocated_bps = allocated + voices + repairs;
+        allocation.wanted_bps = wanted;
+        allocation.redundancy = redundancy;
+        if estimate < wanted && peer.timers.get(Timer::Probe).is_none() && peer.is_open() {
+            peer.timers.set(Timer::Probe, Some(now + PROBE_LOOK));
+            self.timers.schedule(key, &mut peer.timers);
+        }
+        self.apply(key, claims, pressed, now);
+    }
+
+    /// Has every slot go for what it was given.
+    fn apply(&mut self, key: PeerKey, claims: &[Claim], pressed: bool, now: Time) {
+        for claim in claims {
+            let Some(peer) = self.peers.get_mut(key) else { return };
+            let slot = &mut peer.slots[claim.slot as usize];
+            let Some(bound) = slot.bound else { continue };
+            let before = (slot.target, slot.temporal(), slot.aspired);
+            slot.aspired = claim.aspired.map(|rung| rung.encoding);
+            match claim.target {
+                Some(rung) => {
+                    let is = slot.target.and_then(|encoding| claim.ladder.place(encoding, slot.temporal()));
+                    let to_be = claim.ladder.place(rung.encoding, rung.temporal);
+                    let lower = slot.target.is_some_and(|target| rung.encoding < target);
+                    if is.is_some_and(|at| claim.ladder.rungs()[at].flows) && is > to_be {
+                        slot.steps.down(now);
+                    } else if to_be > is {
+                        slot.steps.up(now);
+                    }
+                    // Until the smaller picture's keyframe is there the large one goes on, if the line bears the least
+                    // of it.
+                    let thin = lower || slot.shows(bound).is_some_and(|shown| shown > rung.encoding);
+                    slot.go_for(rung.encoding, rung.temporal, thin);
+                    if pressed && thin {
+                        slot.close_current();
+                    }
+                }
+                None => {
+                    if slot.target.is_some() {
+                        slot.steps.down(now);
+                    }
+                    slot.hold_back();
+                }
+            }
+            if (slot.target, slot.temporal(), slot.aspired) != before {
+                self.want_keyframes_of(bound, now);
+                self.update_wanted(bound, now);
+            }
+        }
+    }
+
+    /// Divides the line of everybody who shows a source.
+    pub(crate) fn allocate_subscribers(&mut self, key: SourceKey, now: Time) {
+        let subscribers = self.sources.get(key).map_or(0, |source| source.subscribers.len());
+        for at in 0..subscribers {
+            let Some(subscriber) = self.sources.get(key).and_then(|source| source.subscribers.get(at)) else {
+                return;
+            };
+            let peer = subscriber.peer;
+            self.allocate(peer, now);
+        }
+        self.want_keyframes_of(key, now);
+    }
+
+    // What publishers need not send
+
+    /// Tells a publisher which encodings anybody is to be shown, if that has changed.
+    pub(crate) fn update_wanted(&mut self, key: SourceKey, now: Time) {
+        let Some(source) = self.sources.get(key).filter(|source| source.encodings.len() > 1) else { return };
+        // The lowest is what everybody falls back on.
+        let mut wanted = 1_u8;
+        for subscriber in &source.subscribers {
+            let Some(peer) = self.peers.get(subscriber.peer) else { continue };
+            let slot = &peer.slots[subscriber.slot as usize];
+            let of_it = slot.bound == Some(key);
+            let needed = [slot.target.filter(|_| of_it), slot.aspired.filter(|_| of_it), slot.shows(key)];
+            wanted |= needed.into_iter().flatten().fold(0, |mask, encoding| mask | (1 << encoding));
+        }
+        let Some(source) = self.sources.get_mut(key) else { return };
+        if source.wanted == wanted {
+            return;
+        }
+        let begins = source.began_at.is_none_or(|at| now.since(at) < PAUSE_AFTER);
+        if begins && wanted & !source.wanted == 0 {
+            // Looked at again with the next report.
+            return;
+        }
+        source.wanted = wanted;
+        let rids = (0..).zip(&source.encodings).filter(|(at, _)| wanted & (1 << *at) != 0);
+        let rids = rids.filter_map(|(_, encoding)| encoding.rid).collect();
+        let (owner, kind) = (source.owner, source.kind);
+        if let Some(peer) = self.peers.get(owner) {
+            let event = Event::EncodingsWanted { peer: peer.id, kind, rids };
+            self.emit(event);
+        }
+    }
+
+    /// Looks at a publisher's sources: what nobody is shown, and whether all who hear it are on poor lines.
+    pub(crate) fn review_wanted(&mut self, key: PeerKey, now: Time) {
+        for at in 0..self.peers.get(key).map_or(0, |peer| peer.uplink.sources.len()) {
+            let Some(&source_key) = self.peers.get(key).and_then(|peer| peer.uplink.sources.get(at)) else {
+                return;
+            };
+            self.update_wanted(source_key, now);
+            self.review_voice(source_key);
+        }
+    }
+
+    fn review_voice(&mut self, key: SourceKey) {
+        let Some(source) = self.sources.get(key).filter(|source| source.media == MediaKind::Audio) else {
+            return;
+        };
+        let limit = if source.profile == AudioProfile::Thrifty { FULL_BPS } else { THRIFTY_BPS };
+        let mut listeners = source.subscribers.iter().filter_map(|subscriber| self.peers.get(subscriber.peer));
+        let is_poor = |peer: &crate::peer::Peer| {
+            peer.tx.control.as_ref().is_some_and(|control| control.estimate_bps() < limit)
+        };
+        let profile = match source.subscribers.is_empty() {
+            false if listeners.all(is_poor) => AudioProfile::Thrifty,
+            _ => AudioProfile::Full,
+        };
+        let Some(source) = self.sources.get_mut(key) else { return };
+        if std::mem::replace(&mut source.profile, profile) != profile
+            && let Some(peer) = self.peers.get(source.owner)
+        {
+            let event = Event::AudioWanted { peer: peer.id, profile };
+            self.emit(event);
+        }
+    }
+}
+
+/// The rungs of a source up to the encoding `top`.
+fn ladder(source: &Source, top: u8) -> Ladder {
+    let mut ladder = Ladder::default();
+    let still = source.kind == SourceKind::Screen;
+    let mut below = UNSEEN_BPS / UNSEEN_TIMES;
+    let flowing = |encoding: &Encoding| encoding.flowing;
+    // Where nothing up to it flows what flows above it will do: somebody sends one encoding only.
+    let top = match source.encodings[..=top as usize].iter().any(flowing) {
+        true => top,
+        false => source.best_flowing(Some(top)).unwrap_or(top),
+    };
+    for (encoding, at) in source.encodings.iter().zip(0_u8..=top) {
+        let meter = &encoding.meter;
+        let all = meter.total_bps().unwrap_or(below * UNSEEN_TIMES);
+        let highest = meter.highest();
+        let upto = |temporal| meter.bps(temporal).unwrap_or(all);
+        let bps = [upto(0), upto(highest.saturating_sub(1)), all];
+        ladder.add(&Offered { encoding: at, bps, highest, flows: encoding.flowing, still });
+        below = all;
+    }
+    ladder
+}
+
+/// Earlier frames that go along with a voice: the more is lost, as far as there is room for them.
+fn redundancy(before: u8, loss_share: f64, audio_bps: u64, estimate_bps: u64) -> u8 {
+    let [one, two] = REDUNDANCY_LOSS;
+    let wanted = match before {
+        _ if loss_share >= two => 2,
+        0 if loss_share < one => 0,
+        _ if loss_share < REDUNDANCY_END => 0,
+        // It ends where hardly anything is lost any more, not between two looks.
+        before => before.max(1),
+    };
+    // Half of the line is for voices at the most.
+    let fits = |distance: &u8| audio_bps * (1 + u64::from(*distance)) <= estimate_bps / 2;
+    (0..=wanted).rev().find(fits).unwrap_or(0)
+}
+

@@ -1,0 +1,307 @@
+//! The sending side of a peer's transport: what its slots share, and what is known of the line.
+
+use std::time::Duration;
+
+use crate::bounds::RTX_BUDGET_BYTES_MAX;
+use crate::congestion::{ESTIMATE_MAX_BPS, ESTIMATE_MIN_BPS, ESTIMATE_START_BPS, Estimator, Probe};
+use crate::counters::Counters;
+use crate::egress::{TxQueue, TxSlab};
+use crate::pacer::Pacer;
+use crate::rtp::ExtensionIds;
+use crate::srtp::SrtpSealer;
+use crate::stats::DownlinkStats;
+use crate::time::Time;
+use crate::twcc::TwccView;
+
+/// The sending side of a peer's transport, shared by its slots.
+#[derive(Default)]
+pub(crate) struct Downlink {
+    pub(crate) queue: TxQueue,
+    /// There once DTLS is done.
+    pub(crate) sealer: Option<SrtpSealer>,
+    pub(crate) extensions: ExtensionIds,
+    pub(crate) two_byte_extensions: bool,
+    pub(crate) transport_sequence: u16,
+    pub(crate) rtx_budget_bytes: u32,
+    /// Media was sent since the last report.
+    pub(crate) sent_since_report: bool,
+    /// UDP payload sent as RTP, all of it.
+    pub(crate) sent_bytes: u64,
+    /// There where somebody tells of what arrives; all others are sent all they want, at once.
+    pub(crate) control: Option<Box<Control>>,
+}
+
+/// What a slot needs to send a packet.
+pub(crate) struct Egress<'a> {
+    pub(crate) slab: &'a mut TxSlab,
+    pub(crate) tx: &'a mut Downlink,
+    pub(crate) counters: &'a mut Counters,
+    pub(crate) now: Time,
+}
+
+/// What is known of one subscriber's line, and what follows from it.
+pub(crate) struct Control {
+    line: Line,
+    pub(crate) pacer: Pacer,
+    pub(crate) probe: Option<ProbeRun>,
+    pub(crate) allocation: Allocation,
+    retransmitted: RetransmitRate,
+}
+
+/// Who tells of what arrives.
+enum Line {
+    /// Transport-wide feedback, on all that is sent.
+    Feedback(Box<Estimator>),
+    /// The receiver's own estimate (draft-alvestrand-rmcat-remb-03).
+    Remb(Remb),
+}
+
+#[derive(Default)]
+struct Remb {
+    bps: Option<u64>,
+    loss_share: f64,
+}
+
+/// How the estimate was divided last.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Allocation {
+    pub(crate) at: Time,
+    /// What all that is shown takes, in bits per second.
+    pub(crate) allocated_bps: u64,
+    /// What all that is wanted would take.
+    pub(crate) wanted_bps: u64,
+    /// Earlier frames that go along with each of a voice.
+    pub(crate) redundancy: u8,
+    pub(crate) probes: u64,
+}
+
+/// A probe that is being sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ProbeRun {
+    pub(crate) probe: Probe,
+    began_at: Time,
+    sent_bytes: u64,
+    /// How far back the next packet is that is sent once more to fill it.
+    pub(crate) back: u64,
+}
+
+/// What retransmissions take, over the last second.
+#[derive(Clone, Copy, Debug, Default)]
+struct RetransmitRate {
+    since: Time,
+    bytes: u64,
+    bps: u64,
+}
+
+impl Downlink {
+    pub(crate) fn new() -> Self {
+        Self { rtx_budget_bytes: RTX_BUDGET_BYTES_MAX / 4, ..Self::default() }
+    }
+
+    /// What the peer's offer says of who tells what arrives.
+    pub(crate) fn negotiated(&mut self, remb: bool) {
+        let feedback = self.extensions.transport_cc.is_some();
+        let same = match self.control.as_deref().map(|control| &control.line) {
+            Some(Line::Feedback(_)) => feedback,
+            Some(Line::Remb(_)) => !feedback && remb,
+            None => !feedback && !remb,
+        };
+        if same {
+            return;
+        }
+        let line = match (feedback, remb) {
+            (true, _) => Line::Feedback(Box::new(Estimator::new())),
+            (false, true) => Line::Remb(Remb::default()),
+            (false, false) => return self.control = None,
+        };
+        self.control = Some(Box::new(Control::new(line)));
+    }
+
+    /// A packet of RTP has left.
+    #[inline]
+    pub(crate) fn sent(&mut self, bytes: usize, now: Time) {
+        self.sent_bytes += bytes as u64;
+        let sequence = self.transport_sequence;
+        if self.extensions.transport_cc.is_some() {
+            self.transport_sequence = sequence.wrapping_add(1);
+        }
+        if let Some(control) = &mut self.control {
+            control.sent(sequence, bytes, now);
+        }
+    }
+
+    /// Whether a packet that may wait may leave at once.
+    #[inline]
+    pub(crate) fn is_free(&mut self, now: Time) -> bool {
+        self.control.as_mut().is_none_or(|control| control.pacer.is_free(now))
+    }
+
+    /// Packets go another way from now on.
+    pub(crate) fn path_changed(&mut self) {
+        if let Some(control) = &mut self.control {
+            control.path_changed();
+        }
+    }
+
+    /// Earlier frames that go along with each of a voice.
+    pub(crate) fn redundancy(&self) -> u8 {
+        self.control.as_ref().map_or(0, |control| control.allocation.redundancy)
+    }
+}
+
+impl Control {
+    fn new(line: Line) -> Self {
+        Self {
+            line,
+            pacer: Pacer::new(ESTIMATE_START_BPS),
+            probe: None,
+            allocation: Allocation::default(),
+            retransmitted: RetransmitRate::default(),
+        }
+    }
+
+    /// What the line carries, in bits per second of UDP payload.
+    pub(crate) fn estimate_bps(&self) -> u64 {
+        match &self.line {
+            Line::Feedback(estimator) => estimator.estimate_bps(),
+            Line::Remb(remb) => {
+                remb.bps.unwrap_or(ESTIMATE_START_BPS).clamp(ESTIMATE_MIN_BPS, ESTIMATE_MAX_BPS)
+            }
+        }
+    }
+
+    /// What has been seen to get through: nothing beyond it is added.
+    pub(crate) fn proven_bps(&self) -> u64 {
+        match &self.line {
+            Line::Feedback(estimator) => estimator.proven_bps(),
+            // What the receiver says it has seen is all there is to know.
+            Line::Remb(_) => self.estimate_bps(),
+        }
+    }
+
+    /// What is seen to arrive, in bits per second.
+    pub(crate) fn acknowledged_bps(&self) -> Option<u64> {
+        match &self.line {
+            Line::Feedback(estimator) => estimator.acknowledged_bps(),
+            Line::Remb(_) => None,
+        }
+    }
+
+    /// The share of packets that got lost lately.
+    pub(crate) const fn loss_share(&self) -> f64 {
+        match &self.line {
+            Line::Feedback(estimator) => estimator.loss_share(),
+            Line::Remb(remb) => remb.loss_share,
+        }
+    }
+
+    /// What retransmissions take of the line.
+    pub(crate) const fn retransmitted_bps(&self) -> u64 {
+        self.retransmitted.bps
+    }
+
+    pub(crate) fn feedback(&mut self, feedback: &TwccView<'_>, rtt: Option<Duration>, now: Time) {
+        if let Line::Feedback(estimator) = &mut self.line {
+            estimator.feedback(feedback, rtt, now);
+            self.pacer.set_estimate(estimator.estimate_bps());
+        }
+    }
+
+    /// The receiver's own estimate.
+    pub(crate) fn remb(&mut self, bps: u64) {
+        if let Line::Remb(remb) = &mut self.line {
+            remb.bps = Some(bps);
+            self.pacer.set_estimate(self.estimate_bps());
+        }
+    }
+
+    /// What a receiver report says of loss, in 1/256; feedback on each packet says it better.
+    pub(crate) fn reported_loss(&mut self, fraction_lost: u8) {
+        if let Line::Remb(remb) = &mut self.line {
+            remb.loss_share = 0.7 * remb.loss_share + 0.3 * f64::from(fraction_lost) / 256.0;
+        }
+    }
+
+    /// How much would be sent at the most if the line carried it.
+    pub(crate) fn want(&mut self, bps: u64) {
+        if let Line::Feedback(estimator) = &mut self.line {
+            estimator.want(bps);
+        }
+    }
+
+    /// Begins the probe that is due now, if one is. True if one was begun.
+    pub(crate) fn begin_probe(&mut self, now: Time) -> bool {
+        let Line::Feedback(estimator) = &mut self.line else { return false };
+        if self.probe.is_some() {
+            return false;
+        }
+        self.probe = estimator.probe_due(now).map(|probe| ProbeRun::new(probe, now));
+        self.allocation.probes += u64::from(self.probe.is_some());
+        self.probe.is_some()
+    }
+
+    /// A retransmission that was asked for has left.
+    pub(crate) fn retransmitted(&mut self, bytes: usize, now: Time) {
+        let micros = now.micros_since(self.retransmitted.since);
+        if micros >= 1_000_000 {
+            let bps = self.retransmitted.bytes * 8_000_000 / micros;
+            self.retransmitted = RetransmitRate { since: now, bytes: 0, bps };
+        }
+        self.retransmitted.bytes += bytes as u64;
+    }
+
+    #[inline]
+    fn sent(&mut self, sequence: u16, bytes: usize, now: Time) {
+        self.pacer.spend(bytes);
+        let probe = match &mut self.probe {
+            None => 0,
+            Some(run) => {
+                run.sent_bytes += bytes as u64;
+                run.probe.number
+            }
+        };
+        if let Line::Feedback(estimator) = &mut self.line {
+            estimator.sent(sequence, bytes as u16, probe, now);
+        }
+    }
+
+    fn path_changed(&mut self) {
+        match &mut self.line {
+            Line::Feedback(estimator) => estimator.path_changed(),
+            Line::Remb(remb) => *remb = Remb::default(),
+        }
+        self.probe = None;
+        self.pacer.set_estimate(self.estimate_bps());
+    }
+}
+
+impl From<&Control> for DownlinkStats {
+    fn from(control: &Control) -> Self {
+        Self {
+            estimate_bps: Some(control.estimate_bps()),
+            acknowledged_bps: control.acknowledged_bps(),
+            loss_share: control.loss_share(),
+            allocated_bps: control.allocation.allocated_bps,
+            wanted_bps: control.allocation.wanted_bps,
+            paced_packets: control.pacer.waiting(),
+            probes: control.allocation.probes,
+            audio_redundancy: control.allocation.redundancy,
+        }
+    }
+}
+
+impl ProbeRun {
+    const fn new(probe: Probe, began_at: Time) -> Self {
+        Self { probe, began_at, sent_bytes: 0, back: 0 }
+    }
+
+    /// All of it has been sent.
+    pub(crate) fn is_over(&self) -> bool {
+        self.sent_bytes >= u64::from(self.probe.bytes)
+    }
+
+    /// When its next packet is to leave.
+    pub(crate) fn due_at(&self) -> Time {
+        self.began_at + Duration::from_micros(self.sent_bytes * 8_000_000 / self.probe.rate_bps.max(1))
+    }
+}

@@ -1,0 +1,128 @@
+//! What leaves when the pacer lets it, and probes.
+
+use crate::bounds::{REPORT_GRID, REPORT_INTERVAL};
+use crate::downlink::Egress;
+use crate::keys::PeerKey;
+use crate::pacer::{Next, Repair};
+use crate::peer::Peer;
+use crate::sfu::Sfu;
+use crate::time::Time;
+use crate::timers::Timer;
+
+impl Sfu {
+    /// Lets what waited for a subscriber leave, as much as may now.
+    pub(crate) fn pace(&mut self, key: PeerKey, now: Time) {
+        let mut switched = None;
+        if let Some(peer) = self.peers.get_mut(key) {
+            if !peer.is_open() {
+                if let Some(control) = &mut peer.tx.control {
+                    control.pacer.clear();
+                    control.probe = None;
+                }
+                return;
+            }
+            let rtt = peer.rtt_or_default();
+            let Peer { slots, tx, timers, .. } = peer;
+            let was_empty = tx.queue.is_empty();
+            while let Some(next) = tx.control.as_mut().and_then(|control| control.pacer.next(now)) {
+                let mut egress = Egress { slab: &mut self.slab, tx, counters: &mut self.counters, now };
+                match next {
+                    Next::Repair(Repair { slot, sequence }) => {
+                        slots[slot as usize].retransmit(sequence, &self.sources, rtt, &mut egress);
+                    }
+                    Next::Offer(offer) => {
+                        let Some(source) = self.sources.get(offer.source) else { continue };
+                        let slot = &mut slots[offer.slot as usize];
+                        if slot.on_packet(offer.source, source, offer.encoding, offer.index, &mut egress) {
+                            switched = Some(offer.source);
+                        }
+                    }
+                }
+            }
+            if was_empty && !tx.queue.is_empty() {
+                self.dirty.push(key);
+                if !std::mem::replace(&mut tx.sent_since_report, true) && timers.get(Timer::Report).is_none()
+                {
+                    timers.set(Timer::Report, Some((now + REPORT_INTERVAL).round_up(REPORT_GRID)));
+                }
+            }
+        }
+        if let Some(source) = switched {
+            self.update_wanted(source, now);
+        }
+        self.send_probe(key, now);
+        self.pace_later(key, now);
+    }
+
+    /// Sends what is due of a probe.
+    fn send_probe(&mut self, key: PeerKey, now: Time) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        let Peer { slots, tx, .. } = peer;
+        let was_empty = tx.queue.is_empty();
+        // Once more what was shown last, in the slot that shows most; where nothing is, padding.
+        let filler = slots
+            .iter_mut()
+            .filter(|slot| slot.can_fill())
+            .max_by_key(|slot| (slot.shown().is_some(), slot.sent.payload_bytes));
+        let Some(filler) = filler else {
+            if let Some(control) = &mut tx.control {
+                control.probe = None;
+            }
+            return;
+        };
+        while let Some(run) = tx.control.as_mut().and_then(|control| control.probe.as_mut()) {
+            if run.due_at() > now && !run.is_over() {
+                break;
+            }
+            let back = run.back;
+            run.back += 1;
+            let mut egress = Egress { slab: &mut self.slab, tx, counters: &mut self.counters, now };
+            // One packet more than was asked for: a rate is of what lies between two.
+            let over = run_is_over(&egress);
+            if !filler.send_filler(back, &self.sources, &mut egress) || over {
+                if let Some(control) = &mut tx.control {
+                    control.probe = None;
+                }
+                break;
+            }
+        }
+        if was_empty && !tx.queue.is_empty() {
+            self.dirty.push(key);
+        }
+    }
+
+    /// Looks whether a probe is due, and begins it.
+    pub(crate) fn probe(&mut self, key: PeerKey, now: Time) {
+        let Some(peer) = self.peers.get_mut(key).filter(|peer| peer.is_open()) else { return };
+        if !peer.slots.iter().any(crate::slot::Slot::can_fill) {
+            return;
+        }
+        if peer.tx.control.as_mut().is_some_and(|control| control.begin_probe(now)) {
+            self.send_probe(key, now);
+            self.pace_later(key, now);
+        }
+    }
+
+    /// Somebody wants more than their line is known to carry: a probe, and another look.
+    pub(crate) fn look_for_more(&mut self, key: PeerKey, now: Time) {
+        self.probe(key, now);
+        // Sets the timer again where more is wanted still.
+        self.allocate(key, now);
+    }
+
+    /// Sets the timer for what waits.
+    pub(crate) fn pace_later(&mut self, key: PeerKey, now: Time) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        let Some(control) = &peer.tx.control else { return };
+        let probe = control.probe.as_ref().map(|run| run.due_at().max(now));
+        let next = [control.pacer.due_at(now), probe].into_iter().flatten().min();
+        if let Some(next) = next {
+            peer.timers.set_sooner(Timer::Pace, next);
+            self.timers.schedule(key, &mut peer.timers);
+        }
+    }
+}
+
+fn run_is_over(egress: &Egress<'_>) -> bool {
+    egress.tx.control.as_ref().and_then(|control| control.probe).is_none_or(|run| run.is_over())
+}

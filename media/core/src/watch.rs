@@ -1,0 +1,340 @@
+//! How good each connection is, from what is measured at both of its ends, once a second while media flows.
+
+use std::time::Duration;
+
+use crate::api::Event;
+use crate::bounds::QUALITY_STEP;
+use crate::keys::PeerKey;
+use crate::quality::{Quality, QualityLevel, QualityReason, QualityStep};
+use crate::sdp::MediaKind;
+use crate::sfu::Sfu;
+use crate::time::Time;
+
+/// From when on something is fair, poor, bad.
+const LOSS: [f64; 3] = [0.025, 0.08, 0.20];
+const ROUND_TRIP_MS: [f64; 3] = [300.0, 600.0, 1_200.0];
+const JITTER_MS: [f64; 3] = [50.0, 120.0, 300.0];
+/// Below this hardly a voice gets through, in bits per second.
+const RATE_BAD_BPS: u64 = 60_000;
+/// Less than this share of what is wanted is fair.
+const RATE_FAIR_SHARE: f64 = 0.6;
+/// How long it has to be worse, and better, before it is said.
+const WORSE_AFTER: Duration = Duration::from_millis(1_900);
+const BETTER_AFTER: Duration = Duration::from_millis(4_900);
+/// How much of the news of one second counts.
+const FOLLOWS: f64 = 0.4;
+/// Fewer packets in a second say nothing of loss.
+const PACKETS_MIN: u64 = 8;
+
+/// What is known of one peer's connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Watch {
+    quality: Quality,
+    /// What it seems to be instead, and since when.
+    pending: Option<(QualityLevel, Time)>,
+    /// At the last look.
+    at: Option<Time>,
+    before: Totals,
+    uplink_loss: f64,
+    step: Step,
+}
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, Default)]
+struct Totals {
+    expected: u64,
+    /// Of those, what came without being sent again.
+    arrived: u64,
+    uplink_bytes: u64,
+    downlink_bytes: u64,
+}
+
+/// A step so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct Step {
+    began_at: Time,
+    began: Totals,
+    worst: Quality,
+    downlink_loss_sum: f64,
+    downlink_looks: u32,
+    jitter: Option<Duration>,
+}
+
+/// What one look has seen.
+#[derive(Clone, Copy, Debug, Default)]
+struct Look {
+    totals: Totals,
+    jitter: Option<Duration>,
+    rtt: Option<Duration>,
+    downlink_loss: Option<f64>,
+    estimate_bps: Option<u64>,
+    wanted_bps: u64,
+    /// Of the pictures that are to be shown: the highest that is, and whether all are held back.
+    height: Option<u16>,
+    held_back: bool,
+    quiet: bool,
+}
+
+impl Watch {
+    pub(crate) const fn quality(&self) -> Quality {
+        self.quality
+    }
+
+    fn look(&mut self, look: &Look, now: Time) -> (bool, Option<QualityStep>) {
+        let since = self.at.replace(now).map_or(Duration::MAX, |at| now.since(at));
+        if since > 2 * QUALITY_STEP {
+            // After a long silence everything begins anew.
+            (self.step, self.uplink_loss, self.pending) = (Step::begin(look, now), 0.0, None);
+            self.before = look.totals;
+        }
+        let expected = look.totals.expected.saturating_sub(self.before.expected);
+        let arrived = look.totals.arrived.saturating_sub(self.before.arrived);
+        if expected >= PACKETS_MIN {
+            let lost = expected.saturating_sub(arrived) as f64 / expected as f64;
+            self.uplink_loss += FOLLOWS * (lost - self.uplink_loss);
+        } else if expected == 0 {
+            self.uplink_loss = 0.0;
+        }
+        self.before = look.totals;
+        let changed = self.follow(look.judge(self.uplink_loss), now);
+        let step = &mut self.step;
+        if self.quality.level >= step.worst.level {
+            step.worst = self.quality;
+        }
+        step.jitter = step.jitter.max(look.jitter);
+        if let Some(loss) = look.downlink_loss {
+            step.downlink_loss_sum += loss;
+            step.downlink_looks += 1;
+        }
+        let over = (now.since(step.began_at) >= QUALITY_STEP).then(|| step.told(look, now));
+        if over.is_some() {
+            self.step = Step::begin(look, now);
+            self.step.worst = self.quality;
+        }
+        (changed, over)
+    }
+
+    /// Goes with what it seems to be, once it has for a while. True if that is news.
+    fn follow(&mut self, seems: Quality, now: Time) -> bool {
+        if seems.level == self.quality.level {
+            self.pending = None;
+            // The number changes with each look; the reason is news by its kind.
+            let same = match (seems.reason, self.quality.reason) {
+                (Some(a), Some(b)) => std::mem::discriminant(&a) == std::mem::discriminant(&b),
+                (a, b) => a.is_none() && b.is_none(),
+            };
+            self.quality.reason = seems.reason;
+            return !same;
+        }
+        let worse = seems.level > self.quality.level;
+        let since = match self.pending {
+            Some((level, since)) if (level > self.quality.level) == worse => since,
+            _ => now,
+        };
+        self.pending = Some((seems.level, since));
+        let patience = if worse { WORSE_AFTER } else { BETTER_AFTER };
+        let urgent = matches!(seems.reason, Some(QualityReason::Silence));
+        let news = urgent || now.since(since) >= patience;
+        if news {
+            (self.quality, self.pending) = (seems, None);
+        }
+        news
+    }
+}
+
+impl Step {
+    fn begin(look: &Look, now: Time) -> Self {
+        Self { began_at: now, began: look.totals, ..Self::default() }
+    }
+
+    fn told(&self, look: &Look, now: Time) -> QualityStep {
+        let micros = now.micros_since(self.began_at).max(1);
+        let bps = |now: u64, then: u64| now.saturating_sub(then) * 8_000_000 / micros;
+        let expected = look.totals.expected.saturating_sub(self.began.expected);
+        let lost = expected.saturating_sub(look.totals.arrived.saturating_sub(self.began.arrived));
+        QualityStep {
+            quality: self.worst,
+            uplink_loss: (expected > 0).then(|| (lost as f64 / expected as f64) as f32),
+            downlink_loss: (self.downlink_looks > 0)
+                .then(|| (self.downlink_loss_sum / f64::from(self.downlink_looks)) as f32),
+            uplink_jitter: self.jitter,
+            rtt: look.rtt,
+            uplink_bps: bps(look.totals.uplink_bytes, self.began.uplink_bytes),
+            downlink_bps: bps(look.totals.downlink_bytes, self.began.downlink_bytes),
+            downlink_estimate_bps: look.estimate_bps,
+            video_height: look.height.or(look.held_back.then_some(0)),
+        }
+    }
+}
+
+impl Look {
+    /// The worst of all there is to say.
+    fn judge(&self, uplink_loss: f64) -> Quality {
+        if self.quiet {
+            return Quality { level: QualityLevel::Bad, reason: Some(QualityReason::Silence) };
+        }
+        let millis = |time: Duration| time.as_secs_f64() * 1e3;
+        let downlink_loss = self.downlink_loss.unwrap_or(0.0);
+        let rtt = self.rtt.unwrap_or_default();
+        let jitter = self.jitter.unwrap_or_default();
+        let judged = [
+            (grade(uplink_loss, LOSS), QualityReason::UplinkLoss(uplink_loss as f32)),
+            (grade(downlink_loss, LOSS), QualityReason::DownlinkLoss(downlink_loss as f32)),
+            (self.rate(), QualityReason::DownlinkRate(self.estimate_bps.unwrap_or(0))),
+            (grade(millis(rtt), ROUND_TRIP_MS), QualityReason::RoundTrip(rtt)),
+            (grade(millis(jitter), JITTER_MS), QualityReason::UplinkJitter(jitter)),
+        ];
+        let mut worst = Quality::default();
+        for (level, reason) in judged {
+            if level > worst.level {
+                worst = Quality { level, reason: Some(reason) };
+            }
+        }
+        worst
+    }
+
+    fn rate(&self) -> QualityLevel {
+        let Some(estimate) = self.estimate_bps else { return QualityLevel::Good };
+        if estimate < RATE_BAD_BPS && self.wanted_bps > estimate {
+            QualityLevel::Bad
+        } else if self.held_back {
+            QualityLevel::Poor
+        } else if (estimate as f64) < self.wanted_bps as f64 * RATE_FAIR_SHARE {
+            QualityLevel::Fair
+        } else {
+            QualityLevel::Good
+        }
+    }
+}
+
+fn grade(value: f64, [fair, poor, bad]: [f64; 3]) -> QualityLevel {
+    match value {
+        _ if value >= bad => QualityLevel::Bad,
+        _ if value >= poor => QualityLevel::Poor,
+        _ if value >= fair => QualityLevel::Fair,
+        _ => QualityLevel::Good,
+    }
+}
+
+impl Sfu {
+    /// Looks at a peer's connection, and tells what is new.
+    pub(crate) fn watch(&mut self, key: PeerKey, now: Time) {
+        let Some(look) = self.look(key) else { return };
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        let (changed, step) = peer.watch.look(&look, now);
+        let (id, quality) = (peer.id, peer.watch.quality);
+        if changed {
+            self.emit(Event::Quality { peer: id, quality });
+        }
+        if let Some(step) = step {
+            self.emit(Event::QualityStep { peer: id, step: Box::new(step) });
+        }
+    }
+
+    fn look(&self, key: PeerKey) -> Option<Look> {
+        let peer = self.peers.get(key)?;
+        let mut look = Look { rtt: peer.rtt, quiet: peer.quiet, ..Look::default() };
+        look.totals.downlink_bytes = peer.tx.sent_bytes;
+        for source in peer.uplink.sources.iter().filter_map(|source| self.sources.get(*source)) {
+            for encoding in &source.encodings {
+                let Some(highest) = encoding.highest else { continue };
+                let reception = &encoding.reception;
+                look.totals.expected += reception.expected(highest);
+                look.totals.arrived += reception.packets - reception.recovered;
+                look.totals.uplink_bytes += reception.payload_bytes;
+                if source.media == MediaKind::Audio && encoding.flowing {
+                    let micros = u64::from(reception.jitter()) * 1_000_000 / u64::from(source.clock_rate.max(1));
+                    look.jitter = look.jitter.max(Some(Duration::from_micros(micros)));
+                }
+            }
+        }
+        if let Some(control) = &peer.tx.control {
+            look.estimate_bps = Some(control.estimate_bps());
+            look.wanted_bps = control.allocation.wanted_bps;
+            look.downlink_loss = peer.tx.sent_since_report.then(|| control.loss_share());
+        }
+        let shown = peer.slots.iter().filter(|slot| {
+            let source = slot.bound.and_then(|source| self.sources.get(source));
+            slot.wish.max_height != Some(0)
+                && source.is_some_and(|source| source.flowing && source.media == MediaKind::Video)
+        });
+        let (mut any, mut carried) = (false, false);
+        for slot in shown {
+            any = true;
+            carried |= slot.target.is_some();
+            look.height = look.height.max(self.height_of(slot));
+        }
+        look.held_back = any && !carried;
+        Some(look)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn looks(watch: &mut Watch, from_s: u64, seconds: u64, look: impl Fn(&mut Look)) -> Vec<(u64, Quality)> {
+        let mut news = Vec::new();
+        for second in from_s..from_s + seconds {
+            let mut seen = Look { totals: watch.before, estimate_bps: Some(3_000_000), ..Look::default() };
+            seen.totals.expected += 100;
+            seen.totals.arrived += 100;
+            look(&mut seen);
+            if watch.look(&seen, Time::from_millis(second * 1_000)).0 {
+                news.push((second, watch.quality()));
+            }
+        }
+        news
+    }
+
+    #[test]
+    fn an_uplink_that_loses_is_named_with_its_share_and_forgiven_after_a_while() {
+        let mut watch = Watch::default();
+        assert!(looks(&mut watch, 0, 30, |_| {}).is_empty());
+        let news = looks(&mut watch, 30, 20, |look| look.totals.arrived -= 10);
+        let (_, quality) = *news.last().unwrap();
+        assert_eq!(quality.level, QualityLevel::Poor);
+        assert!(
+            matches!(quality.reason, Some(QualityReason::UplinkLoss(share)) if (0.08..0.11).contains(&share))
+        );
+        assert!(news.len() <= 2 && news[0].0 <= 34, "{news:?}");
+        let news = looks(&mut watch, 50, 30, |_| {});
+        assert_eq!(news.last().unwrap().1, Quality::default());
+    }
+
+    #[test]
+    fn one_bad_second_is_no_news() {
+        let mut watch = Watch::default();
+        looks(&mut watch, 0, 5, |_| {});
+        let mut news = looks(&mut watch, 5, 1, |look| look.rtt = Some(Duration::from_secs(2)));
+        news.extend(looks(&mut watch, 6, 20, |_| {}));
+        assert!(news.is_empty(), "{news:?}");
+    }
+
+    #[test]
+    fn silence_is_told_at_once() {
+        let mut watch = Watch::default();
+        looks(&mut watch, 0, 5, |_| {});
+        let news = looks(&mut watch, 5, 1, |look| look.quiet = true);
+        assert_eq!(news[0].1.reason, Some(QualityReason::Silence));
+    }
+
+    #[test]
+    fn a_step_tells_what_was_measured_in_it() {
+        let mut watch = Watch::default();
+        let mut totals = Totals::default();
+        let mut steps = Vec::new();
+        for second in 0..=20 {
+            totals.expected += 50;
+            totals.arrived += 45;
+            totals.uplink_bytes += 12_500;
+            let look = Look { totals, downlink_loss: Some(0.02), height: Some(360), ..Look::default() };
+            steps.extend(watch.look(&look, Time::from_millis(second * 1_000)).1);
+        }
+        assert_eq!(steps.len(), 2);
+        assert_eq!((steps[1].uplink_bps, steps[1].video_height), (100_000, Some(360)));
+        assert!((steps[1].uplink_loss.unwrap() - 0.1).abs() < 1e-6);
+        assert!((steps[1].downlink_loss.unwrap() - 0.02).abs() < 1e-6);
+        assert_eq!(steps[1].quality.level, QualityLevel::Poor);
+    }
+}
