@@ -110,6 +110,21 @@ impl Link {
         self.queue.len() + self.flight.len()
     }
 
+    /// How long a datagram put on the line at `now_us` would wait before its own time on it begins, in microseconds.
+    #[must_use]
+    pub fn queue_delay_us(&self, now_us: u64) -> u64 {
+        let Some(on_line) = self.queue.front() else { return 0 };
+        let waiting_bytes = self.queue_bytes - self.wire_bytes(on_line.len());
+        let waits_until_us = self.head_leaves_us.saturating_add(self.us_at_rate(waiting_bytes));
+        waits_until_us.saturating_sub(now_us)
+    }
+
+    /// Bytes on the wire that wait for the line, what is on it included.
+    #[must_use]
+    pub const fn queue_bytes(&self) -> u64 {
+        self.queue_bytes
+    }
+
     /// Changes the line at `now_us`. What is in flight arrives as it would have; what waits meets the new line, and
     /// stays even if a new queue bound would have refused it. Panics when a probability is not in 0..=1.
     pub fn set_config(&mut self, now_us: u64, config: LinkConfig) {

@@ -269,3 +269,16 @@ fn a_wrong_configuration_is_an_error_that_names_what_is_wrong() {
         assert!(matches!(error(text), ConfigError::BadValue { .. }), "{text}");
     }
 }
+
+#[test]
+fn what_waits_is_told_as_time_and_as_bytes() {
+    let config = LinkConfig { overhead_bytes: 0, ..LinkConfig::default().rate_bps(80_000).queue_ms(1_000) };
+    let mut link = Link::new(config, 1);
+    assert_eq!((link.queue_delay_us(0), link.queue_bytes()), (0, 0));
+    for _ in 0..3 {
+        link.send(0, vec![0; 100]);
+    }
+    assert_eq!((link.queue_delay_us(0), link.queue_bytes()), (30_000, 300));
+    assert!(link.poll(15_000).is_some());
+    assert_eq!((link.queue_delay_us(15_000), link.queue_bytes()), (15_000, 200));
+}

@@ -10,6 +10,7 @@ use vestibule_media_core::srtp::{KeyingMaterial, SrtpOpener, SrtpRole, session};
 use vestibule_media_core::time::{NtpTime, Time};
 use vestibule_media_core::vp8;
 
+use crate::red::Red;
 use crate::synthetic::{Tag, vp8_tag};
 
 /// What is known of an m-line the SFU sends on.
@@ -27,6 +28,8 @@ pub struct CheckedLine {
     pub payload_type: u8,
     /// The RTX payload type of the answer.
     pub rtx_payload_type: Option<u8>,
+    /// The payload type of redundant audio (RFC 2198), where the answer has one.
+    pub red_payload_type: Option<u8>,
 }
 
 /// Checks what one subscriber is sent.
@@ -38,12 +41,15 @@ pub struct EgressChecker {
     streams: HashMap<u32, Stream>,
     rtx_next: HashMap<u32, u64>,
     transport_next: Option<u16>,
+    was_audio: bool,
     /// Packets checked, for tests that must not pass by silence.
     pub packets: u64,
     /// Retransmissions checked, probes among them.
     pub retransmissions: u64,
     /// Those of them that held only padding.
     pub padding: u64,
+    /// Earlier frames of voices that went along with later ones (RFC 2198).
+    pub redundant_blocks: u64,
     /// Frames cut off by a switch, kept apart from the next by a gap.
     pub cut_frames: u64,
     /// Packets that carried their mid.
@@ -104,9 +110,11 @@ impl EgressChecker {
             streams: HashMap::new(),
             rtx_next: HashMap::new(),
             transport_next: None,
+            was_audio: false,
             packets: 0,
             retransmissions: 0,
             padding: 0,
+            redundant_blocks: 0,
             cut_frames: 0,
             packets_with_mid: 0,
             sender_reports: HashMap::new(),
@@ -124,12 +132,19 @@ impl EgressChecker {
     ///
     /// At the first rule broken.
     pub fn check(&mut self, datagram: &[u8], now: Time) {
+        self.was_audio = false;
         match classify(datagram) {
             Some(DatagramKind::Rtp) => self.check_rtp(datagram),
             Some(DatagramKind::Rtcp) => self.check_rtcp(datagram, now),
             Some(DatagramKind::Stun | DatagramKind::Dtls) => {}
             None => self.fail("a datagram of no protocol"),
         }
+    }
+
+    /// Whether the last datagram held a voice.
+    #[must_use]
+    pub const fn was_audio(&self) -> bool {
+        self.was_audio
     }
 
     /// What the newest sender report of this m-line says of the moment a newest packet was captured: NTP time less
@@ -188,6 +203,7 @@ impl EgressChecker {
         else {
             self.fail(&format!("SSRC {} is no m-line's", header.ssrc));
         };
+        self.was_audio = !line.video;
         self.check_mid(packet, &header, &line);
         if line.ssrc == header.ssrc {
             self.check_media(&header, opened.index, payload, &line);
@@ -223,10 +239,11 @@ impl EgressChecker {
     }
 
     fn check_media(&mut self, header: &RtpHeader, index: u64, payload: &[u8], line: &CheckedLine) {
-        if header.payload_type != line.payload_type {
+        let red = line.red_payload_type == Some(header.payload_type);
+        if header.payload_type != line.payload_type && !red {
             self.fail("a wrong payload type");
         }
-        let content = self.content(payload, line);
+        let content = if red { self.redundant(payload, line) } else { self.content(payload, line) };
         let sent = Sent { timestamp: header.timestamp, marker: header.marker, content };
         self.check_frame(&sent, line);
         let stream = self.streams.entry(header.ssrc).or_default();
@@ -268,6 +285,9 @@ impl EgressChecker {
                 }
             }
         }
+        if let Some(content) = sent.content.as_ref().filter(|_| line.video) {
+            self.check_references(header.ssrc, index, content);
+        }
         let stream = self.streams.entry(header.ssrc).or_default();
         if let Some(content) = &sent.content {
             stream.first_of_capture = Some((sent.timestamp, content.tag.captured_at));
@@ -298,7 +318,24 @@ impl EgressChecker {
         if vp8::is_keyframe(payload, &descriptor) != (tag.keyframe && tag.part == 0) {
             self.fail("a keyframe that is none, or none that is one");
         }
+        let layer = (tag.temporal.id(), tag.temporal.is_layer_sync());
+        if tag.temporal.layers > 1 && descriptor.temporal != Some(layer) {
+            self.fail(&format!(
+                "a temporal layer that was changed: {:?}, not {layer:?}",
+                descriptor.temporal
+            ));
+        }
         Some(Content { tag, picture_id: Some(picture_id.value), tl0: Some(tl0) })
+    }
+
+    fn redundant(&mut self, payload: &[u8], line: &CheckedLine) -> Option<Content> {
+        match Red::read(payload, line.payload_type) {
+            Ok(red) => {
+                self.redundant_blocks += red.redundant.len() as u64;
+                Some(Content { tag: red.primary, picture_id: None, tl0: None })
+            }
+            Err(what) => self.fail(what),
+        }
     }
 
     fn check_frame(&self, sent: &Sent, line: &CheckedLine) {
@@ -347,22 +384,71 @@ impl EgressChecker {
                 say()
             ));
         }
+        if line.video {
+            self.check_numbers(a, b, step, &say);
+        }
+    }
+
+    /// Picture ids and TL0PICIDX from one frame to the next that was sent.
+    fn check_numbers(&self, a: &Content, b: &Content, step: u64, say: &dyn Fn() -> String) {
+        let (Some(from), Some(to)) = (a.picture_id, b.picture_id) else { return };
+        let (Some(from_base), Some(to_base)) = (a.tl0, b.tl0) else { return };
+        let pictures = u32::from(to.wrapping_sub(from) & 0x7fff);
+        let base_frames = u32::from(to_base.wrapping_sub(from_base));
+        let same_source = (a.tag.ssrc, a.tag.peer) == (b.tag.ssrc, b.tag.peer);
         // A keyframe may begin a new stretch of the same source: what it follows is what was sent, not what was published.
         let entered = step == 1 && b.tag.keyframe && b.tag.part == 0;
-        if let (Some(from), Some(to)) = (a.picture_id, b.picture_id) {
-            let pictures = to.wrapping_sub(from) & 0x7fff;
-            let expected =
-                if same_source && !(entered && pictures == 1) { b.tag.frame - a.tag.frame } else { 1 };
-            if u32::from(pictures) != expected & 0x7fff && (same_source || step == 1) {
+        let published = if same_source { b.tag.frame - a.tag.frame } else { 1 };
+        if same_source && b.tag.temporal.layers > 1 {
+            // Frames of higher layers may be left out; what is sent is numbered as if they had never been.
+            let follows = step == 1;
+            let due = u32::from(b.tag.temporal.id() == 0);
+            if pictures == 0 || pictures > published || (follows && pictures != 1) {
                 self.fail(&format!("picture id {from} then {to}{}", say()));
             }
+            if base_frames > published || (follows && base_frames != due) {
+                self.fail(&format!("TL0PICIDX {from_base} then {to_base}{}", say()));
+            }
+            return;
         }
-        if let (Some(from), Some(to)) = (a.tl0, b.tl0) {
-            let base_frames = to.wrapping_sub(from);
-            let expected =
-                if same_source && !(entered && base_frames == 1) { b.tag.frame - a.tag.frame } else { 1 };
-            if u32::from(base_frames) != expected & 0xff && (same_source || step == 1) {
-                self.fail(&format!("TL0PICIDX {from} then {to}{}", say()));
+        let judged = same_source || step == 1;
+        let expected = |found| if same_source && !(entered && found == 1) { published } else { 1 };
+        if judged && pictures != expected(pictures) & 0x7fff {
+            self.fail(&format!("picture id {from} then {to}{}", say()));
+        }
+        if judged && base_frames != expected(base_frames) & 0xff {
+            self.fail(&format!("TL0PICIDX {from_base} then {to_base}{}", say()));
+        }
+    }
+
+    /// A frame may only be sent if what it refers to was. What got lost before the server leaves a gap in the sequence
+    /// numbers; beyond one nothing is judged.
+    fn check_references(&self, ssrc: u32, index: u64, content: &Content) {
+        let tag = content.tag;
+        if tag.keyframe || tag.part != 0 {
+            return;
+        }
+        let Some(stream) = self.streams.get(&ssrc) else { return };
+        for back in tag.temporal.references().into_iter().filter(|back| *back > 0) {
+            let Some(wanted) = tag.frame.checked_sub(back) else {
+                self.fail(&format!("a frame that refers to none there is: {tag:?}"));
+            };
+            let mut at = index;
+            for (before, sent) in stream.sent.range(..index).rev() {
+                if before + 1 != at {
+                    break;
+                }
+                at = *before;
+                let Some(found) = &sent.content else { continue };
+                if found.tag.ssrc != tag.ssrc || found.tag.frame == wanted {
+                    break;
+                }
+                if found.tag.frame < wanted {
+                    self.fail(&format!(
+                        "a frame without frame {wanted}, to which it refers\n  {:?}\n  {tag:?}",
+                        found.tag
+                    ));
+                }
             }
         }
     }

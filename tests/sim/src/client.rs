@@ -1,33 +1,53 @@
 //! A simulated browser: checks connectivity, publishes synthetic media as libwebrtc would, and receives like one, with
 //! NACK, RTX, PLI, reports and transport-wide feedback.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use vestibule_media_core::api::{PeerId, SeatInfo};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use vestibule_media_core::api::{AudioProfile, PeerId, SeatInfo, SourceKind};
 use vestibule_media_core::demux::{DatagramKind, classify};
 use vestibule_media_core::rtcp::{ReportBlock, RtcpPacket, RtcpWriter, SenderInfo, packets};
 use vestibule_media_core::rtp::{ExtensionIds, HeaderWriter, RtpHeader};
+use vestibule_media_core::sdp::Rid;
 use vestibule_media_core::srtp::{KeyingMaterial, SrtpOpener, SrtpProfile, SrtpRole, SrtpSealer, session};
 use vestibule_media_core::stun::{self, IntegrityKey, Message};
 use vestibule_media_core::time::{NtpTime, Time, WallClock};
 use vestibule_media_core::twcc::TwccRecorder;
-use vestibule_media_core::vp8;
 
 use crate::checker::CheckedLine;
 use crate::offer::{self, ClientAnswer, ClientLine, ClientOffer};
-use crate::synthetic::{TAG_BYTES, Tag, vp8_frame_start, vp8_tag};
+use crate::receive::{Packet, Received, RxStream};
+use crate::synthetic::{TAG_BYTES, Tag, Temporal, vp8_frame_start};
 
 /// How often a browser checks its path (libwebrtc: 2.5 s on a stable one).
 const CHECK_INTERVAL: Duration = Duration::from_millis(2_500);
 const CHECK_RETRY: Duration = Duration::from_millis(100);
 const RECEIVER_TICK: Duration = Duration::from_millis(20);
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
-const PLI_PATIENCE: Duration = Duration::from_millis(400);
 /// Packets of one SSRC that carry mid and rid.
 const FIRST_PACKETS: u64 = 30;
 const PACKET_BYTES: usize = 1_100;
+const FRAME_INTERVAL: Duration = Duration::from_millis(33);
+/// Opus as browsers send it, and as it is sent when asked to be thrifty.
+const VOICE: Voice = Voice { frame: Duration::from_millis(20), bytes: 80 };
+const VOICE_THRIFTY: Voice = Voice { frame: Duration::from_millis(60), bytes: 120 };
+/// How a keyframe compares to the frames between: of encoders that are always alike, and of others.
+const KEYFRAME_SIZE: f64 = 4.0;
+const KEYFRAME_SIZES: std::ops::RangeInclusive<f64> = 4.0..=6.0;
+const FRAME_SIZES: std::ops::RangeInclusive<f64> = 0.8..=1.2;
+/// RFC 6464: the V bit, and the level of who speaks all the time, in -dBov. Quieter than the second is no voice.
+const VOICE_ACTIVITY: u8 = 0x80;
+const LEVEL_SPEAKING: u8 = 30;
+const LEVEL_QUIET: u8 = 70;
+
+/// The frames of a voice.
+struct Voice {
+    frame: Duration,
+    bytes: usize,
+}
 
 /// How a publisher fills the VP8 payload descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +79,22 @@ pub struct ClientConfig {
     pub clock_offset_us: i64,
     /// Sends sender reports.
     pub sender_reports: bool,
+    /// Temporal layers of each encoding of the camera: 1 to 3. Beyond 1 it takes [`PictureIds::Wide`].
+    pub temporal_layers: u8,
+    /// Frames differ in size, by this seed, as an encoder's do.
+    pub sizes_seed: Option<u64>,
+    /// Does as the server's word of wanted encodings and of a thrifty voice says.
+    pub obeys: bool,
+    /// Offers redundant audio (RFC 2198).
+    pub red: bool,
+    /// Time between two transport-wide feedback messages; a multiple of 20 ms. Chromium takes 50 to 250 ms.
+    pub transport_feedback: Duration,
+    /// Time between two NACKs of one packet; browsers take the round trip.
+    pub nack_retry: Duration,
+    /// How long a picture may stay incomplete before a keyframe is asked for.
+    pub keyframe_patience: Duration,
+    /// How loud its voice is, in -dBov, from each time on (RFC 6464). Until the first it speaks.
+    pub levels: Vec<(Time, u8)>,
 }
 
 impl Default for ClientConfig {
@@ -72,35 +108,36 @@ impl Default for ClientConfig {
             rates_bps: [150_000, 500_000, 1_500_000],
             clock_offset_us: 0,
             sender_reports: true,
+            temporal_layers: 1,
+            sizes_seed: None,
+            obeys: false,
+            red: true,
+            transport_feedback: RECEIVER_TICK,
+            nack_retry: Duration::from_millis(100),
+            keyframe_patience: Duration::from_millis(400),
+            levels: Vec::new(),
         }
     }
 }
 
-/// What a client was shown on one m-line.
+/// What the server tells a publisher over signaling.
+#[derive(Clone, Debug)]
+pub enum Signal {
+    /// Only these encodings of the camera are wanted.
+    Encodings(SourceKind, Vec<Rid>),
+    /// The voice is wanted so.
+    Audio(AudioProfile),
+}
+
+/// How long it took from the server's word until it was done.
 #[derive(Clone, Debug, Default)]
-pub struct Received {
-    /// Media packets that came, repaired ones included.
-    pub packets: u64,
-    /// Packets that came by RTX and were missing.
-    pub recovered: u64,
-    /// Frames that could be decoded.
-    pub frames_decoded: u64,
-    /// Frames begun and not decodable when a later one was.
-    pub frames_skipped: u64,
-    /// Keyframes among them.
-    pub keyframes: u64,
-    /// Publisher and encoding of the last frame.
-    pub shows: Option<(u32, u8)>,
-    /// When the last frame was decoded.
-    pub last_decoded_at: Option<Time>,
-    /// Longest time between two decoded frames.
-    pub longest_gap: Duration,
-    /// Longest time from capture to decoding.
-    pub longest_delay: Duration,
-    /// Packets that never came and were given up.
-    pub lost: u64,
-    /// PLIs sent.
-    pub keyframe_requests: u64,
+pub struct Obedience {
+    /// Encodings that were stopped.
+    pub paused: Vec<Duration>,
+    /// Encodings that were begun again: to the first packet of their keyframe.
+    pub resumed: Vec<Duration>,
+    /// Other words than the last about the voice.
+    pub voice: Vec<Duration>,
 }
 
 /// A simulated browser.
@@ -137,6 +174,8 @@ pub struct Client {
     pub reports: HashMap<u32, ReportBlock>,
     /// NACKs it sends name only packets it really misses; a storm client asks for everything, always.
     pub nack_storm: bool,
+    /// How quickly it did as it was told.
+    pub obedience: Obedience,
     ufrag: String,
     pwd: String,
     sealer: SrtpSealer,
@@ -151,8 +190,10 @@ pub struct Client {
     received: HashMap<u32, RxStream>,
     recorder: TwccRecorder,
     next_tick_at: Time,
+    next_transport_feedback_at: Time,
     next_report_at: Time,
     wall_clock: WallClock,
+    sizes: Option<StdRng>,
 }
 
 /// One SSRC a client sends.
@@ -172,30 +213,16 @@ struct TxStream {
     interval: Duration,
     frame_bytes: usize,
     keyframe_due: bool,
+    since_keyframe: u32,
+    base_frames: u32,
+    /// By its own choice.
     paused: bool,
+    /// The server said that nobody is shown it.
+    unwanted: bool,
+    /// When the server said that it is wanted again, until it is sent.
+    resumes_since: Option<Time>,
     sent_packets: u32,
     history: VecDeque<(u64, u32, bool, Vec<u8>)>,
-}
-
-#[derive(Default)]
-struct RxStream {
-    stats: Received,
-    highest: Option<u64>,
-    missing: BTreeMap<u64, (Time, u8)>,
-    frames: BTreeMap<u64, Frame>,
-    last_decoded: Option<(u32, u32)>,
-    decoded_up_to: Option<u64>,
-    last_pli_at: Option<Time>,
-    waiting_since: Option<Time>,
-    last_sender_report: Option<(u32, Time)>,
-}
-
-/// Packets of a frame by part, under the sequence index of its first part.
-#[derive(Clone, Debug)]
-struct Frame {
-    tag: Tag,
-    parts: Vec<bool>,
-    began_at: Time,
 }
 
 impl Client {
@@ -223,6 +250,7 @@ impl Client {
             n => offer.with(ClientLine::Camera { rids: offer::RIDS[..n].to_vec() }),
         };
         offer = offer.with_seats(config.seats);
+        offer.red = config.red;
         let ids = ExtensionIds {
             mid: Some(offer::MID_ID),
             rid: Some(offer::RID_ID),
@@ -233,6 +261,7 @@ impl Client {
             playout_delay: Some(offer::PLAYOUT_DELAY_ID),
         };
         let streams = Self::make_streams(&config, base);
+        let sizes = config.sizes_seed.map(|seed| StdRng::seed_from_u64(seed.wrapping_add(peer.0)));
         let wall_clock = WallClock::new(wall_clock.offset_micros(config.clock_offset_us));
         Self {
             peer,
@@ -251,6 +280,7 @@ impl Client {
             transport_arrivals: 0,
             reports: HashMap::new(),
             nack_storm: false,
+            obedience: Obedience::default(),
             ufrag,
             pwd,
             sealer,
@@ -265,13 +295,15 @@ impl Client {
             received: HashMap::new(),
             recorder: TwccRecorder::new(),
             next_tick_at: Time::ZERO,
+            next_transport_feedback_at: Time::ZERO,
             next_report_at: Time::ZERO,
             wall_clock,
+            sizes,
         }
     }
 
     fn make_streams(config: &ClientConfig, base: u32) -> Vec<TxStream> {
-        let stream = |mid, rid, ssrc: u32, video: bool, encoding: u8, interval_ms, frame_bytes| TxStream {
+        let stream = |mid, rid, ssrc: u32, video: bool, encoding: u8, interval, frame_bytes| TxStream {
             mid,
             rid,
             ssrc,
@@ -285,22 +317,27 @@ impl Client {
             timestamp_base: ssrc.wrapping_mul(2_654_435_761),
             frame: 0,
             next_frame_at: Time::ZERO,
-            interval: Duration::from_millis(interval_ms),
+            interval,
             frame_bytes,
             keyframe_due: true,
+            since_keyframe: 0,
+            base_frames: 0,
             paused: false,
+            unwanted: false,
+            resumes_since: None,
             sent_packets: 0,
             history: VecDeque::new(),
         };
         let mut streams = Vec::new();
         if config.microphone {
-            streams.push(stream("0", None, base + 1, false, 0, 20, 80));
+            streams.push(stream("0", None, base + 1, false, 0, VOICE.frame, VOICE.bytes));
         }
         let mid = if config.microphone { "1" } else { "0" };
         for encoding in 0..config.camera {
             let rid = (config.camera > 1).then(|| offer::RIDS[encoding]);
             let bytes = config.rates_bps[encoding] as usize / 8 / 30;
-            streams.push(stream(mid, rid, base + 10 + encoding as u32, true, encoding as u8, 33, bytes));
+            let ssrc = base + 10 + encoding as u32;
+            streams.push(stream(mid, rid, ssrc, true, encoding as u8, FRAME_INTERVAL, bytes));
         }
         streams
     }
@@ -379,6 +416,43 @@ impl Client {
         }
     }
 
+    /// Does as the server said at `said_at`, if it obeys.
+    pub fn signalled(&mut self, signal: &Signal, said_at: Time, now: Time) {
+        if !self.config.obeys {
+            return;
+        }
+        match signal {
+            Signal::Encodings(SourceKind::Camera, rids) => {
+                for stream in self.streams.iter_mut().filter(|stream| stream.video) {
+                    let Some(rid) = stream.rid else { continue };
+                    let unwanted = !rids.iter().any(|wanted| wanted.as_str() == rid);
+                    match (stream.unwanted, unwanted) {
+                        (false, true) => self.obedience.paused.push(now.since(said_at)),
+                        (true, false) => {
+                            stream.keyframe_due = true;
+                            stream.resumes_since = Some(said_at);
+                        }
+                        _ => {}
+                    }
+                    stream.unwanted = unwanted;
+                }
+            }
+            Signal::Encodings(..) => {}
+            Signal::Audio(profile) => {
+                let voice = match profile {
+                    AudioProfile::Full => VOICE,
+                    AudioProfile::Thrifty => VOICE_THRIFTY,
+                };
+                for stream in self.streams.iter_mut().filter(|stream| !stream.video) {
+                    if stream.interval != voice.frame {
+                        self.obedience.voice.push(now.since(said_at));
+                    }
+                    (stream.interval, stream.frame_bytes) = (voice.frame, voice.bytes);
+                }
+            }
+        }
+    }
+
     /// Goes on with sequence numbers further on, as a stream does that began anew.
     pub fn jump_sequence(&mut self, encoding: u8, by: u64) {
         for stream in self.streams.iter_mut().filter(|stream| stream.video && stream.encoding == encoding) {
@@ -402,6 +476,7 @@ impl Client {
                     rtx_ssrc: media.rtx_ssrc,
                     payload_type: media.payload_type(if video { "VP8" } else { "opus" })?,
                     rtx_payload_type: media.payload_type("rtx"),
+                    red_payload_type: media.payload_type("red"),
                 })
             })
             .collect();
@@ -484,12 +559,26 @@ impl Client {
         }
         let captured_at = stream.next_frame_at;
         stream.next_frame_at = captured_at + stream.interval;
-        if self.muted || stream.paused {
+        if self.muted || stream.paused || stream.unwanted {
             return;
         }
+        if let Some(said_at) = stream.resumes_since.take() {
+            self.obedience.resumed.push(now.since(said_at));
+        }
         let keyframe = std::mem::take(&mut stream.keyframe_due) && stream.video;
-        // A keyframe is several times as large as the frames between.
-        let bytes = if keyframe { stream.frame_bytes * 4 } else { stream.frame_bytes };
+        if keyframe {
+            stream.since_keyframe = 0;
+        }
+        let layers = if stream.video { self.config.temporal_layers } else { 1 };
+        let temporal = Temporal::at(layers, stream.since_keyframe);
+        stream.since_keyframe += 1;
+        if temporal.id() == 0 {
+            stream.base_frames = stream.base_frames.wrapping_add(1);
+        }
+        let tl0 = stream.base_frames.wrapping_sub(1) as u8;
+        let bytes =
+            stream.frame_bytes as f64 * frame_size(self.sizes.as_mut(), stream.video, keyframe, temporal);
+        let bytes = bytes.round() as usize;
         let parts = bytes.div_ceil(PACKET_BYTES).clamp(1, 255) as u8;
         let rate = if stream.video { 90 } else { 48 };
         let timestamp = stream.timestamp_base.wrapping_add((captured_at.as_micros() * rate / 1_000) as u32);
@@ -504,12 +593,14 @@ impl Client {
             keyframe,
             encoding: stream.encoding,
             captured_at,
+            temporal,
+            duration_ms: if stream.video { 0 } else { stream.interval.as_millis() as u8 },
         };
         let mut payloads = Vec::new();
         for part in 0..parts {
             let mut payload = Vec::with_capacity(PACKET_BYTES + 64);
             if stream.video {
-                write_descriptor(&mut payload, picture_ids, part == 0, frame);
+                write_descriptor(&mut payload, picture_ids, part == 0, frame, tl0, temporal);
                 if part == 0 {
                     payload.extend_from_slice(&vp8_frame_start(keyframe, stream.encoding));
                 }
@@ -519,11 +610,11 @@ impl Client {
         }
         for (part, payload) in payloads.into_iter().enumerate() {
             let marker = self.streams[at].video && part + 1 == usize::from(parts);
-            self.send_media(at, timestamp, marker, payload);
+            self.send_media(at, timestamp, marker, payload, now);
         }
     }
 
-    fn send_media(&mut self, at: usize, timestamp: u32, marker: bool, payload: Vec<u8>) {
+    fn send_media(&mut self, at: usize, timestamp: u32, marker: bool, payload: Vec<u8>, now: Time) {
         let stream = &mut self.streams[at];
         let index = stream.index;
         stream.index += 1;
@@ -533,7 +624,7 @@ impl Client {
             stream.history.pop_front();
         }
         let (payload_type, ssrc) = (stream.payload_type, stream.ssrc);
-        self.send_rtp(at, payload_type, ssrc, index, timestamp, marker, &payload, false);
+        self.send_rtp(at, payload_type, ssrc, index, timestamp, marker, &payload, false, now);
     }
 
     #[expect(clippy::too_many_arguments, reason = "the fields of an RTP packet")]
@@ -547,6 +638,7 @@ impl Client {
         marker: bool,
         payload: &[u8],
         rtx: bool,
+        now: Time,
     ) {
         let stream = &self.streams[at];
         let mut out = vec![0; payload.len() + 128];
@@ -561,7 +653,7 @@ impl Client {
             }
         }
         if !stream.video {
-            header.extension(offer::AUDIO_LEVEL_ID, &[0x80 | 30]);
+            header.extension(offer::AUDIO_LEVEL_ID, &[self.config.level_at(now)]);
         }
         let header_len = header.finish();
         out[header_len..header_len + payload.len()].copy_from_slice(payload);
@@ -607,7 +699,7 @@ impl Client {
     pub fn send_media_padding(&mut self, video_stream: usize) {
         let at = self.streams.iter().position(|stream| stream.video).expect("a video stream") + video_stream;
         let timestamp = self.streams[at].history.back().map_or(0, |(_, timestamp, ..)| *timestamp);
-        self.send_media(at, timestamp, false, Vec::new());
+        self.send_media(at, timestamp, false, Vec::new(), Time::ZERO);
     }
 
     fn send_rtcp(&mut self, write: impl FnOnce(&mut RtcpWriter<'_>)) {
@@ -702,12 +794,13 @@ impl Client {
         };
         let stream = self.received.entry(line.ssrc).or_default();
         if line.ssrc == header.ssrc {
-            stream.packet(opened.index, payload, line.video, false, now);
+            let red = line.red_payload_type == Some(header.payload_type);
+            stream.packet(opened.index, payload, &line, if red { Packet::Red } else { Packet::Plain }, now);
         } else if let (Some((sequence, rest)), Some(highest)) =
             (payload.split_first_chunk::<2>(), stream.highest)
         {
             let delta = u16::from_be_bytes(*sequence).wrapping_sub(highest as u16).cast_signed();
-            stream.packet(highest.wrapping_add_signed(i64::from(delta)), rest, line.video, true, now);
+            stream.packet(highest.wrapping_add_signed(i64::from(delta)), rest, &line, Packet::Rtx, now);
         }
     }
 
@@ -745,11 +838,11 @@ impl Client {
             }
         }
         for (ssrc, sequence) in lost {
-            self.resend(ssrc, sequence);
+            self.resend(ssrc, sequence, now);
         }
     }
 
-    fn resend(&mut self, ssrc: u32, sequence: u16) {
+    fn resend(&mut self, ssrc: u32, sequence: u16, now: Time) {
         let Some(at) = self.streams.iter().position(|stream| stream.ssrc == ssrc) else { return };
         let stream = &mut self.streams[at];
         let Some(rtx_ssrc) = stream.rtx_ssrc else { return };
@@ -759,20 +852,21 @@ impl Client {
         stream.rtx_index += 1;
         let payload = [&sequence.to_be_bytes()[..], &payload].concat();
         self.retransmitted += 1;
-        self.send_rtp(at, offer::VP8_RTX, rtx_ssrc, index, timestamp, marker, &payload, true);
+        self.send_rtp(at, offer::VP8_RTX, rtx_ssrc, index, timestamp, marker, &payload, true, now);
     }
 
     fn receiver_feedback(&mut self, now: Time) {
         let own = self.streams.first().map_or(77, |stream| stream.ssrc);
+        let (retry, patience) = (self.config.nack_retry, self.config.keyframe_patience);
         let mut nacks = Vec::new();
         let mut plis = Vec::new();
         for line in self.lines.iter().filter(|line| line.video) {
             let Some(stream) = self.received.get_mut(&line.ssrc) else { continue };
-            let lost = if self.nack_storm { stream.everything() } else { stream.nacks(now) };
+            let lost = if self.nack_storm { stream.everything() } else { stream.nacks(retry, now) };
             if !lost.is_empty() {
                 nacks.push((line.ssrc, lost));
             }
-            if stream.needs_keyframe(now) {
+            if stream.needs_keyframe(patience, now) {
                 plis.push(line.ssrc);
             }
         }
@@ -782,6 +876,10 @@ impl Client {
         for ssrc in plis {
             self.send_rtcp(|writer| _ = writer.pli(own, ssrc));
         }
+        if now < self.next_transport_feedback_at {
+            return;
+        }
+        self.next_transport_feedback_at = now + self.config.transport_feedback;
         let media_ssrc = self.lines.first().map_or(0, |line| line.ssrc);
         let mut recorder = std::mem::take(&mut self.recorder);
         while recorder.has_pending() {
@@ -793,122 +891,45 @@ impl Client {
     }
 }
 
-impl RxStream {
-    fn packet(&mut self, index: u64, payload: &[u8], video: bool, rtx: bool, now: Time) {
-        match self.highest {
-            None => self.highest = Some(index),
-            Some(highest) if index > highest => {
-                for missing in highest + 1..index {
-                    self.missing.insert(missing, (now, 0));
-                }
-                self.highest = Some(index);
-            }
-            Some(_) => {
-                let missed = self.missing.remove(&index).is_some();
-                self.stats.recovered += u64::from(missed && rtx);
-                if !missed {
-                    return;
-                }
-            }
-        }
-        self.stats.packets += 1;
-        if payload.is_empty() {
-            return;
-        }
-        if video {
-            let descriptor = vp8::parse(payload).expect("the checker has seen it");
-            let tag = vp8_tag(&payload[descriptor.len..]).expect("the checker has seen it");
-            self.part(index, tag, now);
-        } else {
-            let tag = Tag::read(payload).expect("the checker has seen it");
-            self.decoded(tag, now);
-        }
+impl ClientConfig {
+    /// The audio level of a packet (RFC 6464 section 3).
+    fn level_at(&self, now: Time) -> u8 {
+        let said = self.levels.iter().rev().find(|(from, _)| *from <= now);
+        let level = said.map_or(LEVEL_SPEAKING, |(_, level)| *level);
+        if level < LEVEL_QUIET { VOICE_ACTIVITY | level } else { level }
     }
+}
 
-    fn part(&mut self, index: u64, tag: Tag, now: Time) {
-        let first = index - u64::from(tag.part);
-        if self.decoded_up_to.is_some_and(|up_to| first <= up_to) {
-            return;
-        }
-        self.waiting_since.get_or_insert(now);
-        let frame = self.frames.entry(first).or_insert_with(|| Frame {
-            tag,
-            parts: vec![false; usize::from(tag.parts)],
-            began_at: now,
-        });
-        frame.parts[usize::from(tag.part)] = true;
-        while let Some((first, tag)) = self.next_decodable() {
-            self.stats.frames_skipped += self.frames.range(..first).count() as u64;
-            self.frames = self.frames.split_off(&(first + 1));
-            self.decoded_up_to = Some(first);
-            // What lies before a decoded frame is no longer waited for.
-            self.missing = self.missing.split_off(&first);
-            self.last_decoded = Some((tag.ssrc, tag.frame));
-            self.stats.keyframes += u64::from(tag.keyframe);
-            self.waiting_since = (!self.frames.is_empty()).then_some(now);
-            self.decoded(tag, now);
-        }
-    }
-
-    fn next_decodable(&self) -> Option<(u64, Tag)> {
-        let complete = self.frames.iter().filter(|(_, frame)| frame.parts.iter().all(|part| *part));
-        complete
-            .map(|(first, frame)| (*first, frame.tag))
-            .find(|(_, tag)| tag.keyframe || self.last_decoded == Some((tag.ssrc, tag.frame.wrapping_sub(1))))
-    }
-
-    fn decoded(&mut self, tag: Tag, now: Time) {
-        if let Some(before) = self.stats.last_decoded_at {
-            self.stats.longest_gap = self.stats.longest_gap.max(now.since(before));
-        }
-        self.stats.frames_decoded += 1;
-        self.stats.last_decoded_at = Some(now);
-        self.stats.longest_delay = self.stats.longest_delay.max(now.since(tag.captured_at));
-        self.stats.shows = Some((tag.peer, tag.encoding));
-    }
-
-    fn nacks(&mut self, now: Time) -> Vec<u16> {
-        let mut due = Vec::new();
-        self.missing.retain(|_, (_, tries)| *tries < 10);
-        for (index, (at, tries)) in &mut self.missing {
-            if *at <= now {
-                *tries += 1;
-                *at = now + Duration::from_millis(100);
-                due.push(*index as u16);
-            }
-        }
-        due.truncate(200);
-        due
-    }
-
-    fn everything(&self) -> Vec<u16> {
-        let Some(highest) = self.highest else { return Vec::new() };
-        (highest.saturating_sub(199)..=highest).map(|index| index as u16).collect()
-    }
-
-    fn needs_keyframe(&mut self, now: Time) -> bool {
-        let stuck = self.waiting_since.is_some_and(|since| now.since(since) > PLI_PATIENCE)
-            && self.frames.values().any(|frame| now.since(frame.began_at) > PLI_PATIENCE);
-        let quiet = self.last_pli_at.is_none_or(|at| now.since(at) > PLI_PATIENCE);
-        if stuck && quiet {
-            self.last_pli_at = Some(now);
-            self.stats.keyframe_requests += 1;
-        }
-        stuck && quiet
+/// How large a frame is, against the mean of those that are no keyframes.
+fn frame_size(rng: Option<&mut StdRng>, video: bool, keyframe: bool, temporal: Temporal) -> f64 {
+    match (rng, video) {
+        (_, false) => 1.0,
+        (Some(rng), _) if keyframe => rng.random_range(KEYFRAME_SIZES),
+        (None, _) if keyframe => KEYFRAME_SIZE,
+        (rng, _) => temporal.size() * rng.map_or(1.0, |rng| rng.random_range(FRAME_SIZES)),
     }
 }
 
 /// The payload descriptor of RFC 7741 section 4.2 as the publisher writes it.
-fn write_descriptor(out: &mut Vec<u8>, ids: PictureIds, start: bool, frame: u32) {
+fn write_descriptor(
+    out: &mut Vec<u8>,
+    ids: PictureIds,
+    start: bool,
+    frame: u32,
+    tl0: u8,
+    temporal: Temporal,
+) {
     let start = if start { 0x10 } else { 0 };
     match ids {
         PictureIds::Wide => {
             let id = (frame as u16).wrapping_add(32_700) & 0x7fff;
             let [high, low] = id.to_be_bytes();
-            out.extend_from_slice(&[0x80 | start, 0xe0, 0x80 | high, low, frame as u8, 0x00]);
+            let unreferenced = if temporal.is_discardable() { 0x20 } else { 0 };
+            let layer = temporal.id() << 6 | if temporal.is_layer_sync() { 0x20 } else { 0 };
+            out.extend_from_slice(&[0x80 | unreferenced | start, 0xe0, 0x80 | high, low, tl0, layer]);
         }
         PictureIds::Narrow => {
-            out.extend_from_slice(&[0x80 | start, 0x80, (frame as u8).wrapping_add(100) & 0x7f])
+            out.extend_from_slice(&[0x80 | start, 0x80, (frame as u8).wrapping_add(100) & 0x7f]);
         }
         PictureIds::Absent => out.push(start),
     }

@@ -7,12 +7,17 @@
 
 pub mod checker;
 pub mod client;
+pub mod cross;
 pub mod offer;
+pub mod playout;
+mod receive;
+mod red;
 pub mod synthetic;
 pub mod world;
 
 pub use checker::EgressChecker;
-pub use client::{Client, ClientConfig, Received};
+pub use client::{Client, ClientConfig};
+pub use receive::Received;
 pub use world::World;
 
 /// A number a test reports, for a reader of the log. Past the test harness, which shows nothing of a test that passes.

@@ -62,6 +62,8 @@ pub struct ClientOffer {
     /// `sess-version` of `o=`.
     pub version: u64,
     pub lines: Vec<ClientLine>,
+    /// Whether audio lines offer redundant audio (RFC 2198), as Chromium's do.
+    pub red: bool,
 }
 
 /// A publisher of all three kinds with `seats` seats: an offer as the page makes it.
@@ -73,7 +75,7 @@ impl ClientOffer {
     /// An offer without m-lines.
     pub fn new(ufrag: &str, pwd: &str, fingerprint: &str) -> Self {
         let (ufrag, pwd, fingerprint) = (ufrag.to_owned(), pwd.to_owned(), fingerprint.to_owned());
-        Self { ufrag, pwd, fingerprint, version: 2, lines: Vec::new() }
+        Self { ufrag, pwd, fingerprint, version: 2, lines: Vec::new(), red: true }
     }
 
     /// Microphone (mid 0), camera in three encodings (mid 1), screen (mid 2).
@@ -114,9 +116,14 @@ impl ClientOffer {
     }
 
     fn write_line(&self, sdp: &mut String, mid: usize, line: &ClientLine) -> std::fmt::Result {
+        let audio = if self.red {
+            "m=audio 9 UDP/TLS/RTP/SAVPF 111 63 0"
+        } else {
+            "m=audio 9 UDP/TLS/RTP/SAVPF 111 0"
+        };
         let (head, is_audio, direction) = match line {
-            ClientLine::Microphone { .. } => ("m=audio 9 UDP/TLS/RTP/SAVPF 111 63 0", true, "sendonly"),
-            ClientLine::AudioSeat => ("m=audio 9 UDP/TLS/RTP/SAVPF 111 63 0", true, "recvonly"),
+            ClientLine::Microphone { .. } => (audio, true, "sendonly"),
+            ClientLine::AudioSeat => (audio, true, "recvonly"),
             ClientLine::Camera { .. } | ClientLine::Screen { .. } => {
                 ("m=video 9 UDP/TLS/RTP/SAVPF 96 97 98 99", false, "sendonly")
             }
@@ -139,6 +146,9 @@ impl ClientOffer {
         }
         write!(sdp, "a=rtcp-mux\r\na=rtcp-rsize\r\n")?;
         sdp.push_str(if is_audio { AUDIO_FORMATS } else { VIDEO_FORMATS });
+        if is_audio && self.red {
+            sdp.push_str(RED_FORMAT);
+        }
         match line {
             ClientLine::Microphone { ssrc } => write!(sdp, "a=ssrc:{ssrc} cname:client\r\n"),
             ClientLine::Screen { ssrc, rtx } => write!(
@@ -177,7 +187,9 @@ fn write_extensions(sdp: &mut String, is_audio: bool) -> std::fmt::Result {
 }
 
 const AUDIO_FORMATS: &str = "a=rtpmap:111 opus/48000/2\r\na=rtcp-fb:111 transport-cc\r\n\
-    a=fmtp:111 minptime=10;useinbandfec=1\r\na=rtpmap:63 red/48000/2\r\na=fmtp:63 111/111\r\na=rtpmap:0 PCMU/8000\r\n";
+    a=fmtp:111 minptime=10;useinbandfec=1\r\na=rtpmap:0 PCMU/8000\r\n";
+
+const RED_FORMAT: &str = "a=rtpmap:63 red/48000/2\r\na=fmtp:63 111/111\r\n";
 
 const VIDEO_FORMATS: &str = "a=rtpmap:96 VP8/90000\r\na=rtcp-fb:96 goog-remb\r\na=rtcp-fb:96 transport-cc\r\n\
     a=rtcp-fb:96 ccm fir\r\na=rtcp-fb:96 nack\r\na=rtcp-fb:96 nack pli\r\na=rtpmap:97 rtx/90000\r\na=fmtp:97 apt=96\r\n\

@@ -1,5 +1,6 @@
 //! The world of one test: an SFU, its clients, the lines between, and the time.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -7,11 +8,12 @@ use vestibule_media_core::api::{
     Command, DtlsEvent, Event, Input, MediaGate, Output, PeerId, RoomId, SeatId, SeatInfo, SfuConfig,
 };
 use vestibule_media_core::sdp::{Fingerprint, IceParameters, Offer};
-use vestibule_media_core::{NtpTime, SeatWish, Sfu, Time, WallClock};
+use vestibule_media_core::{NtpTime, PeerStats, SeatWish, Sfu, Time, WallClock};
 use vestibule_testnet::{Link, LinkConfig};
 
 use crate::checker::EgressChecker;
-use crate::client::{Client, ClientConfig};
+use crate::client::{Client, ClientConfig, Signal};
+use crate::cross::CrossTraffic;
 use crate::offer::{self, RIDS};
 use crate::synthetic::HEIGHTS;
 
@@ -34,6 +36,8 @@ pub struct World {
     pub stray: Vec<Vec<u8>>,
     /// DTLS messages the SFU handed out.
     pub dtls: Vec<(PeerId, vestibule_media_core::DtlsMessage)>,
+    /// What the server tells publishers over signaling: when it is there, when it was said, to whom, what.
+    signals: VecDeque<(Time, Time, PeerId, Signal)>,
     seed: u64,
     next_peer: u64,
 }
@@ -52,6 +56,25 @@ pub struct Member {
     pub seats: Vec<SeatInfo>,
     /// Where it was before it roamed; what is sent there is checked and lost.
     pub former_addresses: Vec<SocketAddr>,
+    /// Other traffic on the line from the SFU.
+    pub cross: Option<CrossTraffic>,
+    /// What the SFU sent, and what of it arrived.
+    pub carried: Carried,
+}
+
+/// Datagrams of the SFU to one client; bytes are those on the wire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Carried {
+    /// Datagrams put on the line.
+    pub sent: u64,
+    /// Their bytes.
+    pub sent_bytes: u64,
+    /// Datagrams that arrived.
+    pub arrived: u64,
+    /// Their bytes.
+    pub arrived_bytes: u64,
+    /// Bytes of those that held a voice, before the line.
+    pub audio_bytes: u64,
 }
 
 impl World {
@@ -72,6 +95,7 @@ impl World {
             events: Vec::new(),
             stray: Vec::new(),
             dtls: Vec::new(),
+            signals: VecDeque::new(),
             seed,
             next_peer: 1,
         };
@@ -104,6 +128,8 @@ impl World {
             checker,
             seats: Vec::new(),
             former_addresses: Vec::new(),
+            cross: None,
+            carried: Carried::default(),
         });
         self.command(Command::AddPeer { room: ROOM, peer });
         self.command(Command::SetMediaGate { peer, gate: MediaGate::Open });
@@ -220,12 +246,27 @@ impl World {
         member.client.seat(&member.seats, seat)
     }
 
+    /// The SFU's numbers of a client.
+    ///
+    /// # Panics
+    ///
+    /// If the client is none of the SFU's.
+    pub fn stats(&mut self, who: usize) -> PeerStats {
+        self.command(Command::Stats { peer: self.members[who].client.peer });
+        match self.events.pop() {
+            Some((_, Event::Stats { stats, .. })) => *stats,
+            other => panic!("no stats: {other:?}"),
+        }
+    }
+
     fn next_at(&self) -> Time {
         let links = self.members.iter().flat_map(|member| [member.up.next_at(), member.down.next_at()]);
         let links = links.flatten().map(Time::from_micros);
         let clients = self.members.iter().map(|member| member.client.next_at());
         let far = Time::from_micros(u64::MAX);
-        links.chain(clients).chain(self.sfu.poll_timeout()).fold(far, Time::min)
+        let cross = self.members.iter().filter_map(|member| member.cross.as_ref()?.next_at());
+        let signals = self.signals.iter().map(|(at, ..)| *at);
+        links.chain(clients).chain(cross).chain(signals).chain(self.sfu.poll_timeout()).fold(far, Time::min)
     }
 
     fn turn(&mut self) {
@@ -234,12 +275,26 @@ impl World {
             self.sfu.handle_input(Input::Timeout, now);
             self.drain();
         }
+        self.signal();
         for at in 0..self.members.len() {
             let member = &mut self.members[at];
+            if let Some(cross) =
+                member.cross.as_mut().filter(|cross| cross.next_at().is_some_and(|at| at <= now))
+            {
+                for datagram in cross.tick(now) {
+                    member.down.send(now.as_micros(), datagram);
+                }
+            }
             if member.client.next_at() <= now {
                 member.client.tick(now);
             }
             while let Some(datagram) = member.down.poll(now.as_micros()) {
+                if let Some(cross) = member.cross.as_mut().filter(|_| CrossTraffic::is_of_it(&datagram)) {
+                    cross.arrived(&datagram, now);
+                    continue;
+                }
+                member.carried.arrived += 1;
+                member.carried.arrived_bytes += wire_bytes(&member.down, &datagram);
                 member.client.handle(&datagram, now);
             }
             for datagram in std::mem::take(&mut member.client.outbox) {
@@ -254,6 +309,24 @@ impl World {
             }
         }
         self.establish();
+    }
+
+    /// Hands clients what the server said and has reached them by now.
+    fn signal(&mut self) {
+        let now = self.now;
+        while let Some(at) = self.signals.iter().position(|(at, ..)| *at <= now) {
+            let Some((_, said_at, peer, signal)) = self.signals.remove(at) else { return };
+            if let Some(member) = self.members.iter_mut().find(|member| member.client.peer == peer) {
+                member.client.signalled(&signal, said_at, now);
+            }
+        }
+    }
+
+    /// Sends a client a word over signaling, which takes as long as a datagram on an idle line does.
+    fn say(&mut self, peer: PeerId, signal: Signal) {
+        let Some(member) = self.members.iter().find(|member| member.client.peer == peer) else { return };
+        let there_at = self.now + Duration::from_micros(member.down.config().delay_us);
+        self.signals.push_back((there_at, self.now, peer, signal));
     }
 
     /// Stands in for DTLS: once a path is there, both sides get their fixed keys.
@@ -289,6 +362,12 @@ impl World {
                         for packet in transmit.packets() {
                             member.checker.check(packet, now);
                             if member.client.address == to {
+                                let bytes = wire_bytes(&member.down, packet);
+                                member.carried.sent += 1;
+                                member.carried.sent_bytes += bytes;
+                                if member.checker.was_audio() {
+                                    member.carried.audio_bytes += bytes;
+                                }
                                 member.down.send(now.as_micros(), packet);
                             }
                         }
@@ -309,6 +388,10 @@ impl World {
                                 member.client.restarted(local.ufrag.clone(), local.pwd.clone(), now);
                             }
                         }
+                        Event::EncodingsWanted { peer, kind, rids } => {
+                            self.say(*peer, Signal::Encodings(*kind, rids.clone()));
+                        }
+                        Event::AudioWanted { peer, profile } => self.say(*peer, Signal::Audio(*profile)),
                         _ => {}
                     }
                     self.events.push((now, event));
@@ -316,4 +399,9 @@ impl World {
             }
         }
     }
+}
+
+/// Bytes a datagram takes on a line.
+fn wire_bytes(link: &Link, datagram: &[u8]) -> u64 {
+    datagram.len() as u64 + u64::from(link.config().overhead_bytes)
 }

@@ -1,0 +1,230 @@
+//! A voice as it is heard: a playout delay that follows the jitter, after NetEq, and what was not there in time.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use vestibule_media_core::time::Time;
+
+use crate::synthetic::Tag;
+
+/// The playout delay is the 95th percentile of the jitter and one frame, within these bounds.
+const DELAY_MIN: Duration = Duration::from_millis(60);
+const DELAY_MAX: Duration = Duration::from_millis(400);
+const JITTER_PERCENTILE: usize = 95;
+/// Packets whose jitter is remembered: four seconds of frames of 20 ms.
+const JITTER_PACKETS: usize = 200;
+
+/// Earlier frames that may go along with each (RFC 2198): 0, 1 or 2.
+pub const REDUNDANCY_LEVELS: usize = 3;
+
+/// What became of the frames of a voice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// Frames whose time to be played has come, and those of them that were there neither by themselves nor by
+    /// redundancy; by how much redundancy was sent at that time.
+    pub by_redundancy: [Frames; REDUNDANCY_LEVELS],
+    /// Sound that was played, in milliseconds.
+    pub played_ms: u64,
+    /// Frames that only redundancy brought in time.
+    pub rescued: u64,
+}
+
+/// How many frames, and how many of them had to be concealed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Frames {
+    /// All.
+    pub due: u64,
+    /// Not there in time.
+    pub concealed: u64,
+}
+
+impl Frames {
+    /// Those that came after what `earlier` counts.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Self {
+        Self { due: self.due - earlier.due, concealed: self.concealed - earlier.concealed }
+    }
+
+    /// The share that was concealed; none where nothing was due.
+    #[must_use]
+    pub fn share(self) -> Option<f64> {
+        (self.due > 0).then(|| self.concealed as f64 / self.due as f64)
+    }
+}
+
+impl Heard {
+    /// Over all levels of redundancy.
+    #[must_use]
+    pub fn frames(&self) -> Frames {
+        let sum = |of: fn(&Frames) -> u64| self.by_redundancy.iter().map(of).sum();
+        Frames { due: sum(|frames| frames.due), concealed: sum(|frames| frames.concealed) }
+    }
+}
+
+/// The playout of one m-line.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Playout {
+    pub(crate) heard: Heard,
+    stream: Option<Stream>,
+}
+
+/// The frames of one source.
+#[derive(Clone, Debug)]
+struct Stream {
+    ssrc: u32,
+    /// The frame to be played next, and when it was captured as far as is known.
+    next: u32,
+    next_captured_at: Time,
+    duration: Duration,
+    highest: u32,
+    arrivals: BTreeMap<u32, Arrival>,
+    /// From capture to arrival, in µs.
+    transits: VecDeque<u64>,
+    /// From capture to playout.
+    delay: Duration,
+    redundancy: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Arrival {
+    at: Time,
+    captured_at: Time,
+    duration: Duration,
+    is_redundant: bool,
+}
+
+impl Playout {
+    /// Takes the frames of one packet: its own, and the earlier ones that came along.
+    pub(crate) fn packet(&mut self, own: Tag, redundant: &[Tag], now: Time) {
+        self.play(now);
+        let duration = Duration::from_millis(u64::from(own.duration_ms));
+        if self.stream.as_ref().is_none_or(|stream| stream.ssrc != own.ssrc) {
+            self.stream = Some(Stream {
+                ssrc: own.ssrc,
+                next: own.frame,
+                next_captured_at: own.captured_at,
+                duration,
+                highest: own.frame,
+                arrivals: BTreeMap::new(),
+                transits: VecDeque::new(),
+                delay: Duration::ZERO,
+                redundancy: 0,
+            });
+        }
+        let Some(stream) = &mut self.stream else { return };
+        stream.redundancy = redundant.len().min(REDUNDANCY_LEVELS - 1);
+        stream.highest = stream.highest.max(own.frame);
+        stream.follow(now.micros_since(own.captured_at), duration);
+        for (tag, is_redundant) in redundant.iter().map(|tag| (tag, true)).chain([(&own, false)]) {
+            if tag.frame < stream.next {
+                continue;
+            }
+            let arrival = Arrival {
+                at: now,
+                captured_at: tag.captured_at,
+                duration: Duration::from_millis(u64::from(tag.duration_ms)),
+                is_redundant,
+            };
+            stream.arrivals.entry(tag.frame).or_insert(arrival);
+        }
+    }
+
+    /// Plays what is due. A frame counts as missing only once a later one is there, so that a pause is none.
+    pub(crate) fn play(&mut self, now: Time) {
+        let Self { heard, stream: Some(stream) } = self else { return };
+        while stream.next <= stream.highest {
+            let arrival = stream.arrivals.get(&stream.next).copied();
+            let captured_at = arrival.map_or(stream.next_captured_at, |arrival| arrival.captured_at);
+            let plays_at = captured_at + stream.delay;
+            if now < plays_at {
+                return;
+            }
+            let in_time = arrival.filter(|arrival| arrival.at <= plays_at);
+            let frames = &mut heard.by_redundancy[stream.redundancy];
+            frames.due += 1;
+            match in_time {
+                None => frames.concealed += 1,
+                Some(arrival) => {
+                    heard.played_ms += arrival.duration.as_millis() as u64;
+                    heard.rescued += u64::from(arrival.is_redundant);
+                }
+            }
+            stream.duration = arrival.map_or(stream.duration, |arrival| arrival.duration);
+            stream.next_captured_at = captured_at + stream.duration;
+            stream.arrivals.remove(&stream.next);
+            stream.next += 1;
+        }
+    }
+}
+
+impl Stream {
+    /// Lets the delay follow what the last packets took.
+    fn follow(&mut self, transit_us: u64, duration: Duration) {
+        self.transits.push_back(transit_us);
+        if self.transits.len() > JITTER_PACKETS {
+            self.transits.pop_front();
+        }
+        let mut sorted: Vec<u64> = self.transits.iter().copied().collect();
+        sorted.sort_unstable();
+        let least = sorted[0];
+        let jitter = sorted[(sorted.len() * JITTER_PERCENTILE / 100).min(sorted.len() - 1)] - least;
+        let wanted = (Duration::from_micros(jitter) + duration).clamp(DELAY_MIN, DELAY_MAX);
+        self.delay = Duration::from_micros(least) + wanted;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::synthetic::Temporal;
+
+    const FRAME_MS: u64 = 20;
+    const TRAVEL_MS: u64 = 50;
+
+    fn tag(frame: u32) -> Tag {
+        Tag {
+            peer: 1,
+            ssrc: 2,
+            frame,
+            part: 0,
+            parts: 1,
+            keyframe: false,
+            encoding: 0,
+            captured_at: Time::from_millis(u64::from(frame) * FRAME_MS),
+            temporal: Temporal::NONE,
+            duration_ms: FRAME_MS as u8,
+        }
+    }
+
+    /// A voice of which each packet with a number that is a multiple of `lost` does not come.
+    fn voice(redundancy: u32, lost: u32) -> Heard {
+        let mut playout = Playout::default();
+        for frame in (2..1_000).filter(|frame| frame % lost != 0) {
+            let redundant: Vec<Tag> = (frame - redundancy..frame).map(tag).collect();
+            let at = Time::from_millis(u64::from(frame) * FRAME_MS + TRAVEL_MS);
+            playout.packet(tag(frame), &redundant, at);
+        }
+        playout.heard
+    }
+
+    #[test]
+    fn what_does_not_come_is_concealed_and_redundancy_comes_in_time() {
+        let plain = voice(0, 5).frames();
+        assert!((0.19..0.21).contains(&plain.share().expect("frames")), "{plain:?}");
+        let red = voice(1, 5);
+        assert!(red.frames().concealed <= 1, "{red:?}");
+        assert!(red.rescued > 180 && red.by_redundancy[1].due > 900, "{red:?}");
+    }
+
+    #[test]
+    fn what_comes_late_is_concealed_until_the_delay_has_followed() {
+        let mut playout = Playout::default();
+        for frame in 0..1_000 {
+            let late = if frame >= 500 { 200 } else { 0 };
+            let at = Time::from_millis(u64::from(frame) * FRAME_MS + TRAVEL_MS + late);
+            playout.packet(tag(frame), &[], at);
+        }
+        let concealed = playout.heard.frames().concealed;
+        assert!((5..20).contains(&concealed), "{concealed}");
+    }
+}

@@ -1,0 +1,232 @@
+//! What a client makes of the packets of one m-line: repair, decoding in order, freezes and a voice's playout.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use vestibule_media_core::time::Time;
+use vestibule_media_core::vp8;
+
+use crate::checker::CheckedLine;
+use crate::playout::{Heard, Playout};
+use crate::red::Red;
+use crate::synthetic::{HEIGHTS, Tag, vp8_tag};
+
+const NACKS_AT_ONCE: usize = 200;
+const NACK_TRIES: u8 = 10;
+/// Decoded frames that later ones may refer to.
+const DECODED_REMEMBERED: usize = 16;
+/// A freeze, as libwebrtc counts it: a frame shown for longer than three times the mean, or than the mean and this.
+const FREEZE_MARGIN: Duration = Duration::from_millis(150);
+const FREEZE_TIMES: u32 = 3;
+/// Frames the mean is of, and how many it takes to have one.
+const FREEZE_FRAMES: usize = 30;
+const FREEZE_FRAMES_MIN: usize = 5;
+
+/// What a client was shown on one m-line.
+#[derive(Clone, Debug, Default)]
+pub struct Received {
+    /// Media packets that came, repaired ones included.
+    pub packets: u64,
+    /// Packets that came by RTX and were missing.
+    pub recovered: u64,
+    /// Frames that could be decoded.
+    pub frames_decoded: u64,
+    /// Frames begun and not decodable when a later one was.
+    pub frames_skipped: u64,
+    /// Keyframes among them.
+    pub keyframes: u64,
+    /// Publisher and encoding of the last frame.
+    pub shows: Option<(u32, u8)>,
+    /// When the last frame was decoded.
+    pub last_decoded_at: Option<Time>,
+    /// Longest time between two decoded frames.
+    pub longest_gap: Duration,
+    /// Longest time from capture to decoding.
+    pub longest_delay: Duration,
+    /// Packets that never came and were given up.
+    pub lost: u64,
+    /// PLIs sent.
+    pub keyframe_requests: u64,
+    /// Freezes of the picture, as libwebrtc counts them, and how long they took.
+    pub freezes: u32,
+    /// How long the freezes took.
+    pub frozen: Duration,
+    /// Height of the picture in pixels, each time it changed.
+    pub heights: Vec<(Time, u16)>,
+    /// What became of a voice's frames.
+    pub heard: Heard,
+}
+
+/// One SSRC a client receives.
+#[derive(Default)]
+pub(crate) struct RxStream {
+    pub(crate) stats: Received,
+    pub(crate) highest: Option<u64>,
+    pub(crate) last_sender_report: Option<(u32, Time)>,
+    missing: BTreeMap<u64, (Time, u8)>,
+    frames: BTreeMap<u64, Frame>,
+    decoded: VecDeque<(u32, u32)>,
+    decoded_up_to: Option<u64>,
+    last_pli_at: Option<Time>,
+    waiting_since: Option<Time>,
+    shown_for: VecDeque<Duration>,
+    playout: Playout,
+}
+
+/// Packets of a frame by part, under the sequence index of its first part.
+#[derive(Clone, Debug)]
+struct Frame {
+    tag: Tag,
+    parts: Vec<bool>,
+    began_at: Time,
+}
+
+impl RxStream {
+    pub(crate) fn packet(&mut self, index: u64, payload: &[u8], line: &CheckedLine, kind: Packet, now: Time) {
+        match self.highest {
+            None => self.highest = Some(index),
+            Some(highest) if index > highest => {
+                for missing in highest + 1..index {
+                    self.missing.insert(missing, (now, 0));
+                }
+                self.highest = Some(index);
+            }
+            Some(_) => {
+                let missed = self.missing.remove(&index).is_some();
+                self.stats.recovered += u64::from(missed && kind == Packet::Rtx);
+                if !missed {
+                    return;
+                }
+            }
+        }
+        self.stats.packets += 1;
+        if payload.is_empty() {
+            return;
+        }
+        if line.video {
+            let descriptor = vp8::parse(payload).expect("the checker has seen it");
+            let tag = vp8_tag(&payload[descriptor.len..]).expect("the checker has seen it");
+            self.part(index, tag, now);
+            return;
+        }
+        let (tag, redundant) = if kind == Packet::Red {
+            let red = Red::read(payload, line.payload_type).expect("the checker has seen it");
+            (red.primary, red.redundant)
+        } else {
+            (Tag::read(payload).expect("the checker has seen it"), Vec::new())
+        };
+        self.playout.packet(tag, &redundant, now);
+        self.stats.heard = self.playout.heard;
+        self.decoded(tag, now);
+    }
+
+    fn part(&mut self, index: u64, tag: Tag, now: Time) {
+        let first = index - u64::from(tag.part);
+        if self.decoded_up_to.is_some_and(|up_to| first <= up_to) {
+            return;
+        }
+        self.waiting_since.get_or_insert(now);
+        let frame = self.frames.entry(first).or_insert_with(|| Frame {
+            tag,
+            parts: vec![false; usize::from(tag.parts)],
+            began_at: now,
+        });
+        frame.parts[usize::from(tag.part)] = true;
+        while let Some((first, tag)) = self.next_decodable() {
+            self.stats.frames_skipped += self.frames.range(..first).count() as u64;
+            self.frames = self.frames.split_off(&(first + 1));
+            self.decoded_up_to = Some(first);
+            // What lies before a decoded frame is no longer waited for.
+            self.missing = self.missing.split_off(&first);
+            self.decoded.push_back((tag.ssrc, tag.frame));
+            if self.decoded.len() > DECODED_REMEMBERED {
+                self.decoded.pop_front();
+            }
+            self.stats.keyframes += u64::from(tag.keyframe);
+            self.waiting_since = (!self.frames.is_empty()).then_some(now);
+            self.shown(tag, now);
+            self.decoded(tag, now);
+        }
+    }
+
+    fn next_decodable(&self) -> Option<(u64, Tag)> {
+        let complete = self.frames.iter().filter(|(_, frame)| frame.parts.iter().all(|part| *part));
+        complete.map(|(first, frame)| (*first, frame.tag)).find(|(_, tag)| {
+            let mut references = tag.temporal.references().into_iter().filter(|back| *back > 0);
+            tag.keyframe
+                || references.all(|back| self.decoded.contains(&(tag.ssrc, tag.frame.wrapping_sub(back))))
+        })
+    }
+
+    /// A picture appears: the one before was shown until now.
+    fn shown(&mut self, tag: Tag, now: Time) {
+        let height = HEIGHTS[usize::from(tag.encoding)];
+        if self.stats.heights.last().is_none_or(|(_, before)| *before != height) {
+            self.stats.heights.push((now, height));
+        }
+        let Some(before) = self.stats.last_decoded_at else { return };
+        let shown_for = now.since(before);
+        if self.shown_for.len() >= FREEZE_FRAMES_MIN {
+            let mean = self.shown_for.iter().sum::<Duration>() / self.shown_for.len() as u32;
+            if shown_for > (mean * FREEZE_TIMES).max(mean + FREEZE_MARGIN) {
+                self.stats.freezes += 1;
+                self.stats.frozen += shown_for;
+            }
+        }
+        self.shown_for.push_back(shown_for);
+        if self.shown_for.len() > FREEZE_FRAMES {
+            self.shown_for.pop_front();
+        }
+    }
+
+    fn decoded(&mut self, tag: Tag, now: Time) {
+        if let Some(before) = self.stats.last_decoded_at {
+            self.stats.longest_gap = self.stats.longest_gap.max(now.since(before));
+        }
+        self.stats.frames_decoded += 1;
+        self.stats.last_decoded_at = Some(now);
+        self.stats.longest_delay = self.stats.longest_delay.max(now.since(tag.captured_at));
+        self.stats.shows = Some((tag.peer, tag.encoding));
+    }
+
+    pub(crate) fn nacks(&mut self, retry: Duration, now: Time) -> Vec<u16> {
+        let mut due = Vec::new();
+        self.missing.retain(|_, (_, tries)| *tries < NACK_TRIES);
+        for (index, (at, tries)) in &mut self.missing {
+            if *at <= now {
+                *tries += 1;
+                *at = now + retry;
+                due.push(*index as u16);
+            }
+        }
+        due.truncate(NACKS_AT_ONCE);
+        due
+    }
+
+    pub(crate) fn everything(&self) -> Vec<u16> {
+        let Some(highest) = self.highest else { return Vec::new() };
+        (highest.saturating_sub(199)..=highest).map(|index| index as u16).collect()
+    }
+
+    pub(crate) fn needs_keyframe(&mut self, patience: Duration, now: Time) -> bool {
+        let stuck = self.waiting_since.is_some_and(|since| now.since(since) > patience)
+            && self.frames.values().any(|frame| now.since(frame.began_at) > patience);
+        let quiet = self.last_pli_at.is_none_or(|at| now.since(at) > patience);
+        if stuck && quiet {
+            self.last_pli_at = Some(now);
+            self.stats.keyframe_requests += 1;
+        }
+        stuck && quiet
+    }
+}
+
+/// How a packet came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Packet {
+    /// As it was sent first.
+    Plain,
+    /// With earlier frames (RFC 2198).
+    Red,
+    /// Again, by RTX.
+    Rtx,
+}
