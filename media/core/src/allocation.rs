@@ -10,21 +10,23 @@ use crate::api::{AudioProfile, Event, SeatWish, SourceKind};
 use crate::keys::{PeerKey, SourceKey};
 use crate::sdp::MediaKind;
 use crate::sfu::Sfu;
+use crate::slot::Slot;
 use crate::source::{Encoding, Source};
 use crate::time::Time;
 use crate::timers::Timer;
 
 /// How often it is divided anew while nothing presses.
 const INTERVAL: Duration = Duration::from_millis(200);
+/// So much more than at the last division is news.
+const MORE_TIMES: f64 = 1.2;
 /// By how much what is sent may go over the estimate before it is too much: encoders do not keep to the bit.
 const OVER_SHARE: f64 = 1.06;
 /// Kept free of what is added, for the same reason.
 const ADD_SHARE: f64 = 0.96;
 /// By how much more than is seen to arrive may be added without a probe.
 const UNPROVEN_SHARE: f64 = 1.15;
-/// What waits for the pacer as long as this shows that too much is sent, whatever was estimated.
-const WAITED_MAX: Duration = Duration::from_millis(350);
-const WAITED_SHARE: f64 = 0.7;
+/// What has waited for the pacer as long as this is of the past: pictures begin anew.
+const WAITED_MAX: Duration = Duration::from_millis(800);
 /// So much more is sent than the line carries that what is shown ends at once, and its smaller picture is waited for.
 const PRESSED_TIMES: u64 = 2;
 /// What is asked of probes beyond what is wanted.
@@ -48,8 +50,10 @@ impl Sfu {
     /// Divides a subscriber's line anew, if it is time or if too much is sent.
     pub(crate) fn reallocate(&mut self, key: PeerKey, now: Time) {
         let Some(control) = self.peers.get(key).and_then(|peer| peer.tx.control.as_ref()) else { return };
-        let over = control.allocation.allocated_bps as f64 > control.estimate_bps() as f64 * OVER_SHARE;
-        if over || now.since(control.allocation.at) >= INTERVAL {
+        let estimate = control.estimate_bps();
+        let over = control.allocation.allocated_bps as f64 > estimate as f64 * OVER_SHARE;
+        let more = estimate as f64 > control.allocation.estimate_bps as f64 * MORE_TIMES;
+        if over || more || now.since(control.allocation.at) >= INTERVAL {
             self.allocate(key, now);
         }
     }
@@ -76,7 +80,8 @@ impl Sfu {
                 audio_bps += slot.target.and_then(|_| source.encodings[0].meter.total_bps()).unwrap_or(0);
                 continue;
             }
-            let Some(top) = source.highest_within(slot.wish.max_height) else {
+            // Nobody's line is tried for what nobody sends.
+            let Some(top) = source.highest_within(slot.wish.max_height).filter(|_| source.flowing) else {
                 claims.push(Claim { slot: at, ..Claim::default() });
                 continue;
             };
@@ -96,33 +101,38 @@ impl Sfu {
             return self.apply(key, claims, false, now);
         };
         let estimate = control.estimate_bps();
-        let backlog = control.pacer.waited(now) > WAITED_MAX;
-        let pressed = backlog || control.allocation.allocated_bps > PRESSED_TIMES * estimate;
+        let is_stale = control.pacer.waited(now) > WAITED_MAX;
+        if is_stale {
+            control.pacer.clear();
+        }
+        let pressed = is_stale || control.allocation.allocated_bps > PRESSED_TIMES * estimate;
         let redundancy = redundancy(control.allocation.redundancy, control.loss_share(), audio_bps, estimate);
         let voices = audio_bps * (1 + u64::from(redundancy));
-        let share = if backlog { WAITED_SHARE } else { 1.0 };
         let repairs = control.retransmitted_bps().min(estimate / 4);
-        let budget = ((estimate as f64 * share) as u64).saturating_sub(voices + repairs);
+        let budget = estimate.saturating_sub(voices + repairs);
         // What more may be sent than is sent now.
         let proven = (control.proven_bps() as f64 * UNPROVEN_SHARE).min(estimate as f64) * ADD_SHARE;
         let mut addable = (proven as u64).saturating_sub(voices + repairs);
         divide(claims, budget);
         let mut allocated = 0;
-        let slots = &peer.slots;
-        let current = |claim: &Claim| {
+        let current = |claim: &Claim, slots: &[Slot]| {
             let slot = &slots[claim.slot as usize];
             slot.target.and_then(|encoding| claim.ladder.place(encoding, slot.temporal()))
         };
         let place = |claim: &Claim, rung: Option<Rung>| {
             rung.and_then(|rung| claim.ladder.place(rung.encoding, rung.temporal))
         };
+        if is_stale {
+            peer.slots.iter_mut().for_each(Slot::begin_anew);
+        }
+        let slots = &peer.slots;
         for claim in claims.iter() {
-            let (is, to_be) = (current(claim), place(claim, claim.target));
+            let (is, to_be) = (current(claim, slots), place(claim, claim.target));
             let kept = is.min(to_be).map_or(0, |at| claim.ladder.rungs()[at].bps);
             addable = addable.saturating_sub(kept);
         }
         for claim in claims.iter_mut() {
-            let (is, to_be) = (current(claim), place(claim, claim.target));
+            let (is, to_be) = (current(claim, slots), place(claim, claim.target));
             if to_be > is {
                 let held = now < slots[claim.slot as usize].steps.hold_until;
                 let rungs = claim.ladder.rungs();
@@ -141,6 +151,7 @@ impl Sfu {
         control.want(wanted);
         let allocation = &mut control.allocation;
         allocation.at = now;
+        allocation.estimate_bps = estimate;
         allocation.allocated_bps = allocated + voices + repairs;
         allocation.wanted_bps = wanted;
         allocation.redundancy = redundancy;
@@ -158,7 +169,8 @@ impl Sfu {
             let slot = &mut peer.slots[claim.slot as usize];
             let Some(bound) = slot.bound else { continue };
             let before = (slot.target, slot.temporal(), slot.aspired);
-            slot.aspired = claim.aspired.map(|rung| rung.encoding);
+            let top = claim.ladder.rungs().last().map(|rung| rung.encoding);
+            slot.aspire(claim.aspired.map(|rung| rung.encoding), top, now);
             match claim.target {
                 Some(rung) => {
                     let is = slot.target.and_then(|encoding| claim.ladder.place(encoding, slot.temporal()));
@@ -184,7 +196,7 @@ impl Sfu {
                     slot.hold_back();
                 }
             }
-            if (slot.target, slot.temporal(), slot.aspired) != before {
+            if (slot.target, slot.temporal(), slot.aspired) != before || pressed {
                 self.want_keyframes_of(bound, now);
                 self.update_wanted(bound, now);
             }

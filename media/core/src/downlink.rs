@@ -66,6 +66,7 @@ struct Remb {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Allocation {
     pub(crate) at: Time,
+    pub(crate) estimate_bps: u64,
     /// What all that is shown takes, in bits per second.
     pub(crate) allocated_bps: u64,
     /// What all that is wanted would take.

@@ -58,6 +58,8 @@ pub(crate) struct Slot {
     pub(crate) target: Option<u8>,
     /// The encoding the line would carry, if the publisher sent it.
     pub(crate) aspired: Option<u8>,
+    /// Until when that is kept though the line would not carry it by now.
+    aspired_until: Time,
     thinning: Thinning,
     /// When what is shown was last changed for what the line carries, and until when nothing is added.
     pub(crate) steps: Steps,
@@ -124,6 +126,8 @@ pub(crate) struct Steps {
 /// How long nothing is added after a step down, at first and at the most.
 const HOLD_MIN: Duration = Duration::from_secs(5);
 const HOLD_MAX: Duration = Duration::from_secs(60);
+/// How long a publisher goes on with what a line no longer carries.
+const ASPIRED_FOR: Duration = Duration::from_secs(6);
 /// A step up that held for so long was no mistake.
 const STEP_HELD: Duration = Duration::from_secs(20);
 
@@ -218,6 +222,7 @@ impl Slot {
             wish: SeatWish::DEFAULT,
             target: None,
             aspired: None,
+            aspired_until: Time::ZERO,
             thinning: Thinning::NONE,
             steps: Steps::NONE,
             current: None,
@@ -302,6 +307,26 @@ impl Slot {
         self.target = Some(encoding);
         self.thinning.limit = temporal;
         self.thinning.interim = if thin { 0 } else { TEMPORAL_ALL };
+    }
+
+    /// The line would carry this encoding, or does no more; `top` is the highest its viewer wishes for. A publisher is not
+    /// told to stop and to begin again with each breath of a line.
+    pub(crate) fn aspire(&mut self, encoding: Option<u8>, top: Option<u8>, now: Time) {
+        let before = self.aspired.filter(|before| top.is_some_and(|top| *before <= top));
+        if encoding >= before {
+            (self.aspired, self.aspired_until) = (encoding, now + ASPIRED_FOR);
+        } else if now >= self.aspired_until {
+            self.aspired = encoding;
+        } else {
+            self.aspired = before;
+        }
+    }
+
+    /// What was about to be sent of a picture is not: it begins anew with a keyframe.
+    pub(crate) fn begin_anew(&mut self) {
+        if self.parameters.media == MediaKind::Video {
+            self.close_current();
+        }
     }
 
     /// The line carries nothing of it: what is shown ends here.

@@ -55,6 +55,8 @@ pub(crate) struct Source {
 
 /// What a payload takes on the way to a subscriber beyond itself: RTP header with extensions, descriptor, SRTP tag.
 const FORWARDED_OVERHEAD_BYTES: usize = 44;
+/// Missing packets in a row that count for an encoding's rate: more are an outage.
+const SKIPPED_COUNTED_MAX: u64 = 3;
 
 /// What became of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -283,6 +285,7 @@ impl Encoding {
         now: Time,
     ) -> Acceptance {
         let mut acceptance = Acceptance::Accepted;
+        let skipped = self.highest.map_or(0, |highest| packet.index.saturating_sub(highest + 1));
         match self.highest {
             None => {
                 // All memory an encoding takes beside its ring, at its first packet.
@@ -315,10 +318,12 @@ impl Encoding {
         if meta.entry_point && media == MediaKind::Video {
             self.keyframe_timestamp = Some(meta.timestamp);
         }
-        // A keyframe is spread by the pacer, and gone before it would count.
-        if self.keyframe_timestamp != Some(meta.timestamp) {
+        // A keyframe is spread by the pacer, and gone before it would count. What is missing counts as much as what comes
+        // next, not when it is repaired all at once.
+        if self.keyframe_timestamp != Some(meta.timestamp) && !packet.recovered {
             let temporal = meta.vp8.map_or(0, |vp8| vp8.temporal_id);
-            self.meter.note(temporal, body.len() + FORWARDED_OVERHEAD_BYTES, now);
+            let packets = 1 + skipped.min(SKIPPED_COUNTED_MAX) as usize;
+            self.meter.note(temporal, packets * (body.len() + FORWARDED_OVERHEAD_BYTES), now);
         }
         if meta.entry_point
             && let Some(keyframe) = &mut self.keyframe

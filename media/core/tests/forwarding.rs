@@ -91,7 +91,7 @@ fn a_line_that_reorders_duplicates_and_bursts_breaks_no_rule_of_the_stream() {
         }
         let (_, video) = world.shown(0, 0);
         assert!(video.frames_decoded > 250, "seed {seed}: {video:?}");
-        assert!(world.members[0].checker.packets > 2_000);
+        assert!(world.members[0].checker.packets > 1_000);
     }
 }
 

@@ -156,12 +156,13 @@ impl Estimator {
         self.acknowledged.rate_bps()
     }
 
-    /// What has been seen to get through, by a probe or by what was sent: no more than this is known.
+    /// What has been seen to get through, by a probe or by what was sent: no more than this is known. Before anything has
+    /// been seen it is the estimate.
     #[must_use]
     pub fn proven_bps(&self) -> u64 {
-        let acknowledged = self.acknowledged.rate_bps().unwrap_or(0);
-        let shown = self.shown_bps.unwrap_or(0);
-        acknowledged.max(shown).max(ESTIMATE_MIN_BPS).min(self.estimate_bps())
+        let seen = self.acknowledged.rate_bps().max(self.shown_bps);
+        let least = if self.lowered_at.is_none() { ESTIMATE_START_BPS } else { ESTIMATE_MIN_BPS };
+        seen.unwrap_or(0).max(least).min(self.estimate_bps())
     }
 
     /// Packets go another way from now on: what was learned is of the old one.

@@ -9,9 +9,11 @@ use crate::time::Time;
 const LOSS_LOW: f64 = 0.02;
 const LOSS_HIGH: f64 = 0.10;
 /// Over how many packets, and how long, a share is told.
-const PACKETS_MIN: u32 = 20;
+const PACKETS_MIN: u32 = 30;
 const SPAN: Duration = Duration::from_millis(250);
 const GROWTH_PER_SECOND: f64 = 0.08;
+/// How much of the news counts for the share that is told.
+const SMOOTHED_FOLLOWS: f64 = 0.25;
 
 #[derive(Clone, Debug)]
 pub(super) struct LossLimit {
@@ -20,6 +22,7 @@ pub(super) struct LossLimit {
     missing: u32,
     since: Option<Time>,
     share: f64,
+    smoothed: f64,
     lowered_at: Option<Time>,
 }
 
@@ -31,6 +34,7 @@ impl LossLimit {
             missing: 0,
             since: None,
             share: 0.0,
+            smoothed: 0.0,
             lowered_at: None,
         }
     }
@@ -39,9 +43,9 @@ impl LossLimit {
         self.limit_bps as u64
     }
 
-    /// The share that was lost of what was last told of, 0.0..=1.0.
+    /// The share that got lost lately, 0.0..=1.0: of some seconds, for of few packets chance makes what it likes.
     pub(super) const fn share(&self) -> f64 {
-        self.share
+        self.smoothed
     }
 
     /// So much is lost that less is to be sent.
@@ -75,6 +79,7 @@ impl LossLimit {
             return;
         }
         self.share = f64::from(self.missing) / f64::from(packets);
+        self.smoothed += SMOOTHED_FOLLOWS * (self.share - self.smoothed);
         (self.arrived, self.missing, self.since) = (0, 0, Some(now));
         if self.share > LOSS_HIGH {
             // Until the sender has slowed down and feedback has told of it, more loss is the same loss.
