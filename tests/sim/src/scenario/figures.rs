@@ -45,7 +45,7 @@ const FRAMES_PER_SECOND: f64 = 1_000.0 / 33.0;
 pub enum Aim {
     /// The highest encoding at its full rate within four seconds of joining.
     FullQuality,
-    /// 80 % of the line is used, or nine tenths of the highest step of video that can be held on it.
+    /// 80 % of the line is used, or nine tenths of what steps of video that can be held on it take.
     Used,
     /// The 95th percentile of the time in the queue is 100 ms at the most.
     ShortQueue,
@@ -83,7 +83,7 @@ pub struct Figures {
     pub full_quality_s: f64,
     /// Share of the line used in steady state; none where it has no limit.
     pub used: Option<f64>,
-    /// The share that the highest step of video takes which can be held on the line, with the voice.
+    /// The most that steps of video take which can be held on the line, with the voices, as a share of it.
     pub possible: Option<f64>,
     /// 95th percentile of the time in the queue in steady state, in ms.
     pub queue_p95_ms: f64,
@@ -95,7 +95,7 @@ pub struct Figures {
     pub rise_s: Option<f64>,
     /// Freezes of the picture, and their seconds, over the whole run.
     pub freezes: (u32, f64),
-    /// Switches of encoding per minute in steady state, and changes of the temporal layer.
+    /// Switches of encoding per minute in steady state, of the seat with the most, and changes of the temporal layers.
     pub switches: (f64, f64),
     /// A voice's frames in steady state by redundancy.
     pub heard: [Frames; REDUNDANCY_LEVELS],
@@ -142,10 +142,7 @@ impl Figures {
             freezes: watched
                 .last()
                 .map_or((0, 0.0), |sample| (sample.freezes.0, sample.freezes.1.as_secs_f64())),
-            switches: (
-                (last.heights - first.heights) as f64 * 60.0 / seconds,
-                temporal as f64 * 60.0 / seconds,
-            ),
+            switches: (switches(first, last) as f64 * 60.0 / seconds, temporal as f64 * 60.0 / seconds),
             heard: std::array::from_fn(|level| {
                 last.heard.by_redundancy[level].since(first.heard.by_redundancy[level])
             }),
@@ -314,6 +311,11 @@ fn lost_on_line(samples: &[Sample], from: Duration, until: Duration) -> f64 {
     (gone(last) - gone(first)) as f64 / (last.link.sent - first.link.sent).max(1) as f64
 }
 
+fn switches(first: &Sample, last: &Sample) -> usize {
+    let each = first.heights.iter().zip(&last.heights).map(|(first, last)| last - first);
+    each.max().unwrap_or(0)
+}
+
 fn fall_lost(scenario: &Scenario, samples: &[Sample]) -> Option<(f64, f64)> {
     let (fall, _) = scenario.changes.first()?;
     let calm = *fall + FALL_GRACE;
@@ -347,16 +349,17 @@ fn silent_seconds(samples: &[Sample]) -> usize {
     seconds.filter(|window| played(&window[SECOND]) - played(&window[0]) < HEARD_MS_MIN).count()
 }
 
-/// The largest share of the line that video, with this voice, takes and can be held at; none where more than one is seen.
+/// The largest share of the line that video in all seats, with these voices, takes and can be held at.
 fn possible(scenario: &Scenario, audio_bps: f64, capacity_bps: f64) -> Option<f64> {
     let watched = scenario.participants.len() - 1;
-    let mut seen = scenario.seats.iter().filter(|(who, ..)| *who == watched);
-    let (Some((.., whom)), None) = (seen.next(), seen.next()) else { return None };
-    let shares = video_steps(&scenario.participants[*whom].client)
-        .into_iter()
-        .chain([0.0])
-        .map(|video_bps| (video_bps + audio_bps) / capacity_bps);
-    shares.filter(|share| *share <= HELD_SHARE_MAX).reduce(f64::max)
+    let mut sums = vec![audio_bps];
+    for (.., whom) in scenario.seats.iter().filter(|(who, ..)| *who == watched) {
+        let steps = video_steps(&scenario.participants[*whom].client);
+        let more = sums.iter().flat_map(|sum| steps.iter().map(move |step| sum + step));
+        let more: Vec<f64> = more.filter(|sum| *sum <= capacity_bps * HELD_SHARE_MAX).collect();
+        sums.extend(more);
+    }
+    sums.into_iter().reduce(f64::max).map(|most| most / capacity_bps)
 }
 
 /// What each step of a publisher's video takes on the wire, in bits per second.

@@ -74,6 +74,7 @@ pub fn all(form: Form) -> Vec<Scenario> {
         audio_with_loss(1_000_000, spans),
         poor_uplink_loss(spans),
         poor_in_a_room(spans),
+        four_in_view(2_500_000, spans),
     ]);
     if form == Form::Short {
         return scenarios;
@@ -260,7 +261,7 @@ fn poor_uplink_rate(rate_bps: u64, spans: Spans) -> Scenario {
 /// Four see each other and speak in turn; the line of one is poor.
 fn poor_in_a_room(spans: Spans) -> Scenario {
     const ROOM: usize = 4;
-    let aims = [Aim::OthersFull, Aim::ShortQueue, Aim::AudioFlows];
+    let aims = [Aim::OthersFull, Aim::Used, Aim::ShortQueue, Aim::FewSwitches, Aim::AudioFlows];
     let mut scenario = pair(
         "a room of four, one on 0.6 Mbit/s".to_owned(),
         browser(GOOD_RTT_MS),
@@ -291,5 +292,18 @@ fn poor_in_a_room(spans: Spans) -> Scenario {
         let others = (0..ROOM).filter(|whom| *whom != who);
         scenario.seats.extend((0..).zip(others).map(|(seat, whom)| (who, seat, whom)));
     }
+    scenario
+}
+
+/// Four publish, one sees them all: so many steps of video that hardly any line falls between two.
+fn four_in_view(rate_bps: u64, spans: Spans) -> Scenario {
+    const IN_VIEW: usize = 4;
+    let name = format!("four in view on {} Mbit/s, RTT 100 ms", rate_bps as f64 / 1e6);
+    let mut scenario = pair(name, browser(GOOD_RTT_MS), line(rate_bps, 100), &STEADY, spans);
+    let mut watcher = watcher(line(rate_bps, 100));
+    watcher.client.seats = IN_VIEW;
+    scenario.participants = vec![on_good_line(browser(GOOD_RTT_MS)); IN_VIEW];
+    scenario.participants.push(watcher);
+    scenario.seats = (0..IN_VIEW).map(|whom| (IN_VIEW, whom as u16, whom)).collect();
     scenario
 }

@@ -82,10 +82,10 @@ pub struct Sample {
     pub height: u16,
     /// Frames decoded in the first seat.
     pub frames: u64,
-    /// Freezes of the first seat so far, and how long they took.
+    /// Freezes so far, and how long they took, of the seat that froze longest.
     pub freezes: (u32, Duration),
-    /// Times the height in the first seat has changed.
-    pub heights: usize,
+    /// Times the height has changed, of each seat.
+    pub heights: Vec<usize>,
     /// What was heard in the first seat.
     pub heard: Heard,
 }
@@ -162,7 +162,10 @@ fn join(world: &mut World, participant: &Participant, seed: u64) {
 
 fn look(world: &mut World, who: usize, began_at: Time) -> Sample {
     let stats = world.stats(who);
-    let (audio, video) = world.shown(who, 0);
+    let seats: Vec<_> = (0..world.members[who].seats.len()).map(|seat| world.shown(who, seat)).collect();
+    let (audio, video) = &seats[0];
+    let freezes =
+        seats.iter().map(|(_, video)| (video.freezes, video.frozen)).max_by_key(|(_, frozen)| *frozen);
     let now = world.now;
     let member = &world.members[who];
     let shown = video.last_decoded_at.is_some_and(|at| now.since(at) < PICTURE_GONE);
@@ -176,8 +179,8 @@ fn look(world: &mut World, who: usize, began_at: Time) -> Sample {
         carried: member.carried,
         height: if shown { height } else { 0 },
         frames: video.frames_decoded,
-        freezes: (video.freezes, video.frozen),
-        heights: video.heights.len(),
+        freezes: freezes.unwrap_or_default(),
+        heights: seats.iter().map(|(_, video)| video.heights.len()).collect(),
         heard: audio.heard,
     }
 }
