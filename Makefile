@@ -82,6 +82,16 @@ test-sim: ## 100,000 visits under every order of events, from seeds; SIM_SEEDS f
 	@scripts/setup.sh rust
 	VESTIBULE_SIM_SEEDS=$(SIM_SEEDS) cargo test --release --locked --package vestibule-signaling --test sim
 
+.PHONY: test-media
+test-media: ## Conversations on bad lines, a minute each from three seeds; a missed aim is an error
+	@scripts/setup.sh rust
+	cargo run --release --locked --package vestibule-sim --bin media-report -- --assert
+
+.PHONY: media-report
+media-report: ## The same, into docs/media.md with its charts
+	@scripts/setup.sh rust
+	cargo run --release --locked --package vestibule-sim --bin media-report -- --write docs/media.md
+
 .PHONY: test-crash
 test-crash: client ## Kill writers 200 times on each database, and look for halves
 	@scripts/setup.sh test

@@ -52,8 +52,8 @@ mod uplink;
 mod watch;
 
 pub use api::{
-    AudioProfile, Command, CommandError, DisconnectReason, DtlsEvent, DtlsMessage, Event, Input, MediaGate, Output,
-    PeerId, RoomId, SeatId, SeatInfo, SeatWish, SfuConfig, SourceKind, Transmit, Transmits,
+    AudioProfile, Command, CommandError, DisconnectReason, DtlsEvent, DtlsMessage, Event, Input, MediaGate,
+    Output, PeerId, RoomId, SeatId, SeatInfo, SeatWish, SfuConfig, SourceKind, Transmit, Transmits,
 };
 pub use counters::Counters;
 pub use quality::{Quality, QualityLevel, QualityReason, QualityStep};

@@ -12,6 +12,7 @@ pub mod offer;
 pub mod playout;
 mod receive;
 mod red;
+pub mod scenario;
 pub mod synthetic;
 pub mod world;
 

@@ -1,0 +1,137 @@
+//! `media-report`: plays conversations on bad lines in virtual time, and says what became of them, with the aims beside.
+//!
+//! `--write docs/media.md` puts the tables between the two markers of that page and the charts into a folder of its name;
+//! `--assert` makes a missed aim an error. `--short` plays what tells most; `--seeds N` each from N seeds; `--only TEXT`
+//! those with the text in their name.
+
+mod chart;
+mod font;
+mod table;
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::thread;
+
+use vestibule_sim::scenario::{Figures, Form, Scenario, Seen, all};
+
+use crate::table::Row;
+
+const SEEDS_LONG: u64 = 3;
+const FIRST_SEED: u64 = 1;
+const BEGIN: &str = "<!-- media-report: what follows is written by `make media-report` -->";
+const END: &str = "<!-- media-report: end -->";
+const USAGE: &str = "media-report [--short] [--seeds N] [--only TEXT] [--write docs/media.md] [--assert]";
+
+/// What is asked for.
+struct Options {
+    form: Form,
+    seeds: Option<u64>,
+    only: String,
+    write: Option<PathBuf>,
+    assert: bool,
+}
+
+fn main() -> Result<ExitCode, Box<dyn Error>> {
+    let options = Options::read(std::env::args().skip(1))?;
+    let short = options.form == Form::Short;
+    let seeds = options.seeds.unwrap_or(if short { 1 } else { SEEDS_LONG }).max(1);
+    let mut scenarios = all(options.form);
+    scenarios.retain(|scenario| scenario.name.contains(&options.only));
+    let played = play(&scenarios, seeds);
+    let rows: Vec<Row> =
+        scenarios.iter().zip(&played).map(|(scenario, seen)| row(scenario, &seen.figures)).collect();
+    let text = table::write(&rows, seeds)?;
+    io::stdout().write_all(text.as_bytes())?;
+    if let Some(page) = &options.write {
+        let folder = page.with_extension("");
+        std::fs::create_dir_all(&folder)?;
+        let mut charts = String::new();
+        for (scenario, seen) in scenarios.iter().zip(&played) {
+            let Some(name) = scenario.plot else { continue };
+            chart::write(&folder.join(format!("{name}.png")), scenario, seen.first.watched())?;
+            let folder = folder.file_name().unwrap_or_default().to_string_lossy();
+            charts.push_str(&format!("\n![{}]({folder}/{name}.png)\n", scenario.name));
+        }
+        rewrite(page, &format!("{text}{charts}"))?;
+    }
+    let met = rows.iter().flat_map(|row| &row.verdicts).all(|verdict| verdict.met);
+    Ok(if met || !options.assert { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+impl Options {
+    fn read(mut args: impl Iterator<Item = String>) -> Result<Self, Box<dyn Error>> {
+        let mut options =
+            Self { form: Form::Long, seeds: None, only: String::new(), write: None, assert: false };
+        while let Some(arg) = args.next() {
+            let mut value = || args.next().ok_or(USAGE);
+            match arg.as_str() {
+                "--short" => options.form = Form::Short,
+                "--seeds" => options.seeds = Some(value()?.parse()?),
+                "--only" => options.only = value()?,
+                "--write" => options.write = Some(value()?.into()),
+                "--assert" => options.assert = true,
+                _ => return Err(USAGE.into()),
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// All runs of one scenario.
+struct Played {
+    figures: Vec<Figures>,
+    /// The run of the first seed, to be drawn.
+    first: Seen,
+}
+
+/// Plays each scenario from each seed, on all cores.
+fn play(scenarios: &[Scenario], seeds: u64) -> Vec<Played> {
+    let next = Mutex::new(scenarios.iter().enumerate());
+    let played = Mutex::new(Vec::new());
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                loop {
+                    let taken = next.lock().expect("nobody panics with it").next();
+                    let Some((at, scenario)) = taken else { return };
+                    let mut first = None;
+                    let mut figures = Vec::new();
+                    for seed in FIRST_SEED..FIRST_SEED + seeds {
+                        let seen = scenario.run(seed);
+                        figures.push(Figures::of(scenario, &seen));
+                        first.get_or_insert(seen);
+                    }
+                    let first = first.unwrap_or_default();
+                    played.lock().expect("nobody panics with it").push((at, Played { figures, first }));
+                }
+            });
+        }
+    });
+    let mut played = played.into_inner().expect("nobody panics with it");
+    played.sort_by_key(|(at, _)| *at);
+    played.into_iter().map(|(_, played)| played).collect()
+}
+
+/// An aim is met if every run meets it; what is told is the first run that does not.
+fn row(scenario: &Scenario, figures: &[Figures]) -> Row {
+    let verdicts = scenario.aims.iter().map(|aim| {
+        let mut verdicts = figures.iter().map(|figures| figures.judge(*aim));
+        let first = verdicts.next().expect("one seed at the least");
+        verdicts.fold(first, |worst, verdict| if worst.met && !verdict.met { verdict } else { worst })
+    });
+    let worst = figures.iter().skip(1).fold(figures[0].clone(), Figures::worse);
+    Row { name: scenario.name.clone(), worst, verdicts: verdicts.collect() }
+}
+
+/// Puts `text` between the markers of a page.
+fn rewrite(page: &Path, text: &str) -> Result<(), Box<dyn Error>> {
+    let before = std::fs::read_to_string(page)?;
+    let (head, rest) = before.split_once(BEGIN).ok_or("the page has no marker where the report begins")?;
+    let (_, tail) = rest.split_once(END).ok_or("the page has no marker where the report ends")?;
+    std::fs::write(page, format!("{head}{BEGIN}\n\n{text}\n{END}{tail}"))?;
+    Ok(())
+}

@@ -1,0 +1,411 @@
+//! What a run comes to, in a few figures, and whether that is what was aimed at.
+
+use std::time::Duration;
+
+use super::{Sample, Scenario, Seen};
+use crate::client::ClientConfig;
+use crate::playout::{Frames, REDUNDANCY_LEVELS};
+use crate::synthetic::HEIGHTS;
+
+/// The aims of the issue.
+const FULL_QUALITY_S_MAX: f64 = 4.0;
+const USED_SHARE_MIN: f64 = 0.8;
+const QUEUE_P95_MS_MAX: f64 = 100.0;
+const FALL_LOSS_MAX: f64 = 0.02;
+const RISE_S_MAX: f64 = 8.0;
+const SWITCHES_PER_MINUTE_MAX: f64 = 12.0;
+const CONCEALED_MAX: [f64; REDUNDANCY_LEVELS] = [1.0, 0.05, 0.015];
+/// Frames it takes to judge what a level of redundancy does.
+const CONCEALED_FRAMES_MIN: u64 = 250;
+/// Others are unaffected if they are shown full pictures for this share of the time, and their estimate keeps to this
+/// share of what it was.
+const OTHERS_FULL_SHARE_MIN: f64 = 0.95;
+const OTHERS_ESTIMATE_SHARE_MIN: f64 = 0.95;
+
+/// Video steps that fill more of a line than this cannot be held on it.
+const HELD_SHARE_MAX: f64 = 0.9;
+/// Who holds the highest step there is uses this share of what it takes.
+const STEP_SHARE: f64 = 0.9;
+/// At full rate all but a few of the frames of a second are there.
+const FULL_FRAMES_PER_SECOND: u64 = 27;
+/// From the fall of a line on it may lose much for so long, and is judged for the time after.
+const FALL_GRACE: Duration = Duration::from_secs(2);
+const FALL_JUDGED: Duration = Duration::from_secs(6);
+const SECOND: usize = 10;
+/// A second in which less than this was heard is a silent one.
+const HEARD_MS_MIN: u64 = 500;
+
+/// Bytes of a packet beside its share of a frame: IPv4, UDP, RTP with its extensions, the tag of SRTP, VP8's descriptor.
+const PACKET_OVERHEAD: f64 = 28.0 + 12.0 + 12.0 + 16.0 + 6.0;
+const PACKET_BYTES: f64 = 1_100.0;
+const FRAMES_PER_SECOND: f64 = 1_000.0 / 33.0;
+
+/// What a scenario is to show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aim {
+    /// The highest encoding at its full rate within four seconds of joining.
+    FullQuality,
+    /// 80 % of the line is used, or nine tenths of what steps of video that can be held on it take.
+    Used,
+    /// The 95th percentile of the time in the queue is 100 ms at the most.
+    ShortQueue,
+    /// Two seconds after the line became slower less than 2 % gets lost.
+    CalmAfterFall,
+    /// Eight seconds after the line became faster it is used.
+    BackAfterRise,
+    /// No second after the fifth is silent.
+    AudioFlows,
+    /// What is concealed with one earlier frame along each is 5 % at the most, with two 1.5 %.
+    AudioRepaired,
+    /// One switch in five seconds at the most.
+    FewSwitches,
+    /// The others are shown full pictures that do not freeze.
+    OthersFull,
+    /// Nobody's estimate falls.
+    EstimatesHold,
+}
+
+/// Whether an aim was met.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    /// Which.
+    pub aim: Aim,
+    /// What was found, against what was aimed at.
+    pub text: String,
+    /// That.
+    pub met: bool,
+}
+
+/// What a run comes to. A figure that is infinite stands for something that never came.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Figures {
+    /// From joining to the highest encoding at its full rate, in seconds.
+    pub full_quality_s: f64,
+    /// Share of the line used in steady state; none where it has no limit.
+    pub used: Option<f64>,
+    /// The most that steps of video take which can be held on the line, with the voices, as a share of it.
+    pub possible: Option<f64>,
+    /// 95th percentile of the time in the queue in steady state, in ms.
+    pub queue_p95_ms: f64,
+    /// Share of packets lost in steady state.
+    pub lost: f64,
+    /// The same in the two seconds after the line became slower, and in the six after them.
+    pub fall_lost: Option<(f64, f64)>,
+    /// From when the line became faster until it was used, in seconds.
+    pub rise_s: Option<f64>,
+    /// Freezes of the picture, and their seconds, over the whole run.
+    pub freezes: (u32, f64),
+    /// Switches of encoding per minute in steady state, of the seat with the most, and changes of the temporal layers.
+    pub switches: (f64, f64),
+    /// A voice's frames in steady state by redundancy.
+    pub heard: [Frames; REDUNDANCY_LEVELS],
+    /// Silent seconds after the fifth.
+    pub silent_seconds: usize,
+    /// Least share of the time others were shown full pictures, and their freezes; none where nobody else watches.
+    pub others_full: Option<(f64, u32)>,
+    /// How far the estimate of anybody fell, as a share; none where nobody has one.
+    pub estimate_kept: Option<f64>,
+    /// Probes sent.
+    pub probes: u64,
+    /// Longest time from the server's word until an encoding was paused, and until it was resumed, in ms.
+    pub obeyed_ms: (f64, f64),
+}
+
+impl Figures {
+    /// What `seen` comes to.
+    #[must_use]
+    pub fn of(scenario: &Scenario, seen: &Seen) -> Self {
+        let watched = seen.watched();
+        let steady = steady(scenario, watched);
+        let (first, last) = (&steady[0], &steady[steady.len() - 1]);
+        let seconds = (last.at - first.at).as_secs_f64();
+        let capacity = first.capacity_bps.filter(|_| scenario.changes.is_empty());
+        let audio_bps = bits_per_second(last.carried.audio_bytes - first.carried.audio_bytes, seconds);
+        let mut temporal = 0;
+        for pair in steady.windows(2) {
+            let of = |sample: &Sample| {
+                sample.stats.slots.iter().map(|slot| slot.temporal_layer).collect::<Vec<_>>()
+            };
+            temporal += usize::from(of(&pair[0]) != of(&pair[1]));
+        }
+        Self {
+            full_quality_s: full_quality(watched),
+            used: capacity.map(|bps| {
+                bits_per_second(last.carried.arrived_bytes - first.carried.arrived_bytes, seconds)
+                    / bps as f64
+            }),
+            possible: capacity.and_then(|bps| possible(scenario, audio_bps, bps as f64)),
+            queue_p95_ms: percentile(steady.iter().map(|sample| sample.queue), 95).as_secs_f64() * 1_000.0,
+            lost: lost(first, last),
+            fall_lost: fall_lost(scenario, watched),
+            rise_s: rise(scenario, watched, audio_bps),
+            freezes: watched
+                .last()
+                .map_or((0, 0.0), |sample| (sample.freezes.0, sample.freezes.1.as_secs_f64())),
+            switches: (switches(first, last) as f64 * 60.0 / seconds, temporal as f64 * 60.0 / seconds),
+            heard: std::array::from_fn(|level| {
+                last.heard.by_redundancy[level].since(first.heard.by_redundancy[level])
+            }),
+            silent_seconds: silent_seconds(watched),
+            others_full: others_full(scenario, seen),
+            estimate_kept: estimate_kept(scenario, seen),
+            probes: last.stats.downlink.probes,
+            obeyed_ms: obeyed_ms(seen),
+        }
+    }
+
+    /// Of all frames of the voice in steady state the share that was concealed.
+    #[must_use]
+    pub fn concealed(&self) -> Option<f64> {
+        let sum = |of: fn(&Frames) -> u64| self.heard.iter().map(of).sum();
+        Frames { due: sum(|frames| frames.due), concealed: sum(|frames| frames.concealed) }.share()
+    }
+
+    /// The worse of two runs in each figure.
+    #[must_use]
+    pub fn worse(self, other: &Self) -> Self {
+        let least = |a: Option<f64>, b: Option<f64>| a.zip(b).map_or(a.or(b), |(a, b)| Some(a.min(b)));
+        let most = |a: Option<f64>, b: Option<f64>| a.zip(b).map_or(a.or(b), |(a, b)| Some(a.max(b)));
+        let pair = |a: (f64, f64), b: (f64, f64)| (a.0.max(b.0), a.1.max(b.1));
+        let worse_heard = |level: usize| {
+            let (a, b) = (self.heard[level], other.heard[level]);
+            if b.share() > a.share() { b } else { a }
+        };
+        Self {
+            full_quality_s: self.full_quality_s.max(other.full_quality_s),
+            used: least(self.used, other.used),
+            possible: least(self.possible, other.possible),
+            queue_p95_ms: self.queue_p95_ms.max(other.queue_p95_ms),
+            lost: self.lost.max(other.lost),
+            fall_lost: self.fall_lost.zip(other.fall_lost).map(|(a, b)| pair(a, b)),
+            rise_s: most(self.rise_s, other.rise_s),
+            freezes: (self.freezes.0.max(other.freezes.0), self.freezes.1.max(other.freezes.1)),
+            switches: pair(self.switches, other.switches),
+            heard: std::array::from_fn(worse_heard),
+            silent_seconds: self.silent_seconds.max(other.silent_seconds),
+            others_full: self.others_full.zip(other.others_full).map(|(a, b)| (a.0.min(b.0), a.1.max(b.1))),
+            estimate_kept: least(self.estimate_kept, other.estimate_kept),
+            probes: self.probes.max(other.probes),
+            obeyed_ms: pair(self.obeyed_ms, other.obeyed_ms),
+        }
+    }
+
+    /// Whether `aim` is met.
+    #[must_use]
+    pub fn judge(&self, aim: Aim) -> Verdict {
+        let (met, text) = match aim {
+            Aim::FullQuality => {
+                let met = self.full_quality_s <= FULL_QUALITY_S_MAX;
+                (
+                    met,
+                    format!("full quality after {} s, aim {FULL_QUALITY_S_MAX}", number(self.full_quality_s)),
+                )
+            }
+            Aim::Used => {
+                let used = self.used.unwrap_or(0.0);
+                let aim = self.used_aim();
+                let text = format!("{:.0} % of the line used, aim {:.0}", used * 100.0, aim * 100.0);
+                (used >= aim, text)
+            }
+            Aim::ShortQueue => {
+                let met = self.queue_p95_ms <= QUEUE_P95_MS_MAX;
+                (met, format!("{:.0} ms in the queue, aim {QUEUE_P95_MS_MAX}", self.queue_p95_ms))
+            }
+            Aim::CalmAfterFall => {
+                let (_, then) = self.fall_lost.unwrap_or((f64::INFINITY, f64::INFINITY));
+                let text = format!(
+                    "{} % lost from two seconds after the fall on, aim {:.0}",
+                    number(then * 100.0),
+                    FALL_LOSS_MAX * 100.0
+                );
+                (then < FALL_LOSS_MAX, text)
+            }
+            Aim::BackAfterRise => {
+                let took = self.rise_s.unwrap_or(f64::INFINITY);
+                (took <= RISE_S_MAX, format!("used {} s after the rise, aim {RISE_S_MAX}", number(took)))
+            }
+            Aim::AudioFlows => {
+                (self.silent_seconds == 0, format!("{} silent seconds, aim 0", self.silent_seconds))
+            }
+            Aim::AudioRepaired => self.audio_repaired(),
+            Aim::FewSwitches => {
+                let met = self.switches.0 <= SWITCHES_PER_MINUTE_MAX;
+                (met, format!("{:.1} switches a minute, aim {SWITCHES_PER_MINUTE_MAX}", self.switches.0))
+            }
+            Aim::OthersFull => {
+                let (share, freezes) = self.others_full.unwrap_or((0.0, 0));
+                let text = format!("others: full for {:.0} % of the time, {freezes} freezes", share * 100.0);
+                (share >= OTHERS_FULL_SHARE_MIN && freezes == 0, text)
+            }
+            Aim::EstimatesHold => match self.estimate_kept {
+                None => (false, "no estimates".to_owned()),
+                Some(kept) => {
+                    let text = format!("estimates fell to {:.0} %", kept * 100.0);
+                    (kept >= OTHERS_ESTIMATE_SHARE_MIN, text)
+                }
+            },
+        };
+        Verdict { aim, text, met }
+    }
+
+    /// The share of the line that is to be used.
+    #[must_use]
+    pub fn used_aim(&self) -> f64 {
+        self.possible.map_or(USED_SHARE_MIN, |possible| USED_SHARE_MIN.min(possible * STEP_SHARE))
+    }
+
+    fn audio_repaired(&self) -> (bool, String) {
+        let judged: Vec<_> = (1..REDUNDANCY_LEVELS)
+            .filter(|level| self.heard[*level].due >= CONCEALED_FRAMES_MIN)
+            .filter_map(|level| Some((level, self.heard[level].share()?)))
+            .collect();
+        if judged.is_empty() {
+            return (false, "no redundant audio".to_owned());
+        }
+        let met = judged.iter().all(|(level, share)| *share <= CONCEALED_MAX[*level]);
+        let text: Vec<_> = judged
+            .iter()
+            .map(|(level, share)| {
+                let aim = CONCEALED_MAX[*level] * 100.0;
+                format!("RED {level}: {:.1} % concealed, aim {aim}", share * 100.0)
+            })
+            .collect();
+        (met, text.join("; "))
+    }
+}
+
+/// A figure with one decimal, or that it never came.
+pub(super) fn number(value: f64) -> String {
+    if value.is_finite() { format!("{value:.1}") } else { "never".to_owned() }
+}
+
+fn steady<'a>(scenario: &Scenario, samples: &'a [Sample]) -> &'a [Sample] {
+    let from = samples.iter().position(|sample| sample.at >= scenario.steady_from);
+    let steady = &samples[from.expect("a steady state before the end")..];
+    assert!(steady.len() > SECOND, "{} is too short", scenario.name);
+    steady
+}
+
+fn bits_per_second(bytes: u64, seconds: f64) -> f64 {
+    bytes as f64 * 8.0 / seconds
+}
+
+fn percentile(values: impl Iterator<Item = Duration>, percent: usize) -> Duration {
+    let mut sorted: Vec<_> = values.collect();
+    sorted.sort_unstable();
+    sorted.get(sorted.len() * percent / 100).copied().unwrap_or_default()
+}
+
+/// What of the SFU's datagrams got lost between two looks. What was on its way at either of them is the error.
+fn lost(first: &Sample, last: &Sample) -> f64 {
+    let sent = last.carried.sent - first.carried.sent;
+    let arrived = last.carried.arrived - first.carried.arrived;
+    (1.0 - arrived as f64 / sent.max(1) as f64).max(0.0)
+}
+
+/// The same, exactly, where nobody else is on the line.
+fn lost_on_line(samples: &[Sample], from: Duration, until: Duration) -> f64 {
+    let at = |time: Duration| samples.iter().find(|sample| sample.at >= time).or(samples.last());
+    let Some((first, last)) = at(from).zip(at(until)) else { return 0.0 };
+    let gone = |sample: &Sample| sample.link.lost + sample.link.queue_dropped;
+    (gone(last) - gone(first)) as f64 / (last.link.sent - first.link.sent).max(1) as f64
+}
+
+fn switches(first: &Sample, last: &Sample) -> usize {
+    let each = first.heights.iter().zip(&last.heights).map(|(first, last)| last - first);
+    each.max().unwrap_or(0)
+}
+
+fn fall_lost(scenario: &Scenario, samples: &[Sample]) -> Option<(f64, f64)> {
+    let (fall, _) = scenario.changes.first()?;
+    let calm = *fall + FALL_GRACE;
+    Some((lost_on_line(samples, *fall, calm), lost_on_line(samples, calm, calm + FALL_JUDGED)))
+}
+
+fn rise(scenario: &Scenario, samples: &[Sample], audio_bps: f64) -> Option<f64> {
+    let (at, line) = scenario.changes.get(1)?;
+    let bps = line.rate_bps?.get() as f64;
+    let step = possible(scenario, audio_bps, bps).map_or(1.0, |possible| possible * STEP_SHARE);
+    let wanted = bps * USED_SHARE_MIN.min(step);
+    let used = samples.windows(SECOND + 1).find(|window| {
+        let bytes = window[SECOND].carried.arrived_bytes - window[0].carried.arrived_bytes;
+        window[0].at >= *at && bytes as f64 * 8.0 >= wanted
+    });
+    Some(used.map_or(f64::INFINITY, |window| (window[SECOND].at - *at).as_secs_f64()))
+}
+
+fn full_quality(samples: &[Sample]) -> f64 {
+    let full = samples.windows(SECOND + 1).find(|window| {
+        window.iter().all(|sample| sample.height == HEIGHTS[2])
+            && window[SECOND].frames - window[0].frames >= FULL_FRAMES_PER_SECOND
+    });
+    full.map_or(f64::INFINITY, |window| window[0].at.as_secs_f64())
+}
+
+fn silent_seconds(samples: &[Sample]) -> usize {
+    let played = |sample: &Sample| sample.heard.played_ms;
+    let from = samples.iter().position(|sample| sample.at >= Duration::from_secs(5)).unwrap_or(samples.len());
+    let seconds = samples[from..].windows(SECOND + 1).step_by(SECOND);
+    seconds.filter(|window| played(&window[SECOND]) - played(&window[0]) < HEARD_MS_MIN).count()
+}
+
+/// The largest share of the line that video in all seats, with these voices, takes and can be held at.
+fn possible(scenario: &Scenario, audio_bps: f64, capacity_bps: f64) -> Option<f64> {
+    let watched = scenario.participants.len() - 1;
+    let mut sums = vec![audio_bps];
+    for (.., whom) in scenario.seats.iter().filter(|(who, ..)| *who == watched) {
+        let steps = video_steps(&scenario.participants[*whom].client);
+        let more = sums.iter().flat_map(|sum| steps.iter().map(move |step| sum + step));
+        let more: Vec<f64> = more.filter(|sum| *sum <= capacity_bps * HELD_SHARE_MAX).collect();
+        sums.extend(more);
+    }
+    sums.into_iter().reduce(f64::max).map(|most| most / capacity_bps)
+}
+
+/// What each step of a publisher's video takes on the wire, in bits per second.
+fn video_steps(client: &ClientConfig) -> Vec<f64> {
+    let layers: &[(f64, f64)] = match client.temporal_layers {
+        3 => &[(0.4, 0.25), (0.6, 0.5), (1.0, 1.0)],
+        2 => &[(0.6, 0.5), (1.0, 1.0)],
+        _ => &[(1.0, 1.0)],
+    };
+    let mut steps = Vec::new();
+    for rate_bps in &client.rates_bps[..client.camera] {
+        for (bytes, frames) in layers {
+            let frames = frames * FRAMES_PER_SECOND;
+            let bytes = f64::from(*rate_bps) / 8.0 * bytes;
+            let packets = (bytes / frames / PACKET_BYTES).ceil() * frames;
+            steps.push((bytes + packets * PACKET_OVERHEAD) * 8.0);
+        }
+    }
+    steps
+}
+
+fn others_full(scenario: &Scenario, seen: &Seen) -> Option<(f64, u32)> {
+    let others = seen.samples.iter().enumerate().filter(|(who, _)| {
+        *who + 1 < seen.samples.len() && scenario.seats.iter().any(|(viewer, ..)| viewer == who)
+    });
+    let each = others.map(|(_, samples)| {
+        let steady = steady(scenario, samples);
+        let full = steady.iter().filter(|sample| sample.height == HEIGHTS[2]).count();
+        let freezes = steady[steady.len() - 1].freezes.0 - steady[0].freezes.0;
+        (full as f64 / steady.len() as f64, freezes)
+    });
+    each.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+}
+
+fn estimate_kept(scenario: &Scenario, seen: &Seen) -> Option<f64> {
+    let each = seen.samples.iter().filter_map(|samples| {
+        let mut estimates =
+            steady(scenario, samples).iter().filter_map(|sample| sample.stats.downlink.estimate_bps);
+        let first = estimates.next()?;
+        Some(estimates.min().unwrap_or(first) as f64 / first as f64)
+    });
+    each.reduce(f64::min)
+}
+
+fn obeyed_ms(seen: &Seen) -> (f64, f64) {
+    let most = |times: &[Duration]| times.iter().max().map_or(0.0, |most| most.as_secs_f64() * 1_000.0);
+    let each = seen.obedience.iter().map(|obedience| (most(&obedience.paused), most(&obedience.resumed)));
+    each.fold((0.0, 0.0), |a, b| (a.0.max(b.0), a.1.max(b.1)))
+}

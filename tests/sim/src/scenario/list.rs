@@ -1,0 +1,309 @@
+//! The scenarios: lines as patients have them.
+
+use std::time::Duration;
+
+use vestibule_media_core::time::Time;
+use vestibule_testnet::{BurstLoss, LinkConfig};
+
+use super::{Aim, Participant, Scenario};
+use crate::client::ClientConfig;
+use crate::cross::CrossKind;
+
+const QUEUE_MS: u64 = 300;
+const QUEUE_LONG_MS: u64 = 2_000;
+/// Feedback as browsers give it.
+const TRANSPORT_FEEDBACK: Duration = Duration::from_millis(100);
+/// How much later than a round trip a packet is asked for again.
+const NACK_MARGIN: Duration = Duration::from_millis(20);
+/// libwebrtc asks for a keyframe after three seconds without a frame.
+const KEYFRAME_PATIENCE: Duration = Duration::from_secs(3);
+const GOOD_RTT_MS: u64 = 20;
+/// For how long each of a room speaks in turn, and how loud, in -dBov.
+const TURN: Duration = Duration::from_secs(6);
+const TURNS: u32 = 12;
+const SPEAKING: u8 = 25;
+const SILENT: u8 = 127;
+/// What a browser's estimate leaves of the way up.
+const UPLINK_USED_SHARE: f64 = 0.85;
+
+const STEADY: [Aim; 4] = [Aim::Used, Aim::ShortQueue, Aim::FewSwitches, Aim::AudioFlows];
+
+/// How thorough a report is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Everything, a minute each.
+    Long,
+    /// What tells most, as short as it can be.
+    Short,
+}
+
+/// How long something takes, in seconds, in the long form and in the short one.
+#[derive(Clone, Copy)]
+struct Spans {
+    length: u64,
+    steady_from: u64,
+    fall: u64,
+    rise: u64,
+}
+
+const LONG: Spans = Spans { length: 60, steady_from: 15, fall: 20, rise: 35 };
+const SHORT: Spans = Spans { length: 24, steady_from: 10, fall: 8, rise: 16 };
+
+/// All scenarios of a form.
+#[must_use]
+pub fn all(form: Form) -> Vec<Scenario> {
+    let spans = if form == Form::Long { LONG } else { SHORT };
+    let mut scenarios = match form {
+        Form::Long => {
+            let mut grid = Vec::new();
+            for rate_bps in [5_000_000, 1_500_000, 600_000, 300_000] {
+                grid.extend([20, 100, 300].map(|rtt_ms| steady(rate_bps, rtt_ms, QUEUE_MS, spans)));
+            }
+            grid
+        }
+        Form::Short => vec![
+            steady(5_000_000, 100, QUEUE_MS, spans),
+            steady(1_500_000, 300, QUEUE_MS, spans),
+            steady(600_000, 100, QUEUE_MS, spans),
+        ],
+    };
+    scenarios.extend([
+        Scenario { plot: Some("queue"), ..steady(600_000, 100, QUEUE_LONG_MS, spans) },
+        fall_and_rise(100, spans),
+        audio_alone(spans),
+        audio_with_loss(1_000_000, spans),
+        poor_uplink_loss(spans),
+        poor_in_a_room(spans),
+        four_in_view(2_500_000, spans),
+    ]);
+    if form == Form::Short {
+        return scenarios;
+    }
+    scenarios.extend([
+        fall_and_rise(20, spans),
+        lossy("2 % loss", line(3_000_000, 100).loss(0.02), &STEADY, spans),
+        lossy("10 % loss", line(3_000_000, 100).loss(0.1), &[Aim::ShortQueue, Aim::AudioFlows], spans),
+        lossy("20 % loss", line(3_000_000, 100).loss(0.2), &[Aim::ShortQueue, Aim::AudioFlows], spans),
+        lossy(
+            "3 % loss in bursts",
+            line(3_000_000, 100).burst(BurstLoss::average(0.03, 4.0)),
+            &[Aim::ShortQueue, Aim::AudioFlows, Aim::FewSwitches],
+            spans,
+        ),
+        competing("a TCP-like flow", CrossKind::Reno, spans),
+        competing(
+            "1 Mbit/s, 5 s on and off",
+            CrossKind::Constant { rate_bps: 1_000_000, spell: Duration::from_secs(5) },
+            spans,
+        ),
+        lossy(
+            "jitter 50 ms",
+            line(3_000_000, 100).jitter_ms(50),
+            &[Aim::Used, Aim::FewSwitches, Aim::AudioFlows],
+            spans,
+        ),
+        lossy("2 % reordered by 30 ms", line(3_000_000, 100).reorder(0.02, 30), &STEADY, spans),
+        poor_uplink_rate(300_000, spans),
+        single_encoding(3, spans),
+        single_encoding(1, spans),
+        audio_with_loss(120_000, spans),
+    ]);
+    scenarios
+}
+
+fn line(rate_bps: u64, rtt_ms: u64) -> LinkConfig {
+    LinkConfig::default().rate_bps(rate_bps).delay_ms(rtt_ms / 2).queue_ms(QUEUE_MS)
+}
+
+/// Who publishes and watches as a browser does, over a round trip of this.
+fn browser(rtt_ms: u64) -> ClientConfig {
+    ClientConfig {
+        temporal_layers: 3,
+        obeys: true,
+        transport_feedback: TRANSPORT_FEEDBACK,
+        nack_retry: Duration::from_millis(rtt_ms) + NACK_MARGIN,
+        keyframe_patience: KEYFRAME_PATIENCE,
+        ..ClientConfig::default()
+    }
+}
+
+fn on_good_line(client: ClientConfig) -> Participant {
+    let line = LinkConfig::default().delay_ms(GOOD_RTT_MS / 2);
+    Participant { client, up: line, down: line, withheld: Vec::new() }
+}
+
+/// Speaks, and watches over this line.
+fn watcher(down: LinkConfig) -> Participant {
+    let rtt_ms = down.delay_us * 2 / 1_000;
+    Participant {
+        client: ClientConfig { camera: 0, ..browser(rtt_ms) },
+        up: LinkConfig::default().delay_ms(rtt_ms / 2),
+        down,
+        withheld: Vec::new(),
+    }
+}
+
+/// One publishes, one watches.
+fn pair(name: String, publisher: ClientConfig, down: LinkConfig, aims: &[Aim], spans: Spans) -> Scenario {
+    Scenario {
+        name,
+        participants: vec![on_good_line(publisher), watcher(down)],
+        seats: vec![(1, 0, 0)],
+        changes: Vec::new(),
+        cross: None,
+        length: Duration::from_secs(spans.length),
+        steady_from: Duration::from_secs(spans.steady_from),
+        aims: aims.to_vec(),
+        plot: None,
+    }
+}
+
+fn steady(rate_bps: u64, rtt_ms: u64, queue_ms: u64, spans: Spans) -> Scenario {
+    let name = format!(
+        "{} Mbit/s, RTT {rtt_ms} ms{}",
+        rate_bps as f64 / 1e6,
+        if queue_ms == QUEUE_MS { String::new() } else { format!(", queue {} s", queue_ms / 1_000) }
+    );
+    let carries_everything = rate_bps == 5_000_000;
+    let mut aims = STEADY.to_vec();
+    if carries_everything {
+        aims.insert(0, Aim::FullQuality);
+    }
+    let mut scenario =
+        pair(name, browser(GOOD_RTT_MS), line(rate_bps, rtt_ms).queue_ms(queue_ms), &aims, spans);
+    scenario.plot = (carries_everything && rtt_ms == 100).then_some("join");
+    scenario
+}
+
+fn lossy(name: &str, down: LinkConfig, aims: &[Aim], spans: Spans) -> Scenario {
+    pair(format!("3 Mbit/s, {name}"), browser(GOOD_RTT_MS), down, aims, spans)
+}
+
+fn fall_and_rise(rtt_ms: u64, spans: Spans) -> Scenario {
+    let aims = [Aim::CalmAfterFall, Aim::BackAfterRise, Aim::AudioFlows];
+    let name = format!("2 → 0.4 → 2 Mbit/s, RTT {rtt_ms} ms");
+    Scenario {
+        changes: vec![
+            (Duration::from_secs(spans.fall), line(400_000, rtt_ms)),
+            (Duration::from_secs(spans.rise), line(2_000_000, rtt_ms)),
+        ],
+        plot: (rtt_ms == 100).then_some("fall-and-rise"),
+        ..pair(name, browser(GOOD_RTT_MS), line(2_000_000, rtt_ms), &aims, spans)
+    }
+}
+
+fn competing(name: &str, kind: CrossKind, spans: Spans) -> Scenario {
+    let until = Duration::from_secs(spans.length);
+    Scenario {
+        cross: Some((kind, Duration::from_secs(spans.steady_from), until)),
+        plot: (kind == CrossKind::Reno).then_some("competing"),
+        ..pair(
+            format!("2 Mbit/s beside {name}"),
+            browser(GOOD_RTT_MS),
+            line(2_000_000, 100),
+            &[Aim::AudioFlows],
+            spans,
+        )
+    }
+}
+
+fn single_encoding(temporal_layers: u8, spans: Spans) -> Scenario {
+    let publisher =
+        ClientConfig { camera: 1, rates_bps: [700_000; 3], temporal_layers, ..browser(GOOD_RTT_MS) };
+    let layers = if temporal_layers == 1 { "no temporal layers" } else { "temporal layers" };
+    let aims: &[Aim] = if temporal_layers == 1 { &[Aim::ShortQueue, Aim::AudioFlows] } else { &STEADY };
+    pair(format!("700 kbit/s, {layers}, on 600"), publisher, line(600_000, 100), aims, spans)
+}
+
+fn audio_alone(spans: Spans) -> Scenario {
+    let aims = [Aim::AudioFlows];
+    pair("45 kbit/s, video wanted".to_owned(), browser(GOOD_RTT_MS), line(45_000, 100), &aims, spans)
+}
+
+fn audio_with_loss(rate_bps: u64, spans: Spans) -> Scenario {
+    let publisher = ClientConfig { camera: 0, ..browser(GOOD_RTT_MS) };
+    let name = format!("a voice on {} kbit/s, 20 % loss", rate_bps / 1_000);
+    let aims = [Aim::AudioRepaired, Aim::AudioFlows];
+    pair(name, publisher, line(rate_bps, 100).loss(0.2), &aims, spans)
+}
+
+/// One publishes over a poor line, four watch over good ones.
+fn one_to_four(name: String, publisher: Participant, aims: &[Aim], spans: Spans) -> Scenario {
+    const WATCHERS: usize = 4;
+    let mut scenario = pair(name, publisher.client.clone(), line(5_000_000, 50), aims, spans);
+    scenario.participants = vec![publisher];
+    scenario.participants.extend((0..WATCHERS).map(|_| watcher(line(5_000_000, 50))));
+    scenario.seats = (1..=WATCHERS).map(|who| (who, 0, 0)).collect();
+    scenario
+}
+
+fn poor_uplink_loss(spans: Spans) -> Scenario {
+    let mut publisher = on_good_line(browser(GOOD_RTT_MS));
+    publisher.up = publisher.up.delay_ms(50).loss(0.2);
+    let name = "a publisher loses 20 %, four watch".to_owned();
+    one_to_four(name, publisher, &[Aim::EstimatesHold, Aim::AudioFlows], spans)
+}
+
+fn poor_uplink_rate(rate_bps: u64, spans: Spans) -> Scenario {
+    let mut publisher = on_good_line(browser(GOOD_RTT_MS));
+    publisher.up = line(rate_bps, 100);
+    let mut sum_bps = 0.0;
+    for (encoding, rate) in (0..).zip(publisher.client.rates_bps) {
+        sum_bps += f64::from(rate);
+        if sum_bps > rate_bps as f64 * UPLINK_USED_SHARE {
+            publisher.withheld.push(encoding);
+        }
+    }
+    let name = format!("a publisher has {} kbit/s, four watch", rate_bps / 1_000);
+    one_to_four(name, publisher, &[Aim::EstimatesHold, Aim::AudioFlows], spans)
+}
+
+/// Four see each other and speak in turn; the line of one is poor.
+fn poor_in_a_room(spans: Spans) -> Scenario {
+    const ROOM: usize = 4;
+    let aims = [Aim::OthersFull, Aim::Used, Aim::ShortQueue, Aim::FewSwitches, Aim::AudioFlows];
+    let mut scenario = pair(
+        "a room of four, one on 0.6 Mbit/s".to_owned(),
+        browser(GOOD_RTT_MS),
+        line(600_000, 100),
+        &aims,
+        spans,
+    );
+    scenario.participants = (0..ROOM)
+        .map(|who| {
+            let rtt_ms = if who + 1 == ROOM { 100 } else { GOOD_RTT_MS };
+            let levels = (0..TURNS).map(|turn| {
+                let level = if turn as usize % ROOM == who { SPEAKING } else { SILENT };
+                (Time::ZERO + TURN * turn, level)
+            });
+            let client = ClientConfig { seats: ROOM - 1, levels: levels.collect(), ..browser(rtt_ms) };
+            let mut participant = on_good_line(client);
+            if who + 1 == ROOM {
+                participant.up = LinkConfig::default().delay_ms(rtt_ms / 2);
+                participant.down = line(600_000, rtt_ms);
+            } else {
+                participant.down = line(10_000_000, rtt_ms);
+            }
+            participant
+        })
+        .collect();
+    scenario.seats = Vec::new();
+    for who in 0..ROOM {
+        let others = (0..ROOM).filter(|whom| *whom != who);
+        scenario.seats.extend((0..).zip(others).map(|(seat, whom)| (who, seat, whom)));
+    }
+    scenario
+}
+
+/// Four publish, one sees them all: so many steps of video that hardly any line falls between two.
+fn four_in_view(rate_bps: u64, spans: Spans) -> Scenario {
+    const IN_VIEW: usize = 4;
+    let name = format!("four in view on {} Mbit/s, RTT 100 ms", rate_bps as f64 / 1e6);
+    let mut scenario = pair(name, browser(GOOD_RTT_MS), line(rate_bps, 100), &STEADY, spans);
+    let mut watcher = watcher(line(rate_bps, 100));
+    watcher.client.seats = IN_VIEW;
+    scenario.participants = vec![on_good_line(browser(GOOD_RTT_MS)); IN_VIEW];
+    scenario.participants.push(watcher);
+    scenario.seats = (0..IN_VIEW).map(|whom| (IN_VIEW, whom as u16, whom)).collect();
+    scenario
+}
