@@ -5,9 +5,10 @@
 
 use std::time::Duration;
 
-use crate::allocator::{Claim, Ladder, Offered, Rung, divide};
+use crate::allocator::{Budget, Claim, Ladder, Offered, divide};
 use crate::api::{AudioProfile, Event, SeatWish, SourceKind};
 use crate::keys::{PeerKey, SourceKey};
+use crate::red::REDUNDANCY_MAX;
 use crate::sdp::MediaKind;
 use crate::sfu::Sfu;
 use crate::slot::Slot;
@@ -95,64 +96,46 @@ impl Sfu {
 
     fn settle(&mut self, key: PeerKey, audio_bps: u64, claims: &mut [Claim], now: Time) {
         let Some(peer) = self.peers.get_mut(key) else { return };
-        let wanted: u64 = claims.iter().map(|claim| claim.ladder.most_bps()).sum();
+        let mut shape = 0_u64;
+        for claim in claims.iter_mut() {
+            let slot = &peer.slots[claim.slot as usize];
+            claim.is = slot.target.and_then(|encoding| claim.ladder.place(encoding, slot.temporal()));
+            claim.held = now < slot.steps.hold_until;
+            let rungs = claim.ladder.rungs().len() as u64;
+            shape = shape.wrapping_mul(0x1_0001).wrapping_add(rungs << 32 | u64::from(claim.rank) << 16)
+                ^ u64::from(claim.slot);
+        }
         let Some(control) = &mut peer.tx.control else {
-            divide(claims, u64::MAX);
+            divide(claims, &Budget { all_bps: u64::MAX, kept_bps: u64::MAX, proven_bps: u64::MAX }, true);
             return self.apply(key, claims, false, now);
         };
         let estimate = control.estimate_bps();
         let is_stale = control.pacer.waited(now) > WAITED_MAX;
-        if is_stale {
-            control.pacer.clear();
-        }
         let pressed = is_stale || control.allocation.allocated_bps > PRESSED_TIMES * estimate;
-        let redundancy = redundancy(control.allocation.redundancy, control.loss_share(), audio_bps, estimate);
-        let voices = audio_bps * (1 + u64::from(redundancy));
-        let repairs = control.retransmitted_bps().min(estimate / 4);
-        let budget = estimate.saturating_sub(voices + repairs);
-        // What more may be sent than is sent now.
-        let proven = (control.proven_bps() as f64 * UNPROVEN_SHARE).min(estimate as f64) * ADD_SHARE;
-        let mut addable = (proven as u64).saturating_sub(voices + repairs);
-        divide(claims, budget);
-        let mut allocated = 0;
-        let current = |claim: &Claim, slots: &[Slot]| {
-            let slot = &slots[claim.slot as usize];
-            slot.target.and_then(|encoding| claim.ladder.place(encoding, slot.temporal()))
-        };
-        let place = |claim: &Claim, rung: Option<Rung>| {
-            rung.and_then(|rung| claim.ladder.place(rung.encoding, rung.temporal))
-        };
-        if is_stale {
+        if pressed {
+            control.drain(now);
             peer.slots.iter_mut().for_each(Slot::begin_anew);
         }
-        let slots = &peer.slots;
-        for claim in claims.iter() {
-            let (is, to_be) = (current(claim, slots), place(claim, claim.target));
-            let kept = is.min(to_be).map_or(0, |at| claim.ladder.rungs()[at].bps);
-            addable = addable.saturating_sub(kept);
-        }
-        for claim in claims.iter_mut() {
-            let (is, to_be) = (current(claim, slots), place(claim, claim.target));
-            if to_be > is {
-                let held = now < slots[claim.slot as usize].steps.hold_until;
-                let rungs = claim.ladder.rungs();
-                let has = is.map_or(0, |at| rungs[at].bps);
-                let fits = |at: &usize| {
-                    rungs[*at].flows && rungs[*at].bps.saturating_sub(has) <= addable && !held
-                };
-                let from = is.map_or(0, |at| at + 1);
-                let to = (from..=to_be.unwrap_or(0)).rev().find(fits).or(is);
-                claim.target = to.map(|at| rungs[at]);
-                addable = addable.saturating_sub(claim.target.map_or(0, |rung| rung.bps).saturating_sub(has));
-            }
-            allocated += claim.target.map_or(0, |rung| rung.bps);
-        }
-        let wanted = ((wanted + audio_bps * 3) as f64 * WANTED_SHARE) as u64;
+        let loss = if control.is_congested(now) { 0.0 } else { control.loss_share() };
+        let redundancy = redundancy(control.allocation.redundancy, loss, audio_bps, estimate);
+        let voices = with_redundancy(audio_bps, redundancy);
+        let repairs = control.retransmitted_bps().min(estimate / 4);
+        let proven = (control.proven_bps() as f64 * UNPROVEN_SHARE).min(estimate as f64) * ADD_SHARE;
+        let budget = Budget {
+            all_bps: estimate.saturating_sub(voices + repairs),
+            kept_bps: ((estimate as f64 * OVER_SHARE) as u64).saturating_sub(voices + repairs),
+            proven_bps: (proven as u64).saturating_sub(voices + repairs),
+        };
+        let afresh = std::mem::replace(&mut control.allocation.shape, shape) != shape;
+        divide(claims, &budget, afresh);
+        let wanted: u64 = claims.iter().map(|claim| claim.ladder.most_bps()).sum();
+        let wanted = ((wanted + with_redundancy(audio_bps, REDUNDANCY_MAX as u8)) as f64 * WANTED_SHARE) as u64;
         control.want(wanted);
+        let given: u64 = claims.iter().filter_map(Claim::target).map(|rung| rung.bps).sum();
         let allocation = &mut control.allocation;
         allocation.at = now;
         allocation.estimate_bps = estimate;
-        allocation.allocated_bps = allocated + voices + repairs;
+        allocation.allocated_bps = given + voices + repairs;
         allocation.wanted_bps = wanted;
         allocation.redundancy = redundancy;
         if estimate < wanted && peer.timers.get(Timer::Probe).is_none() && peer.is_open() {
@@ -160,6 +143,9 @@ impl Sfu {
             self.timers.schedule(key, &mut peer.timers);
         }
         self.apply(key, claims, pressed, now);
+        if pressed {
+            self.pace_later(key, now);
+        }
     }
 
     /// Has every slot go for what it was given.
@@ -171,23 +157,18 @@ impl Sfu {
             let before = (slot.target, slot.temporal(), slot.aspired);
             let top = claim.ladder.rungs().last().map(|rung| rung.encoding);
             slot.aspire(claim.aspired.map(|rung| rung.encoding), top, now);
-            match claim.target {
+            match claim.target() {
                 Some(rung) => {
-                    let is = slot.target.and_then(|encoding| claim.ladder.place(encoding, slot.temporal()));
-                    let to_be = claim.ladder.place(rung.encoding, rung.temporal);
                     let lower = slot.target.is_some_and(|target| rung.encoding < target);
-                    if is.is_some_and(|at| claim.ladder.rungs()[at].flows) && is > to_be {
+                    if claim.is > claim.to_be && claim.is.is_some_and(|at| claim.ladder.rungs()[at].flows) {
                         slot.steps.down(now);
-                    } else if to_be > is {
+                    } else if claim.to_be > claim.is {
                         slot.steps.up(now);
                     }
                     // Until the smaller picture's keyframe is there the large one goes on, if the line bears the least
                     // of it.
                     let thin = lower || slot.shows(bound).is_some_and(|shown| shown > rung.encoding);
                     slot.go_for(rung.encoding, rung.temporal, thin);
-                    if pressed && thin {
-                        slot.close_current();
-                    }
                 }
                 None => {
                     if slot.target.is_some() {
@@ -306,6 +287,11 @@ fn ladder(source: &Source, top: u8) -> Ladder {
     ladder
 }
 
+/// What voices take with so many earlier frames along: headers are there once.
+const fn with_redundancy(audio_bps: u64, distance: u8) -> u64 {
+    audio_bps + audio_bps * distance as u64 * 2 / 3
+}
+
 /// Earlier frames that go along with a voice: the more is lost, as far as there is room for them.
 fn redundancy(before: u8, loss_share: f64, audio_bps: u64, estimate_bps: u64) -> u8 {
     let [one, two] = REDUNDANCY_LOSS;
@@ -316,8 +302,7 @@ fn redundancy(before: u8, loss_share: f64, audio_bps: u64, estimate_bps: u64) ->
         // It ends where hardly anything is lost any more, not between two looks.
         before => before.max(1),
     };
-    // Half of the line is for voices at the most.
-    let fits = |distance: &u8| audio_bps * (1 + u64::from(*distance)) <= estimate_bps / 2;
+    let fits = |distance: &u8| with_redundancy(audio_bps, *distance) as f64 <= estimate_bps as f64 * ADD_SHARE;
     (0..=wanted).rev().find(fits).unwrap_or(0)
 }
 

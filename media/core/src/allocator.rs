@@ -67,13 +67,9 @@ impl Ladder {
         &self.rungs[..self.len]
     }
 
-    /// The best rung that fits, of those that flow or of all.
-    fn best(&self, budget: u64, flowing: bool) -> Option<Rung> {
-        self.rungs().iter().rev().copied().find(|rung| rung.bps <= budget && (rung.flows || !flowing))
-    }
-
-    fn poorest(&self) -> Option<Rung> {
-        self.rungs().iter().copied().find(|rung| rung.flows)
+    /// The best rung that fits, whether it flows or not.
+    fn best(&self, bps: u64) -> Option<Rung> {
+        self.rungs().iter().rev().copied().find(|rung| rung.bps <= bps)
     }
 
     /// What the best of it takes.
@@ -98,25 +94,85 @@ pub(crate) struct Claim {
     /// The higher, the sooner.
     pub(crate) rank: u8,
     pub(crate) ladder: Ladder,
-    /// What it is to be sent.
-    pub(crate) target: Option<Rung>,
+    /// Where it stands on its ladder.
+    pub(crate) is: Option<usize>,
+    /// It was too much a moment ago: it stays where it is, at the most.
+    pub(crate) held: bool,
+    /// Where it is to stand.
+    pub(crate) to_be: Option<usize>,
     /// What the line would carry, if its publisher sent it.
     pub(crate) aspired: Option<Rung>,
 }
 
-/// Divides `budget_bps`. Claims come in any order and leave by rank, equals in the order of their slots.
-pub(crate) fn divide(claims: &mut [Claim], budget_bps: u64) {
-    claims.sort_unstable_by_key(|claim| (std::cmp::Reverse(claim.rank), claim.slot));
-    let mut left = budget_bps;
-    for claim in claims.iter_mut() {
-        claim.target = claim.ladder.poorest().filter(|rung| rung.bps <= left);
-        left -= claim.target.map_or(0, |rung| rung.bps);
+/// What there is to divide, in bits per second.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Budget {
+    /// What the line is thought to carry.
+    pub(crate) all_bps: u64,
+    /// The same, with what encoders go over and under: as long as what is sent fits, it stays.
+    pub(crate) kept_bps: u64,
+    /// What it has been seen to carry: nothing is added beyond.
+    pub(crate) proven_bps: u64,
+}
+
+impl Claim {
+    /// What it is to be sent.
+    pub(crate) fn target(&self) -> Option<Rung> {
+        self.to_be.map(|at| self.ladder.rungs()[at])
     }
+
+    fn bps(&self, at: Option<usize>) -> u64 {
+        at.map_or(0, |at| self.ladder.rungs()[at].bps)
+    }
+
+    /// The next better rung that may be taken, and what all would take then.
+    fn next(&self, total: u64, budget: &Budget) -> Option<(usize, u64)> {
+        let from = self.to_be.map_or(0, |at| at + 1);
+        (from..self.ladder.rungs().len()).find_map(|at| {
+            let rung = self.ladder.rungs()[at];
+            let total = total - self.bps(self.to_be) + rung.bps;
+            let is_more = Some(at) > self.is;
+            let limit = if is_more { budget.proven_bps.min(budget.all_bps) } else { budget.all_bps };
+            (rung.flows && total <= limit && !(self.held && is_more)).then_some((at, total))
+        })
+    }
+}
+
+/// Divides a line. What is sent stays as long as it fits, unless it is to be divided `afresh`; then everybody gets a
+/// picture before anybody gets a better one, and of equal rank whoever has the poorest gets a better one first.
+///
+/// Claims come in any order and leave by rank, equals in the order of their slots.
+pub(crate) fn divide(claims: &mut [Claim], budget: &Budget, afresh: bool) {
+    claims.sort_unstable_by_key(|claim| (std::cmp::Reverse(claim.rank), claim.slot));
+    let kept = |claim: &Claim| claim.is.filter(|at| claim.ladder.rungs()[*at].flows);
+    let mut total: u64 = claims.iter().map(|claim| claim.bps(kept(claim))).sum();
+    let stays = !afresh && total <= budget.kept_bps;
     for claim in claims.iter_mut() {
-        let own = left + claim.target.map_or(0, |rung| rung.bps);
-        claim.target = claim.ladder.best(own, true);
-        claim.aspired = claim.ladder.best(own, false);
-        left = own - claim.target.map_or(0, |rung| rung.bps);
+        claim.to_be = if stays { kept(claim) } else { None };
+    }
+    if !stays {
+        total = 0;
+    }
+    for claim in claims.iter_mut().filter(|claim| claim.to_be.is_none()) {
+        if let Some((at, then)) = claim.next(total, budget) {
+            (claim.to_be, total) = (Some(at), then);
+        }
+    }
+    for equals in claims.chunk_by_mut(|a, b| a.rank == b.rank) {
+        loop {
+            let next = equals
+                .iter()
+                .enumerate()
+                .filter(|(_, claim)| claim.to_be.is_some())
+                .filter_map(|(who, claim)| Some((claim.to_be, who, claim.next(total, budget)?)))
+                .min_by_key(|(at, who, _)| (*at, *who));
+            let Some((_, who, (at, then))) = next else { break };
+            (equals[who].to_be, total) = (Some(at), then);
+        }
+    }
+    let left = budget.all_bps.saturating_sub(total);
+    for claim in claims.iter_mut() {
+        claim.aspired = claim.ladder.best(left + claim.bps(claim.to_be));
     }
 }
 
@@ -134,15 +190,30 @@ mod tests {
         ladder
     }
 
-    fn divided(ranks: &[u8], budget_bps: u64) -> Vec<(u16, Option<(u8, u8)>)> {
-        let mut claims: Vec<_> = (0..)
-            .zip(ranks)
-            .map(|(slot, &rank)| Claim { slot, rank, ladder: simulcast(3), ..Claim::default() })
-            .collect();
-        divide(&mut claims, budget_bps);
-        let spent: u64 = claims.iter().filter_map(|claim| claim.target).map(|rung| rung.bps).sum();
-        assert!(spent <= budget_bps);
-        claims.iter().map(|c| (c.slot, c.target.map(|rung| (rung.encoding, rung.temporal)))).collect()
+    const fn of(bps: u64) -> Budget {
+        Budget { all_bps: bps, kept_bps: bps, proven_bps: bps }
+    }
+
+    fn claims(ranks: &[u8]) -> Vec<Claim> {
+        let claim = |(slot, rank): (u16, &u8)| Claim {
+            slot,
+            rank: *rank,
+            ladder: simulcast(3),
+            ..Claim::default()
+        };
+        (0..).zip(ranks).map(claim).collect()
+    }
+
+    fn seen(claims: &[Claim]) -> Vec<(u16, Option<(u8, u8)>)> {
+        claims.iter().map(|c| (c.slot, c.target().map(|rung| (rung.encoding, rung.temporal)))).collect()
+    }
+
+    fn divided(ranks: &[u8], bps: u64) -> Vec<(u16, Option<(u8, u8)>)> {
+        let mut claims = claims(ranks);
+        divide(&mut claims, &of(bps), true);
+        let spent: u64 = claims.iter().filter_map(Claim::target).map(|rung| rung.bps).sum();
+        assert!(spent <= bps);
+        seen(&claims)
     }
 
     #[test]
@@ -174,12 +245,46 @@ mod tests {
     }
 
     #[test]
+    fn equals_are_shown_alike() {
+        let got = divided(&[0, 0, 0, 0], 2_400_000);
+        let encodings: Vec<_> = got.iter().map(|(_, at)| at.unwrap().0).collect();
+        assert_eq!(encodings, [2, 1, 1, 1], "what is left is the first one's");
+        let got = divided(&[0, 0, 0, 0], 2_000_000);
+        assert!(got.iter().all(|(_, at)| *at == Some((1, TEMPORAL_ALL))), "{got:?}");
+    }
+
+    #[test]
+    fn what_fits_stays_and_what_was_too_much_is_not_tried_again_at_once() {
+        let mut claims = claims(&[0, 0]);
+        claims[0].is = claims[0].ladder.place(2, TEMPORAL_ALL);
+        claims[1].is = claims[1].ladder.place(0, TEMPORAL_ALL);
+        let budget = Budget { all_bps: 1_700_000, kept_bps: 1_800_000, proven_bps: 1_700_000 };
+        divide(&mut claims, &budget, false);
+        assert_eq!(seen(&claims), [(0, Some((2, TEMPORAL_ALL))), (1, Some((0, TEMPORAL_ALL)))]);
+        divide(&mut claims, &budget, true);
+        assert_eq!(seen(&claims), [(0, Some((2, 1))), (1, Some((1, TEMPORAL_ALL)))]);
+        claims[1].held = true;
+        divide(&mut claims, &budget, true);
+        assert_eq!(seen(&claims), [(0, Some((2, TEMPORAL_ALL))), (1, Some((0, TEMPORAL_ALL)))]);
+    }
+
+    #[test]
+    fn nothing_is_added_beyond_what_was_seen_to_get_through() {
+        let mut claims = claims(&[0]);
+        claims[0].is = claims[0].ladder.place(1, TEMPORAL_ALL);
+        divide(&mut claims, &Budget { proven_bps: 800_000, ..of(1_600_000) }, false);
+        assert_eq!(seen(&claims), [(0, Some((1, TEMPORAL_ALL)))]);
+        divide(&mut claims, &of(1_600_000), false);
+        assert_eq!(seen(&claims), [(0, Some((2, TEMPORAL_ALL)))]);
+    }
+
+    #[test]
     fn what_does_not_flow_is_aspired_to_and_takes_nothing() {
         let mut claims = [Claim { ladder: simulcast(2), ..Claim::default() }];
-        divide(&mut claims, 5_000_000);
-        assert_eq!(claims[0].target.map(|rung| rung.encoding), Some(1));
+        divide(&mut claims, &of(5_000_000), true);
+        assert_eq!(claims[0].target().map(|rung| rung.encoding), Some(1));
         assert_eq!(claims[0].aspired.map(|rung| rung.encoding), Some(2));
-        divide(&mut claims, 600_000);
+        divide(&mut claims, &of(600_000), true);
         assert_eq!(claims[0].aspired.map(|rung| rung.encoding), Some(1));
     }
 
@@ -188,9 +293,9 @@ mod tests {
         let mut ladder = Ladder::default();
         ladder.add(&Offered { encoding: 0, bps: [700_000; 3], highest: 0, flows: true, still: false });
         let mut claims = [Claim { ladder, ..Claim::default() }];
-        divide(&mut claims, 600_000);
-        assert_eq!(claims[0].target, None);
-        divide(&mut claims, 700_000);
-        assert_eq!(claims[0].target.map(|rung| rung.bps), Some(700_000));
+        divide(&mut claims, &of(600_000), true);
+        assert_eq!(claims[0].target(), None);
+        divide(&mut claims, &of(700_000), true);
+        assert_eq!(claims[0].target().map(|rung| rung.bps), Some(700_000));
     }
 }

@@ -94,6 +94,8 @@ counters! {
     remb_in,
     /// Retransmissions sent.
     rtx_out,
+    /// Retransmissions of what came before a keyframe, not sent on a line that is full.
+    rtx_obsolete,
     /// Retransmissions asked for again within the hold-off.
     rtx_held_off,
     /// Retransmissions over the subscriber's budget.

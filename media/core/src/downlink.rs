@@ -46,7 +46,18 @@ pub(crate) struct Control {
     pub(crate) probe: Option<ProbeRun>,
     pub(crate) allocation: Allocation,
     retransmitted: RetransmitRate,
+    retransmit_bytes_max: u32,
+    /// Only voices are sent until then.
+    drains_until: Option<Time>,
 }
+
+/// How long video makes way for what stands in a line that is much too slow.
+const DRAIN_MIN: Duration = Duration::from_millis(100);
+const DRAIN_MAX: Duration = Duration::from_millis(1_000);
+/// Retransmissions that may leave at once take the line for so long.
+const RETRANSMIT_BURST: Duration = Duration::from_millis(250);
+/// For how long after too much was sent loss says nothing else.
+const CONGESTED: Duration = Duration::from_secs(3);
 
 /// Who tells of what arrives.
 enum Line {
@@ -67,6 +78,8 @@ struct Remb {
 pub(crate) struct Allocation {
     pub(crate) at: Time,
     pub(crate) estimate_bps: u64,
+    /// Whose line it was: who is shown, and in which rank.
+    pub(crate) shape: u64,
     /// What all that is shown takes, in bits per second.
     pub(crate) allocated_bps: u64,
     /// What all that is wanted would take.
@@ -131,10 +144,29 @@ impl Downlink {
         }
     }
 
+    /// What is sent for the first time allows for some of it to be sent again.
+    #[inline]
+    pub(crate) fn earn_retransmissions(&mut self, bytes: usize) {
+        let most = self.control.as_ref().map_or(RTX_BUDGET_BYTES_MAX, |control| control.retransmit_bytes_max);
+        self.rtx_budget_bytes = (self.rtx_budget_bytes + bytes as u32 / 2).min(most);
+    }
+
     /// Whether a packet that may wait may leave at once.
     #[inline]
     pub(crate) fn is_free(&mut self, now: Time) -> bool {
-        self.control.as_mut().is_none_or(|control| control.pacer.is_free(now))
+        self.control
+            .as_mut()
+            .is_none_or(|control| control.drains_until.is_none() && control.pacer.is_free(now))
+    }
+
+    /// Too much was sent lately.
+    pub(crate) fn is_congested(&self, now: Time) -> bool {
+        self.control.as_ref().is_some_and(|control| control.is_congested(now))
+    }
+
+    /// Only voices are sent for a moment.
+    pub(crate) fn drains(&self) -> bool {
+        self.control.as_ref().is_some_and(|control| control.drains_until.is_some())
     }
 
     /// Packets go another way from now on.
@@ -158,6 +190,48 @@ impl Control {
             probe: None,
             allocation: Allocation::default(),
             retransmitted: RetransmitRate::default(),
+            retransmit_bytes_max: RTX_BUDGET_BYTES_MAX,
+            drains_until: None,
+        }
+    }
+
+    /// Much more was sent than the line carries: what stands in it leaves first, and video begins anew.
+    pub(crate) fn drain(&mut self, now: Time) {
+        self.pacer.clear();
+        let stands = match &self.line {
+            Line::Feedback(estimator) => estimator.stands(),
+            Line::Remb(_) => DRAIN_MIN,
+        };
+        self.drains_until = Some(now + stands.clamp(DRAIN_MIN, DRAIN_MAX));
+    }
+
+    /// Until when only voices are sent.
+    pub(crate) const fn drains_until(&self) -> Option<Time> {
+        self.drains_until
+    }
+
+    /// True once, when what stood in the line has left.
+    pub(crate) fn take_drained(&mut self, now: Time) -> bool {
+        let drained = self.drains_until.is_some_and(|until| now >= until);
+        if drained {
+            self.drains_until = None;
+        }
+        drained
+    }
+
+    /// The estimate is another one.
+    fn follow_estimate(&mut self) {
+        let estimate = self.estimate_bps();
+        self.pacer.set_estimate(estimate);
+        let bytes = estimate * RETRANSMIT_BURST.as_millis() as u64 / 8_000;
+        self.retransmit_bytes_max = RTX_BUDGET_BYTES_MAX.min(bytes as u32);
+    }
+
+    /// Too much was sent lately: what is lost is not lost by chance.
+    pub(crate) fn is_congested(&self, now: Time) -> bool {
+        match &self.line {
+            Line::Feedback(estimator) => estimator.lowered_since(now).is_some_and(|since| since < CONGESTED),
+            Line::Remb(_) => false,
         }
     }
 
@@ -204,7 +278,7 @@ impl Control {
     pub(crate) fn feedback(&mut self, feedback: &TwccView<'_>, rtt: Option<Duration>, now: Time) {
         if let Line::Feedback(estimator) = &mut self.line {
             estimator.feedback(feedback, rtt, now);
-            self.pacer.set_estimate(estimator.estimate_bps());
+            self.follow_estimate();
         }
     }
 
@@ -212,7 +286,7 @@ impl Control {
     pub(crate) fn remb(&mut self, bps: u64) {
         if let Line::Remb(remb) = &mut self.line {
             remb.bps = Some(bps);
-            self.pacer.set_estimate(self.estimate_bps());
+            self.follow_estimate();
         }
     }
 
@@ -272,7 +346,7 @@ impl Control {
             Line::Remb(remb) => *remb = Remb::default(),
         }
         self.probe = None;
-        self.pacer.set_estimate(self.estimate_bps());
+        self.follow_estimate();
     }
 }
 

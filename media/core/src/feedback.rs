@@ -147,6 +147,10 @@ impl Sfu {
         }
         let rtt = peer.rtt_or_default();
         let Peer { slots, tx, .. } = peer;
+        if tx.drains() {
+            self.counters.rtx_obsolete += 1;
+            return;
+        }
         if !tx.is_free(now) {
             let waits =
                 tx.control.as_mut().is_some_and(|c| c.pacer.repair(Repair { slot: ours.slot, sequence }));

@@ -13,6 +13,10 @@ impl Sfu {
     /// Lets what waited for a subscriber leave, as much as may now.
     pub(crate) fn pace(&mut self, key: PeerKey, now: Time) {
         let mut switched = None;
+        let control = self.peers.get_mut(key).and_then(|peer| peer.tx.control.as_mut());
+        if control.is_some_and(|control| control.take_drained(now)) {
+            self.want_keyframes_for(key, now);
+        }
         if let Some(peer) = self.peers.get_mut(key) {
             if !peer.is_open() {
                 if let Some(control) = &mut peer.tx.control {
@@ -115,7 +119,7 @@ impl Sfu {
         let Some(peer) = self.peers.get_mut(key) else { return };
         let Some(control) = &peer.tx.control else { return };
         let probe = control.probe.as_ref().map(|run| run.due_at().max(now));
-        let next = [control.pacer.due_at(now), probe].into_iter().flatten().min();
+        let next = [control.pacer.due_at(now), probe, control.drains_until()].into_iter().flatten().min();
         if let Some(next) = next {
             peer.timers.set_sooner(Timer::Pace, next);
             self.timers.schedule(key, &mut peer.timers);

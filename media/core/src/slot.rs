@@ -11,7 +11,7 @@ use slotmap::SlotMap;
 
 use crate::api::SeatWish;
 use crate::bounds::{
-    DATAGRAM_BYTES_MAX, PACKET_BYTES_MAX, RTX_BUDGET_BYTES_MAX, RTX_HISTORY, RTX_HOLD_OFF_MIN, SEAT_LINGER,
+    DATAGRAM_BYTES_MAX, PACKET_BYTES_MAX, RTX_HISTORY, RTX_HOLD_OFF_MIN, SEAT_LINGER,
     SEGMENTS_PER_SLOT_MAX,
 };
 use crate::downlink::{Downlink, Egress};
@@ -539,7 +539,7 @@ impl Slot {
         self.sent.payload_bytes += payload.len() as u64;
         egress.counters.rtp_out += 1;
         egress.counters.rtp_payload_bytes_out += payload.len() as u64;
-        egress.tx.rtx_budget_bytes = (egress.tx.rtx_budget_bytes + len as u32 / 2).min(RTX_BUDGET_BYTES_MAX);
+        egress.tx.earn_retransmissions(len);
         self.note_sent(segment, meta, payload, out, egress.now);
     }
 
@@ -685,6 +685,12 @@ impl Slot {
         };
         if self.held_off(found.out, rtt, egress.now) {
             egress.counters.rtx_held_off += 1;
+            return;
+        }
+        // Pictures of before the keyframe the stream went on with: nice to have, and nothing on a line that is full.
+        let is_current = self.current.is_some_and(|segment| segment.is_of(&found.segment));
+        if !is_current && (egress.tx.is_congested(egress.now) || !egress.tx.is_free(egress.now)) {
+            egress.counters.rtx_obsolete += 1;
             return;
         }
         let cost = (found.payload.len() + 64) as u32;

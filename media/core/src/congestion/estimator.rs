@@ -150,6 +150,18 @@ impl Estimator {
         self.loss.share()
     }
 
+    /// How long what is sent now waits in the line, beyond its travel.
+    #[must_use]
+    pub fn stands(&self) -> Duration {
+        self.standing.waits_now()
+    }
+
+    /// How long ago delay last showed that too much was sent.
+    #[must_use]
+    pub fn lowered_since(&self, now: Time) -> Option<Duration> {
+        self.lowered_at.map(|at| now.since(at))
+    }
+
     /// What gets through, in bits per second; nothing while too little was sent to say.
     #[must_use]
     pub fn acknowledged_bps(&self) -> Option<u64> {

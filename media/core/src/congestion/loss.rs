@@ -8,6 +8,10 @@ use crate::time::Time;
 /// Below this share more may be sent; above the other less.
 const LOSS_LOW: f64 = 0.02;
 const LOSS_HIGH: f64 = 0.10;
+/// Loss that no voice bears. Below it loss alone lowers nothing under what a voice takes that has earlier frames along: to
+/// take them away would make it worse, where chance loses packets and not a queue.
+const LOSS_HOPELESS: f64 = 0.35;
+const FLOOR_BPS: f64 = 150_000.0;
 /// Over how many packets, and how long, a share is told.
 const PACKETS_MIN: u32 = 30;
 const SPAN: Duration = Duration::from_millis(250);
@@ -85,8 +89,9 @@ impl LossLimit {
             // Until the sender has slowed down and feedback has told of it, more loss is the same loss.
             let patience = SPAN + rtt;
             if self.lowered_at.is_none_or(|at| now.since(at) >= patience) {
-                self.limit_bps = self.limit_bps.min(estimate_bps as f64) * (1.0 - 0.5 * self.share);
-                self.limit_bps = self.limit_bps.max(ESTIMATE_MIN_BPS as f64);
+                let least = if self.share < LOSS_HOPELESS { FLOOR_BPS } else { ESTIMATE_MIN_BPS as f64 };
+                let lowered = self.limit_bps.min(estimate_bps as f64) * (1.0 - 0.5 * self.share);
+                self.limit_bps = lowered.max(least.min(self.limit_bps));
                 self.lowered_at = Some(now);
             }
         } else if self.share < LOSS_LOW {

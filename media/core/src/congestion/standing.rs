@@ -25,6 +25,8 @@ pub(super) struct Standing {
     late_least: i64,
     late_packets: u32,
     waits_micros: i64,
+    /// Of the last packet.
+    last: i64,
 }
 
 impl Standing {
@@ -34,9 +36,19 @@ impl Standing {
         self.span_least = self.span_least.min(delay);
         self.late_least = self.late_least.min(delay);
         self.late_packets += 1;
+        self.last = delay;
         if !self.began || !(-SPAN_MICROS..=LATE_MICROS).contains(&(arrival - self.late_began)) {
             self.look(delay, arrival);
         }
+    }
+
+    /// How long the last packet waited.
+    pub(super) fn waits_now(&self) -> Duration {
+        Duration::from_micros((self.last - self.ever()).max(0).cast_unsigned())
+    }
+
+    fn ever(&self) -> i64 {
+        self.spans.iter().copied().fold(self.span_least, i64::min)
     }
 
     fn look(&mut self, delay: i64, arrival: i64) {
@@ -54,7 +66,7 @@ impl Standing {
         if self.late_packets < LATE_PACKETS_MIN {
             return;
         }
-        let ever = self.spans.iter().copied().fold(self.span_least, i64::min);
+        let ever = self.ever();
         self.waits_micros = self.late_least - ever;
         (self.late_began, self.late_least, self.late_packets) = (arrival, i64::MAX, 0);
         if arrival - self.span_began > SPAN_MICROS {

@@ -2,11 +2,12 @@
 //!
 //! `--write docs/media.md` puts the tables between the two markers of that page and the charts into a folder of its name;
 //! `--assert` makes a missed aim an error. `--short` plays what tells most; `--seeds N` each from N seeds; `--only TEXT`
-//! those with the text in their name.
+//! those with the text in their name; `--trace` says what was seen of each tenth of a second of one run.
 
 mod chart;
 mod font;
 mod table;
+mod trace;
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -23,7 +24,7 @@ const SEEDS_LONG: u64 = 3;
 const FIRST_SEED: u64 = 1;
 const BEGIN: &str = "<!-- media-report: what follows is written by `make media-report` -->";
 const END: &str = "<!-- media-report: end -->";
-const USAGE: &str = "media-report [--short] [--seeds N] [--only TEXT] [--write docs/media.md] [--assert]";
+const USAGE: &str = "media-report [--short] [--seeds N] [--only TEXT] [--write docs/media.md] [--assert] [--trace]";
 
 /// What is asked for.
 struct Options {
@@ -32,6 +33,7 @@ struct Options {
     only: String,
     write: Option<PathBuf>,
     assert: bool,
+    trace: bool,
 }
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
@@ -40,6 +42,12 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let seeds = options.seeds.unwrap_or(if short { 1 } else { SEEDS_LONG }).max(1);
     let mut scenarios = all(options.form);
     scenarios.retain(|scenario| scenario.name.contains(&options.only));
+    if options.trace {
+        for scenario in &scenarios {
+            io::stdout().write_all(trace::write(scenario, FIRST_SEED)?.as_bytes())?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let played = play(&scenarios, seeds);
     let rows: Vec<Row> =
         scenarios.iter().zip(&played).map(|(scenario, seen)| row(scenario, &seen.figures)).collect();
@@ -64,7 +72,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
 impl Options {
     fn read(mut args: impl Iterator<Item = String>) -> Result<Self, Box<dyn Error>> {
         let mut options =
-            Self { form: Form::Long, seeds: None, only: String::new(), write: None, assert: false };
+            Self { form: Form::Long, seeds: None, only: String::new(), write: None, assert: false, trace: false };
         while let Some(arg) = args.next() {
             let mut value = || args.next().ok_or(USAGE);
             match arg.as_str() {
@@ -73,6 +81,7 @@ impl Options {
                 "--only" => options.only = value()?,
                 "--write" => options.write = Some(value()?.into()),
                 "--assert" => options.assert = true,
+                "--trace" => options.trace = true,
                 _ => return Err(USAGE.into()),
             }
         }
