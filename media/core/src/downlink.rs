@@ -6,7 +6,7 @@ use crate::bounds::RTX_BUDGET_BYTES_MAX;
 use crate::congestion::{ESTIMATE_MAX_BPS, ESTIMATE_MIN_BPS, ESTIMATE_START_BPS, Estimator, Probe};
 use crate::counters::Counters;
 use crate::egress::{TxQueue, TxSlab};
-use crate::pacer::Pacer;
+use crate::pacer::{Next, Pacer};
 use crate::rtp::ExtensionIds;
 use crate::srtp::SrtpSealer;
 use crate::stats::DownlinkStats;
@@ -58,6 +58,9 @@ const DRAIN_MAX: Duration = Duration::from_millis(1_000);
 const RETRANSMIT_BURST: Duration = Duration::from_millis(250);
 /// For how long after too much was sent loss says nothing else.
 const CONGESTED: Duration = Duration::from_secs(3);
+
+/// A probe of less is made of padding, whatever could be sent once more.
+const SMALL_PROBE_BYTES: u32 = 3_000;
 
 /// Who tells of what arrives.
 enum Line {
@@ -154,9 +157,9 @@ impl Downlink {
     /// Whether a packet that may wait may leave at once.
     #[inline]
     pub(crate) fn is_free(&mut self, now: Time) -> bool {
-        self.control
-            .as_mut()
-            .is_none_or(|control| control.drains_until.is_none() && control.pacer.is_free(now))
+        self.control.as_mut().is_none_or(|control| {
+            control.drains_until.is_none() && control.pacer.is_free(now) && !control.is_window_full()
+        })
     }
 
     /// Too much was sent lately.
@@ -203,6 +206,28 @@ impl Control {
             Line::Remb(_) => DRAIN_MIN,
         };
         self.drains_until = Some(now + stands.clamp(DRAIN_MIN, DRAIN_MAX));
+    }
+
+    /// So much is on its way that video waits for what feedback has to say.
+    pub(crate) fn is_window_full(&self) -> bool {
+        match &self.line {
+            Line::Feedback(estimator) => {
+                estimator.in_flight_bytes() > estimator.window_bytes(self.allocation.allocated_bps)
+            }
+            Line::Remb(_) => false,
+        }
+    }
+
+    /// What may leave of what waits; it waits no longer.
+    pub(crate) fn next(&mut self, now: Time) -> Option<Next> {
+        if self.pacer.waiting() == 0 || self.is_window_full() { None } else { self.pacer.next(now) }
+    }
+
+    /// When more may leave; nothing while feedback has to come first.
+    pub(crate) fn due_at(&self, now: Time) -> Option<Time> {
+        let probe = self.probe.as_ref().map(|run| run.due_at().max(now));
+        let paced = self.pacer.due_at(now).filter(|_| !self.is_window_full());
+        [paced, probe, self.drains_until].into_iter().flatten().min()
     }
 
     /// Until when only voices are sent.
@@ -368,6 +393,11 @@ impl From<&Control> for DownlinkStats {
 impl ProbeRun {
     const fn new(probe: Probe, began_at: Time) -> Self {
         Self { probe, began_at, sent_bytes: 0, back: 0 }
+    }
+
+    /// It is made of small packets: there have to be some.
+    pub(crate) const fn is_small(&self) -> bool {
+        self.probe.bytes < SMALL_PROBE_BYTES
     }
 
     /// All of it has been sent.

@@ -82,8 +82,12 @@ impl Sfu {
         let Some(peer) = self.peers.get_mut(key) else { return };
         let Some(control) = &mut peer.tx.control else { return };
         control.feedback(view, peer.rtt, now);
+        let waits = control.pacer.waiting() > 0;
         self.reallocate(key, now);
         self.probe(key, now);
+        if waits {
+            self.pace(key, now);
+        }
     }
 
     fn handle_remb(&mut self, key: PeerKey, bitrate_bps: u64, now: Time) {

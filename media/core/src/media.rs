@@ -240,7 +240,7 @@ impl Sfu {
                 let offer = Offer { source: key, index, slot: subscriber.slot, encoding, at: now };
                 if !control.pacer.offer(offer) {
                     self.counters.dropped_paced += 1;
-                } else if let Some(at) = control.pacer.due_at(now)
+                } else if let Some(at) = control.due_at(now)
                     && timers.get(Timer::Pace).is_none_or(|set| at < set)
                 {
                     timers.set(Timer::Pace, Some(at));

@@ -28,7 +28,7 @@ impl Sfu {
             let rtt = peer.rtt_or_default();
             let Peer { slots, tx, timers, .. } = peer;
             let was_empty = tx.queue.is_empty();
-            while let Some(next) = tx.control.as_mut().and_then(|control| control.pacer.next(now)) {
+            while let Some(next) = tx.control.as_mut().and_then(|control| control.next(now)) {
                 let mut egress = Egress { slab: &mut self.slab, tx, counters: &mut self.counters, now };
                 match next {
                     Next::Repair(Repair { slot, sequence }) => {
@@ -78,12 +78,12 @@ impl Sfu {
             if run.due_at() > now && !run.is_over() {
                 break;
             }
-            let back = run.back;
+            let (back, small) = (run.back, run.is_small());
             run.back += 1;
             let mut egress = Egress { slab: &mut self.slab, tx, counters: &mut self.counters, now };
             // One packet more than was asked for: a rate is of what lies between two.
             let over = run_is_over(&egress);
-            if !filler.send_filler(back, &self.sources, &mut egress) || over {
+            if !filler.send_filler(back, small, &self.sources, &mut egress) || over {
                 if let Some(control) = &mut tx.control {
                     control.probe = None;
                 }
@@ -118,9 +118,7 @@ impl Sfu {
     pub(crate) fn pace_later(&mut self, key: PeerKey, now: Time) {
         let Some(peer) = self.peers.get_mut(key) else { return };
         let Some(control) = &peer.tx.control else { return };
-        let probe = control.probe.as_ref().map(|run| run.due_at().max(now));
-        let next = [control.pacer.due_at(now), probe, control.drains_until()].into_iter().flatten().min();
-        if let Some(next) = next {
+        if let Some(next) = control.due_at(now) {
             peer.timers.set_sooner(Timer::Pace, next);
             self.timers.schedule(key, &mut peer.timers);
         }

@@ -712,13 +712,16 @@ impl Slot {
     pub(crate) fn send_filler(
         &mut self,
         back: u64,
+        small: bool,
         sources: &SlotMap<SourceKey, Source>,
         egress: &mut Egress<'_>,
     ) -> bool {
         let Some(rtx) = self.parameters.rtx else { return false };
         let sequence = (self.out.highest as u16).wrapping_sub(back as u16);
         // A packet that may still be lost is worth more than padding.
-        let found = self.find_sent(sequence, sources).filter(|found| found.payload.len() >= FILLER_BYTES_MIN);
+        let found = self
+            .find_sent(sequence, sources)
+            .filter(|found| found.payload.len() >= FILLER_BYTES_MIN && !small);
         let sent = match found {
             Some(found) => self.send_again(rtx, &found, egress),
             None => {

@@ -44,11 +44,28 @@ const START_PROBES: [u64; 2] = [3, 6];
 /// Another follows one that got through nearly as fast as it was sent, at so much more.
 const FURTHER: u64 = 2;
 const THROUGH_SHARE: f64 = 0.7;
-/// How often it is tried whether there is more, by somebody who wants more than they are allowed or sends less.
+/// How often it is tried whether there is more, by somebody who wants more than they are allowed or sends less; after tries
+/// that showed no more, twice as long each time.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(5);
+/// A probe that shows less beyond the estimate has shown no more.
+const PROBE_GAIN: f64 = 1.1;
+/// For so long beyond a round trip the queue that a probe made is the probe's.
+const PROBE_SHADOW: Duration = Duration::from_millis(250);
 /// How long a probe takes, and the least it is made of.
 const PROBE_DURATION: Duration = Duration::from_millis(15);
 const PROBE_BYTES_MIN: u64 = 3_000;
+/// On a slow line that would be a long time: there it is as much as it carries in this one, and five small packets.
+const PROBE_DURATION_MAX: Duration = Duration::from_millis(60);
+const PROBE_BYTES_LEAST: u64 = 1_200;
+/// How long what was sent may be on its way beyond the quickest answer and the time between two messages of feedback, and
+/// what may be in any case.
+const WINDOW_MARGIN: Duration = Duration::from_millis(100);
+const WINDOW_BYTES_MIN: u64 = 8_000;
+/// No more than this is believed of the time between two messages.
+const ANSWER_INTERVAL_MAX: Duration = Duration::from_millis(500);
+/// The quickest answer is that of the last so many seconds, twice.
+const ANSWER_SPAN: Duration = Duration::from_secs(10);
 /// What waits in a line that was full has drained by then.
 const DRAIN: Duration = Duration::from_secs(1);
 /// Feedback of a probe that has not come by then does not come.
@@ -72,6 +89,7 @@ pub struct Estimator {
     /// The receiver's clock, unwrapped, at the reference of the last message, in µs.
     reference: Option<(i32, i64)>,
     sent_bytes: SentRate,
+    answers: Answers,
     probes: Probes,
     /// What the last probe has shown, unless the line was full since.
     shown_bps: Option<u64>,
@@ -94,6 +112,20 @@ struct Probes {
     next_bps: Option<u64>,
     started: usize,
     last_at: Option<Time>,
+    /// In a row, that have shown no more.
+    vain: u32,
+}
+
+/// How soon feedback tells of what was sent.
+#[derive(Clone, Copy, Debug, Default)]
+struct Answers {
+    /// The quickest of this span and of the one before.
+    quickest: Option<Duration>,
+    before: Option<Duration>,
+    span_began: Time,
+    last_at: Option<Time>,
+    /// Between two messages, rather more than less.
+    interval: Duration,
 }
 
 /// What is sent, over the last half second.
@@ -126,6 +158,7 @@ impl Estimator {
             capacity: None,
             reference: None,
             sent_bytes: SentRate::default(),
+            answers: Answers::default(),
             probes: Probes { next_number: 1, ..Probes::default() },
             shown_bps: None,
             wanted_bps: ESTIMATE_MAX_BPS,
@@ -195,6 +228,14 @@ impl Estimator {
         self.history.in_flight_bytes()
     }
 
+    /// How much may be on its way at this rate, in bytes: when more is, the line has become slower, or nobody answers.
+    #[must_use]
+    pub fn window_bytes(&self, bps: u64) -> u64 {
+        let quickest = self.answers.quickest().unwrap_or(RTT_DEFAULT * 3);
+        let micros = (quickest + self.answers.interval + WINDOW_MARGIN).as_micros() as u64;
+        WINDOW_BYTES_MIN + bps.max(self.sent_bytes.bps as u64) * micros / 8_000_000
+    }
+
     /// How much would be sent at the most if the line carried it: nothing beyond is probed for.
     pub const fn want(&mut self, bps: u64) {
         self.wanted_bps = bps;
@@ -212,6 +253,7 @@ impl Estimator {
     pub fn feedback(&mut self, feedback: &TwccView<'_>, rtt: Option<Duration>, now: Time) {
         let reference = self.unwrapped(feedback.reference_time_64ms);
         let mut shown = None;
+        let mut newest = Time::ZERO;
         let Self { history, trend, standing, loss, acknowledged, probes, .. } = self;
         feedback.received().for_each(|(sequence, after)| {
             let Some(told) = history.arrived(sequence) else { return };
@@ -222,6 +264,7 @@ impl Estimator {
                     if sent.probe == 0 {
                         trend.arrived(sent.at, arrival);
                     }
+                    newest = newest.max(sent.at);
                     standing.arrived(arrival - sent.at.as_micros().cast_signed(), arrival);
                     sent
                 }
@@ -235,6 +278,8 @@ impl Estimator {
                 shown = probes.arrived(sent, arrival).or(shown);
             }
         });
+        self.answers.came(newest, now);
+        let Self { history, loss, .. } = self;
         if feedback.status_count > 0 {
             let last = feedback.base_sequence.wrapping_add(feedback.status_count - 1);
             history.covered(last, |_| loss.missing());
@@ -254,7 +299,9 @@ impl Estimator {
             return None;
         }
         let rate_bps = self.next_probe_bps(now)?;
-        let bytes = (rate_bps * PROBE_DURATION.as_micros() as u64 / 8_000_000).max(PROBE_BYTES_MIN);
+        let bytes_in = |time: Duration| rate_bps * time.as_micros() as u64 / 8_000_000;
+        let least = bytes_in(PROBE_DURATION_MAX).clamp(PROBE_BYTES_LEAST, PROBE_BYTES_MIN);
+        let bytes = bytes_in(PROBE_DURATION).max(least);
         Some(self.probes.begin(rate_bps, bytes as u32, now))
     }
 
@@ -281,13 +328,16 @@ impl Estimator {
         }
         let waited = |at: Option<Time>, time| at.is_none_or(|at| now.since(at) >= time);
         let drained = waited(self.lowered_at, DRAIN) && self.standing.waits() < STANDING_DRAINED;
-        (drained && waited(self.probes.last_at, PROBE_INTERVAL)).then(|| (estimate * FURTHER).min(most))
+        let interval = (PROBE_INTERVAL * (1 << self.probes.vain.min(4))).min(PROBE_INTERVAL_MAX);
+        (drained && waited(self.probes.last_at, interval)).then(|| (estimate * FURTHER).min(most))
     }
 
     /// A probe has shown that so much gets through.
     fn probed(&mut self, bps: u64, now: Time) {
         let probe = self.probes.cluster.take().map_or(0, |cluster| cluster.probe.rate_bps);
         self.shown_bps = Some(self.shown_bps.unwrap_or(0).max(bps));
+        let gained = bps as f64 > self.estimate_bps() as f64 * PROBE_GAIN;
+        self.probes.vain = if gained { 0 } else { self.probes.vain + 1 };
         if bps > self.estimate_bps() {
             self.delay_bps = bps as f64;
             self.loss.shown(bps);
@@ -305,7 +355,9 @@ impl Estimator {
     fn follow_delay(&mut self, rtt: Duration, now: Time) {
         let acknowledged = self.acknowledged.rate_bps().map(|bps| bps as f64);
         let response = rtt + FEEDBACK_DELAY;
+        let shadowed = self.probes.last_at.is_some_and(|at| now.since(at) < rtt + PROBE_SHADOW);
         match self.usage() {
+            Usage::Over if shadowed => self.grown_at = None,
             Usage::Over => {
                 // Until what was done can be seen, it is not done again, unless twice as much is sent as gets through.
                 let waited = self.lowered_at.is_none_or(|at| now.since(at) >= response);
@@ -415,6 +467,28 @@ impl Probes {
 
     fn expire(&mut self, now: Time) {
         self.cluster = self.cluster.filter(|cluster| now.since(cluster.asked_at) < PROBE_EXPIRY);
+    }
+}
+
+impl Answers {
+    /// Feedback came; the newest packet it tells of was sent then.
+    fn came(&mut self, newest: Time, now: Time) {
+        if let Some(last) = self.last_at.replace(now) {
+            let interval = now.since(last).min(ANSWER_INTERVAL_MAX);
+            self.interval = interval.max(self.interval - (self.interval.saturating_sub(interval)) / 8);
+        }
+        if newest == Time::ZERO {
+            return;
+        }
+        if now.since(self.span_began) >= ANSWER_SPAN {
+            (self.before, self.quickest, self.span_began) = (self.quickest, None, now);
+        }
+        let answer = now.since(newest);
+        self.quickest = Some(self.quickest.map_or(answer, |quickest| quickest.min(answer)));
+    }
+
+    fn quickest(&self) -> Option<Duration> {
+        [self.quickest, self.before].into_iter().flatten().min()
     }
 }
 
