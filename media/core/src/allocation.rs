@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::allocator::{Budget, Claim, Ladder, Offered, divide};
+use crate::allocator::{Budget, Claim, Ladder, Offered, divide, one_at_a_time};
 use crate::api::{AudioProfile, Event, SeatWish, SourceKind};
 use crate::keys::{PeerKey, SourceKey};
 use crate::red::REDUNDANCY_MAX;
@@ -100,13 +100,13 @@ impl Sfu {
         for claim in claims.iter_mut() {
             let slot = &peer.slots[claim.slot as usize];
             claim.is = slot.target.and_then(|encoding| claim.ladder.place(encoding, slot.temporal()));
-            claim.held = now < slot.steps.hold_until;
+            claim.landing = slot.landing(now);
             let rungs = claim.ladder.rungs().len() as u64;
             shape = shape.wrapping_mul(0x1_0001).wrapping_add(rungs << 32 | u64::from(claim.rank) << 16)
                 ^ u64::from(claim.slot);
         }
         let Some(control) = &mut peer.tx.control else {
-            divide(claims, &Budget { all_bps: u64::MAX, kept_bps: u64::MAX, proven_bps: u64::MAX }, true);
+            divide(claims, &Budget::UNLIMITED, true);
             return self.apply(key, claims, false, now);
         };
         let estimate = control.estimate_bps();
@@ -116,23 +116,32 @@ impl Sfu {
             control.drain(now);
             peer.slots.iter_mut().for_each(Slot::begin_anew);
         }
-        let loss = if control.is_congested(now) { 0.0 } else { control.loss_share() };
+        let is_congested = control.is_congested(now);
+        let loss = if is_congested { 0.0 } else { control.loss_share() };
         let redundancy = redundancy(control.allocation.redundancy, loss, audio_bps, estimate);
         let voices = with_redundancy(audio_bps, redundancy);
         let repairs = control.retransmitted_bps().min(estimate / 4);
         let proven = (control.proven_bps() as f64 * UNPROVEN_SHARE).min(estimate as f64) * ADD_SHARE;
+        let too_much = control.allocation.too_much_bps(control.proven_bps(), now);
         let budget = Budget {
+            waits: control.allocation.waits(now),
             all_bps: estimate.saturating_sub(voices + repairs),
             kept_bps: ((estimate as f64 * OVER_SHARE) as u64).saturating_sub(voices + repairs),
-            proven_bps: (proven as u64).saturating_sub(voices + repairs),
+            proven_bps: (proven as u64).min(too_much).saturating_sub(voices + repairs),
         };
         let afresh = std::mem::replace(&mut control.allocation.shape, shape) != shape;
         divide(claims, &budget, afresh);
+        one_at_a_time(claims, control.allocation.may_raise(now));
         let wanted: u64 = claims.iter().map(|claim| claim.ladder.most_bps()).sum();
         let wanted = ((wanted + with_redundancy(audio_bps, REDUNDANCY_MAX as u8)) as f64 * WANTED_SHARE) as u64;
         control.want(wanted);
         let given: u64 = claims.iter().filter_map(Claim::target).map(|rung| rung.bps).sum();
         let allocation = &mut control.allocation;
+        if !afresh && claims.iter().any(Claim::is_lowered) {
+            allocation.lowered(is_congested, now);
+        } else if claims.iter().any(|claim| claim.to_be > claim.is) {
+            allocation.raised_at = Some(now);
+        }
         allocation.at = now;
         allocation.estimate_bps = estimate;
         allocation.allocated_bps = given + voices + repairs;
@@ -160,22 +169,17 @@ impl Sfu {
             match claim.target() {
                 Some(rung) => {
                     let lower = slot.target.is_some_and(|target| rung.encoding < target);
-                    if claim.is > claim.to_be && claim.is.is_some_and(|at| claim.ladder.rungs()[at].flows) {
-                        slot.steps.down(now);
-                    } else if claim.to_be > claim.is {
-                        slot.steps.up(now);
+                    if let Some(between) = claim.aspired.filter(|aspired| aspired.encoding > rung.encoding)
+                        && claim.is_lowered()
+                    {
+                        slot.lands(between.encoding, now);
                     }
                     // Until the smaller picture's keyframe is there the large one goes on, if the line bears the least
                     // of it.
                     let thin = lower || slot.shows(bound).is_some_and(|shown| shown > rung.encoding);
                     slot.go_for(rung.encoding, rung.temporal, thin);
                 }
-                None => {
-                    if slot.target.is_some() {
-                        slot.steps.down(now);
-                    }
-                    slot.hold_back();
-                }
+                None => slot.hold_back(),
             }
             if (slot.target, slot.temporal(), slot.aspired) != before || pressed {
                 self.want_keyframes_of(bound, now);
@@ -207,9 +211,7 @@ impl Sfu {
         for subscriber in &source.subscribers {
             let Some(peer) = self.peers.get(subscriber.peer) else { continue };
             let slot = &peer.slots[subscriber.slot as usize];
-            let of_it = slot.bound == Some(key);
-            let needed = [slot.target.filter(|_| of_it), slot.aspired.filter(|_| of_it), slot.shows(key)];
-            wanted |= needed.into_iter().flatten().fold(0, |mask, encoding| mask | (1 << encoding));
+            wanted |= slot.needs(key).fold(0, |mask, encoding| mask | (1 << encoding));
         }
         let Some(source) = self.sources.get_mut(key) else { return };
         if source.wanted == wanted {

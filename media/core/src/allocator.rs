@@ -96,8 +96,8 @@ pub(crate) struct Claim {
     pub(crate) ladder: Ladder,
     /// Where it stands on its ladder.
     pub(crate) is: Option<usize>,
-    /// It was too much a moment ago: it stays where it is, at the most.
-    pub(crate) held: bool,
+    /// It may rise up to this encoding though nothing is added otherwise.
+    pub(crate) landing: Option<u8>,
     /// Where it is to stand.
     pub(crate) to_be: Option<usize>,
     /// What the line would carry, if its publisher sent it.
@@ -113,12 +113,25 @@ pub(crate) struct Budget {
     pub(crate) kept_bps: u64,
     /// What it has been seen to carry: nothing is added beyond.
     pub(crate) proven_bps: u64,
+    /// It was too much a moment ago: nothing is added.
+    pub(crate) waits: bool,
+}
+
+impl Budget {
+    /// Everything.
+    pub(crate) const UNLIMITED: Self =
+        Self { all_bps: u64::MAX, kept_bps: u64::MAX, proven_bps: u64::MAX, waits: false };
 }
 
 impl Claim {
     /// What it is to be sent.
     pub(crate) fn target(&self) -> Option<Rung> {
         self.to_be.map(|at| self.ladder.rungs()[at])
+    }
+
+    /// Whether it is lowered though its publisher goes on.
+    pub(crate) fn is_lowered(&self) -> bool {
+        self.is > self.to_be && self.is.is_some_and(|at| self.ladder.rungs()[at].flows)
     }
 
     fn bps(&self, at: Option<usize>) -> u64 {
@@ -133,8 +146,21 @@ impl Claim {
             let total = total - self.bps(self.to_be) + rung.bps;
             let is_more = Some(at) > self.is;
             let limit = if is_more { budget.proven_bps.min(budget.all_bps) } else { budget.all_bps };
-            (rung.flows && total <= limit && !(self.held && is_more)).then_some((at, total))
+            let waits = is_more && budget.waits && self.landing.is_none_or(|landing| rung.encoding > landing);
+            (rung.flows && total <= limit && !waits).then_some((at, total))
         })
+    }
+}
+
+/// Of what is to be added leaves only the first: the line is to show that it bears it before there is more.
+pub(crate) fn one_at_a_time(claims: &mut [Claim], may_raise: bool) {
+    let mut may_raise = may_raise;
+    for claim in claims.iter_mut().filter(|claim| claim.to_be > claim.is) {
+        // A first picture is small, and nobody waits for one.
+        let is_first = claim.is.is_none() && claim.to_be == Some(0);
+        if !is_first && !std::mem::take(&mut may_raise) {
+            claim.to_be = claim.is.or_else(|| claim.ladder.rungs().first().filter(|rung| rung.flows).map(|_| 0));
+        }
     }
 }
 
@@ -191,7 +217,7 @@ mod tests {
     }
 
     const fn of(bps: u64) -> Budget {
-        Budget { all_bps: bps, kept_bps: bps, proven_bps: bps }
+        Budget { all_bps: bps, kept_bps: bps, proven_bps: bps, waits: false }
     }
 
     fn claims(ranks: &[u8]) -> Vec<Claim> {
@@ -258,14 +284,18 @@ mod tests {
         let mut claims = claims(&[0, 0]);
         claims[0].is = claims[0].ladder.place(2, TEMPORAL_ALL);
         claims[1].is = claims[1].ladder.place(0, TEMPORAL_ALL);
-        let budget = Budget { all_bps: 1_700_000, kept_bps: 1_800_000, proven_bps: 1_700_000 };
+        let budget =
+            Budget { all_bps: 1_700_000, kept_bps: 1_800_000, proven_bps: 1_700_000, waits: false };
         divide(&mut claims, &budget, false);
         assert_eq!(seen(&claims), [(0, Some((2, TEMPORAL_ALL))), (1, Some((0, TEMPORAL_ALL)))]);
         divide(&mut claims, &budget, true);
         assert_eq!(seen(&claims), [(0, Some((2, 1))), (1, Some((1, TEMPORAL_ALL)))]);
-        claims[1].held = true;
-        divide(&mut claims, &budget, true);
+        let waits = Budget { waits: true, ..budget };
+        divide(&mut claims, &waits, true);
         assert_eq!(seen(&claims), [(0, Some((2, TEMPORAL_ALL))), (1, Some((0, TEMPORAL_ALL)))]);
+        claims[1].landing = Some(1);
+        divide(&mut claims, &waits, true);
+        assert_eq!(seen(&claims), [(0, Some((2, 1))), (1, Some((1, TEMPORAL_ALL)))]);
     }
 
     #[test]

@@ -83,6 +83,13 @@ pub(crate) struct Allocation {
     pub(crate) estimate_bps: u64,
     /// Whose line it was: who is shown, and in which rank.
     pub(crate) shape: u64,
+    /// When something was added last.
+    pub(crate) raised_at: Option<Time>,
+    /// When too much was sent, how much that was, and for how long nothing that takes as much is tried.
+    lowered_at: Option<Time>,
+    began_at: Option<Time>,
+    too_much_bps: u64,
+    hold: Duration,
     /// What all that is shown takes, in bits per second.
     pub(crate) allocated_bps: u64,
     /// What all that is wanted would take.
@@ -90,6 +97,53 @@ pub(crate) struct Allocation {
     /// Earlier frames that go along with each of a voice.
     pub(crate) redundancy: u8,
     pub(crate) probes: u64,
+}
+
+/// How long encoders are given to show what they take.
+const BEGINNING: Duration = Duration::from_secs(3);
+/// Between two things that are added.
+const RAISE_INTERVAL: Duration = Duration::from_millis(400);
+/// How long nothing is added after something was taken away.
+const WAIT: Duration = Duration::from_secs(5);
+/// How long as much as was too much is not tried again, at the most.
+const HOLD_MAX: Duration = Duration::from_secs(60);
+/// What was added and held for so long was no mistake.
+const HELD: Duration = Duration::from_secs(20);
+/// A little less than too much may be tried; and a line that is seen to carry so much more is another one.
+const LESS_SHARE: f64 = 0.95;
+const MORE_SHARE: f64 = 1.15;
+
+impl Allocation {
+    /// Too much was sent: the sooner that showed, the longer it is not tried again. In the beginning, when encoders turn
+    /// out to take more than was thought, the line has nothing to do with it.
+    pub(crate) fn lowered(&mut self, is_congested: bool, now: Time) {
+        let begins = now.since(*self.began_at.get_or_insert(now)) < BEGINNING;
+        if begins && !is_congested {
+            return;
+        }
+        let too_soon = self.raised_at.take().is_some_and(|at| now.since(at) < HELD);
+        self.hold = if too_soon { (self.hold * 2).clamp(WAIT, HOLD_MAX) } else { WAIT };
+        (self.lowered_at, self.too_much_bps) = (Some(now), self.allocated_bps);
+    }
+
+    /// Something may be added now: what was added last has had time to show that it was too much.
+    pub(crate) fn may_raise(&self, now: Time) -> bool {
+        self.raised_at.is_none_or(|at| now.since(at) >= RAISE_INTERVAL)
+    }
+
+    /// Nothing is to be added yet.
+    pub(crate) fn waits(&self, now: Time) -> bool {
+        self.lowered_at.is_some_and(|at| now.since(at) < WAIT)
+    }
+
+    /// How much must not be sent yet; `proven_bps` is what the line was seen to carry.
+    pub(crate) fn too_much_bps(&self, proven_bps: u64, now: Time) -> u64 {
+        let holds = self.lowered_at.is_some_and(|at| now.since(at) < self.hold);
+        if !holds || proven_bps as f64 > self.too_much_bps as f64 * MORE_SHARE {
+            return u64::MAX;
+        }
+        (self.too_much_bps as f64 * LESS_SHARE) as u64
+    }
 }
 
 /// A probe that is being sent.

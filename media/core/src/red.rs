@@ -10,6 +10,8 @@ const BLOCK_HEADER_BYTES: usize = 4;
 const LAST_HEADER_BYTES: usize = 1;
 /// 14 bits of timestamp offset, 10 bits of length.
 const OFFSET_MAX: u32 = (1 << 14) - 1;
+/// What comes later than this after its time is of no use: 60 ms of Opus.
+const LATE_MAX: u32 = 60 * 48;
 const BLOCK_BYTES_MAX: usize = (1 << 10) - 1;
 
 /// Earlier frames, oldest first: how long before, and what.
@@ -35,7 +37,7 @@ impl<'a> Redundancy<'a> {
             let index = meta.index.checked_sub(back).filter(|index| *index >= first_in);
             let Some((earlier, payload)) = index.and_then(|index| ring.get(index)) else { continue };
             let offset = meta.timestamp.wrapping_sub(earlier.timestamp);
-            if offset > 0 && offset <= OFFSET_MAX && payload.len() <= BLOCK_BYTES_MAX && !payload.is_empty() {
+            if offset > 0 && offset <= LATE_MAX && payload.len() <= BLOCK_BYTES_MAX && !payload.is_empty() {
                 blocks[REDUNDANCY_MAX - back as usize] = Some((offset, payload));
             }
         }

@@ -243,11 +243,7 @@ impl Sfu {
         let video =
             peer.seats.get(seat.0 as usize).and_then(|seat| seat.video).ok_or(CommandError::UnknownSeat)?;
         peer.slots[video as usize].wish = wish;
-        peer.slots[video as usize].forget_steps();
         self.allocate(key, now);
-        if let Some(peer) = self.peers.get_mut(key) {
-            peer.slots[video as usize].forget_steps();
-        }
         Ok(())
     }
 

@@ -58,11 +58,12 @@ pub(crate) struct Slot {
     pub(crate) target: Option<u8>,
     /// The encoding the line would carry, if the publisher sent it.
     pub(crate) aspired: Option<u8>,
-    /// Until when that is kept though the line would not carry it by now.
-    aspired_until: Time,
+    /// A higher one it would have carried a moment ago, and until when its publisher goes on with it.
+    kept: Option<u8>,
+    kept_until: Time,
     thinning: Thinning,
-    /// When what is shown was last changed for what the line carries, and until when nothing is added.
-    pub(crate) steps: Steps,
+    /// The encoding it fell past, for it was not sent, and when.
+    landing: Option<(u8, Time)>,
     /// What is being shown: for a moment still the source before `bound`.
     current: Option<Segment>,
     /// The source before, while the slot is its subscriber still.
@@ -114,37 +115,10 @@ impl Thinning {
         Self { limit: TEMPORAL_ALL, interim: TEMPORAL_ALL, applied: TEMPORAL_ALL, left_out: None, last: None };
 }
 
-/// Steps up and down, so that nothing is tried again and again.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Steps {
-    up_at: Option<Time>,
-    /// Nothing is added before.
-    pub(crate) hold_until: Time,
-    hold: Duration,
-}
-
-/// How long nothing is added after a step down, at first and at the most.
-const HOLD_MIN: Duration = Duration::from_secs(5);
-const HOLD_MAX: Duration = Duration::from_secs(60);
 /// How long a publisher goes on with what a line no longer carries.
 const ASPIRED_FOR: Duration = Duration::from_secs(6);
-/// A step up that held for so long was no mistake.
-const STEP_HELD: Duration = Duration::from_secs(20);
-
-impl Steps {
-    const NONE: Self = Self { up_at: None, hold_until: Time::ZERO, hold: HOLD_MIN };
-
-    pub(crate) fn up(&mut self, now: Time) {
-        self.up_at = Some(now);
-    }
-
-    /// What was added was too much, or what was there: the sooner that showed, the longer nothing is added.
-    pub(crate) fn down(&mut self, now: Time) {
-        let too_soon = self.up_at.take().is_some_and(|at| now.since(at) < STEP_HELD);
-        self.hold = if too_soon { (self.hold * 2).min(HOLD_MAX) } else { HOLD_MIN };
-        self.hold_until = now + self.hold;
-    }
-}
+/// How long a slot that fell further than it had to, for what lies between was not sent, may rise to that.
+const LANDING: Duration = Duration::from_secs(2);
 
 /// A stretch of the outgoing stream that maps to one encoding of one source by constant offsets.
 #[derive(Clone, Copy, Debug)]
@@ -222,9 +196,10 @@ impl Slot {
             wish: SeatWish::DEFAULT,
             target: None,
             aspired: None,
-            aspired_until: Time::ZERO,
+            kept: None,
+            kept_until: Time::ZERO,
             thinning: Thinning::NONE,
-            steps: Steps::NONE,
+            landing: None,
             current: None,
             lingering: None,
             linger_until: Time::ZERO,
@@ -269,8 +244,8 @@ impl Slot {
     pub(crate) fn bind(&mut self, source: Option<SourceKey>, linger: bool, now: Time) {
         self.bound = source;
         self.target = None;
-        self.aspired = None;
-        self.steps = Steps::NONE;
+        (self.aspired, self.kept) = (None, None);
+        self.landing = None;
         match self.current {
             Some(segment) if linger && Some(segment.source) != source => {
                 // Whoever is swapped again and again does not stay for it.
@@ -312,14 +287,19 @@ impl Slot {
     /// The line would carry this encoding, or does no more; `top` is the highest its viewer wishes for. A publisher is not
     /// told to stop and to begin again with each breath of a line.
     pub(crate) fn aspire(&mut self, encoding: Option<u8>, top: Option<u8>, now: Time) {
-        let before = self.aspired.filter(|before| top.is_some_and(|top| *before <= top));
-        if encoding >= before {
-            (self.aspired, self.aspired_until) = (encoding, now + ASPIRED_FOR);
-        } else if now >= self.aspired_until {
-            self.aspired = encoding;
+        let kept = self.kept.max(self.aspired).filter(|kept| top.is_some_and(|top| *kept <= top));
+        if encoding >= kept {
+            (self.kept, self.kept_until) = (encoding, now + ASPIRED_FOR);
         } else {
-            self.aspired = before;
+            self.kept = kept.filter(|_| now < self.kept_until);
         }
+        self.aspired = encoding;
+    }
+
+    /// Encodings of the bound source that are of use, or will be.
+    pub(crate) fn needs(&self, key: SourceKey) -> impl Iterator<Item = u8> {
+        let of_bound = [self.target, self.aspired, self.kept].map(|at| at.filter(|_| self.bound == Some(key)));
+        of_bound.into_iter().chain([self.shows(key)]).flatten()
     }
 
     /// What was about to be sent of a picture is not: it begins anew with a keyframe.
@@ -347,9 +327,14 @@ impl Slot {
         self.parameters.rtx.is_some()
     }
 
-    /// The highest encoding that is to be seen is another one by its viewer's wish: the line has nothing to do with it.
-    pub(crate) const fn forget_steps(&mut self) {
-        self.steps = Steps::NONE;
+    /// It was lowered past encodings that nobody sends now, up to this one.
+    pub(crate) fn lands(&mut self, encoding: u8, now: Time) {
+        self.landing = Some((encoding, now));
+    }
+
+    /// The encoding it may rise to though nothing is added otherwise.
+    pub(crate) fn landing(&self, now: Time) -> Option<u8> {
+        self.landing.filter(|(_, at)| now.since(*at) < LANDING).map(|(encoding, _)| encoding)
     }
 
     /// Whether a packet of this encoding is worth keeping for the slot.

@@ -8,6 +8,8 @@ use super::bits_per_second;
 const WINDOW_MICROS: i64 = 500_000;
 /// Before so much of it is filled nothing is said.
 const SPAN_MICROS_MIN: i64 = 150_000;
+/// How long ago is recent.
+const RECENT_MICROS: i64 = 250_000;
 /// Arrivals within this are one entry.
 const BUCKET_MICROS: i64 = 10_000;
 
@@ -52,6 +54,15 @@ impl Acknowledged {
             self.bytes -= bucket;
             self.buckets.pop_front();
         }
+    }
+
+    /// The same of the last quarter of a second: what the line carries when it is full, soon after it was not.
+    pub(super) fn recent_bps(&self) -> Option<u64> {
+        let recent = || self.buckets.iter().rev().take_while(|(at, _)| self.last_arrival - at <= RECENT_MICROS);
+        let (first, first_bytes) = *recent().last()?;
+        let span = self.last_arrival - first;
+        let bytes: u64 = recent().map(|(_, bytes)| bytes).sum();
+        (span >= SPAN_MICROS_MIN).then(|| bits_per_second(bytes - first_bytes, span.cast_unsigned()))
     }
 
     /// In bits per second; nothing while there is too little to say.

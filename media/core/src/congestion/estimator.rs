@@ -21,6 +21,9 @@ pub const ESTIMATE_MAX_BPS: u64 = 50_000_000;
 
 /// What is left of what got through when a queue grows.
 const DECREASE: f64 = 0.85;
+/// The same while hardly anything stands in it yet.
+const DECREASE_EARLY: f64 = 0.92;
+const EARLY: Duration = Duration::from_millis(60);
 /// A queue that always stands is too long above this; below the other it is none, and more may be sent.
 const STANDING_MAX: Duration = Duration::from_millis(50);
 const STANDING_DRAINED: Duration = Duration::from_millis(25);
@@ -354,6 +357,7 @@ impl Estimator {
 
     fn follow_delay(&mut self, rtt: Duration, now: Time) {
         let acknowledged = self.acknowledged.rate_bps().map(|bps| bps as f64);
+        let recent = self.acknowledged.recent_bps().map(|bps| bps as f64).or(acknowledged);
         let response = rtt + FEEDBACK_DELAY;
         let shadowed = self.probes.last_at.is_some_and(|at| now.since(at) < rtt + PROBE_SHADOW);
         match self.usage() {
@@ -361,9 +365,9 @@ impl Estimator {
             Usage::Over => {
                 // Until what was done can be seen, it is not done again, unless twice as much is sent as gets through.
                 let waited = self.lowered_at.is_none_or(|at| now.since(at) >= response);
-                let far_off = acknowledged.is_some_and(|bps| self.delay_bps > 2.0 * bps);
+                let far_off = recent.is_some_and(|bps| self.delay_bps > 2.0 * bps);
                 if waited || far_off {
-                    self.lower(acknowledged, now);
+                    self.lower(recent, now);
                 }
                 self.grown_at = None;
             }
@@ -376,7 +380,8 @@ impl Estimator {
 
     fn lower(&mut self, acknowledged: Option<f64>, now: Time) {
         let through = acknowledged.unwrap_or(self.delay_bps);
-        let lowered = through * DECREASE;
+        let early = self.standing.waits_now() < EARLY;
+        let lowered = through * if early { DECREASE_EARLY } else { DECREASE };
         if lowered < self.delay_bps {
             self.delay_bps = lowered.max(ESTIMATE_MIN_BPS as f64);
         }

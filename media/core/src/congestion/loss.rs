@@ -89,7 +89,7 @@ impl LossLimit {
             // Until the sender has slowed down and feedback has told of it, more loss is the same loss.
             let patience = SPAN + rtt;
             if self.lowered_at.is_none_or(|at| now.since(at) >= patience) {
-                let least = if self.share < LOSS_HOPELESS { FLOOR_BPS } else { ESTIMATE_MIN_BPS as f64 };
+                let least = if self.smoothed < LOSS_HOPELESS { FLOOR_BPS } else { ESTIMATE_MIN_BPS as f64 };
                 let lowered = self.limit_bps.min(estimate_bps as f64) * (1.0 - 0.5 * self.share);
                 self.limit_bps = lowered.max(least.min(self.limit_bps));
                 self.lowered_at = Some(now);
