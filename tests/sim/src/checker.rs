@@ -44,10 +44,10 @@ pub struct EgressChecker {
     was_audio: bool,
     /// Packets checked, for tests that must not pass by silence.
     pub packets: u64,
-    /// Retransmissions checked.
+    /// Retransmissions checked, probes among them.
     pub retransmissions: u64,
-    /// Packets of padding alone on RTX SSRCs.
-    pub padding_packets: u64,
+    /// Those of them that held only padding.
+    pub padding: u64,
     /// Earlier frames of voices that went along with later ones (RFC 2198).
     pub redundant_blocks: u64,
     /// Frames cut off by a switch, kept apart from the next by a gap.
@@ -113,7 +113,7 @@ impl EgressChecker {
             was_audio: false,
             packets: 0,
             retransmissions: 0,
-            padding_packets: 0,
+            padding: 0,
             redundant_blocks: 0,
             cut_frames: 0,
             packets_with_mid: 0,
@@ -454,6 +454,7 @@ impl EgressChecker {
     }
 
     fn check_retransmission(&mut self, header: &RtpHeader, index: u64, payload: &[u8], line: &CheckedLine) {
+        self.retransmissions += 1;
         if Some(header.payload_type) != line.rtx_payload_type {
             self.fail("a wrong RTX payload type");
         }
@@ -462,14 +463,13 @@ impl EgressChecker {
         }
         self.rtx_next.insert(header.ssrc, index + 1);
         if payload.is_empty() {
-            // Padding, as probes are made of.
-            self.padding_packets += 1;
+            // Padding alone: part of a probe.
+            self.padding += 1;
             return;
         }
         let Some((sequence, rest)) = payload.split_first_chunk::<2>() else {
             self.fail("RTX without an original sequence number");
         };
-        self.retransmissions += 1;
         let sequence = u16::from_be_bytes(*sequence);
         let content = self.content(rest, line);
         let again = Sent { timestamp: header.timestamp, marker: header.marker, content };
