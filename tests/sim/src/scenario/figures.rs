@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Sample, Scenario, Seen};
-use crate::client::ClientConfig;
+use crate::client::{ClientConfig, Obedience};
 use crate::playout::{Frames, REDUNDANCY_LEVELS};
 use crate::synthetic::HEIGHTS;
 
@@ -16,7 +16,7 @@ const RISE_S_MAX: f64 = 8.0;
 const SWITCHES_PER_MINUTE_MAX: f64 = 12.0;
 const CONCEALED_MAX: [f64; REDUNDANCY_LEVELS] = [1.0, 0.05, 0.015];
 /// Frames it takes to judge what a level of redundancy does.
-const CONCEALED_FRAMES_MIN: u64 = 250;
+const CONCEALED_FRAMES_MIN: u64 = 500;
 /// Others are unaffected if they are shown full pictures for this share of the time, and their estimate keeps to this
 /// share of what it was.
 const OTHERS_FULL_SHARE_MIN: f64 = 0.95;
@@ -32,8 +32,9 @@ const FULL_FRAMES_PER_SECOND: u64 = 27;
 const FALL_GRACE: Duration = Duration::from_secs(2);
 const FALL_JUDGED: Duration = Duration::from_secs(6);
 const SECOND: usize = 10;
-/// A second in which less than this was heard is a silent one.
+/// A second in which less than this was heard is a silent one, from then on.
 const HEARD_MS_MIN: u64 = 500;
+const HEARD_FROM: Duration = Duration::from_secs(5);
 
 /// Bytes of a packet beside its share of a frame: IPv4, UDP, RTP with its extensions, the tag of SRTP, VP8's descriptor.
 const PACKET_OVERHEAD: f64 = 28.0 + 12.0 + 12.0 + 16.0 + 6.0;
@@ -53,7 +54,7 @@ pub enum Aim {
     CalmAfterFall,
     /// Eight seconds after the line became faster it is used.
     BackAfterRise,
-    /// No second after the fifth is silent.
+    /// No second after the fifth is silent, but for the two in which a line falls.
     AudioFlows,
     /// What is concealed with one earlier frame along each is 5 % at the most, with two 1.5 %.
     AudioRepaired,
@@ -99,7 +100,7 @@ pub struct Figures {
     pub switches: (f64, f64),
     /// A voice's frames in steady state by redundancy.
     pub heard: [Frames; REDUNDANCY_LEVELS],
-    /// Silent seconds after the fifth.
+    /// Silent seconds after the fifth, but for the two in which a line falls.
     pub silent_seconds: usize,
     /// Least share of the time others were shown full pictures, and their freezes; none where nobody else watches.
     pub others_full: Option<(f64, u32)>,
@@ -108,7 +109,7 @@ pub struct Figures {
     /// Probes sent.
     pub probes: u64,
     /// Longest time from the server's word until an encoding was paused, and until it was resumed, in ms.
-    pub obeyed_ms: (f64, f64),
+    pub obeyed_ms: (Option<f64>, Option<f64>),
 }
 
 impl Figures {
@@ -146,7 +147,7 @@ impl Figures {
             heard: std::array::from_fn(|level| {
                 last.heard.by_redundancy[level].since(first.heard.by_redundancy[level])
             }),
-            silent_seconds: silent_seconds(watched),
+            silent_seconds: silent_seconds(scenario, watched),
             others_full: others_full(scenario, seen),
             estimate_kept: estimate_kept(scenario, seen),
             probes: last.stats.downlink.probes,
@@ -186,7 +187,7 @@ impl Figures {
             others_full: self.others_full.zip(other.others_full).map(|(a, b)| (a.0.min(b.0), a.1.max(b.1))),
             estimate_kept: least(self.estimate_kept, other.estimate_kept),
             probes: self.probes.max(other.probes),
-            obeyed_ms: pair(self.obeyed_ms, other.obeyed_ms),
+            obeyed_ms: (most(self.obeyed_ms.0, other.obeyed_ms.0), most(self.obeyed_ms.1, other.obeyed_ms.1)),
         }
     }
 
@@ -342,11 +343,14 @@ fn full_quality(samples: &[Sample]) -> f64 {
     full.map_or(f64::INFINITY, |window| window[0].at.as_secs_f64())
 }
 
-fn silent_seconds(samples: &[Sample]) -> usize {
+/// What waits before a line that falls, and what is dropped until that can be known, takes most of a second of everything.
+fn silent_seconds(scenario: &Scenario, samples: &[Sample]) -> usize {
+    let fall = scenario.changes.first().map(|(at, _)| *at..*at + FALL_GRACE);
     let played = |sample: &Sample| sample.heard.played_ms;
-    let from = samples.iter().position(|sample| sample.at >= Duration::from_secs(5)).unwrap_or(samples.len());
+    let from = samples.iter().position(|sample| sample.at >= HEARD_FROM).unwrap_or(samples.len());
     let seconds = samples[from..].windows(SECOND + 1).step_by(SECOND);
-    seconds.filter(|window| played(&window[SECOND]) - played(&window[0]) < HEARD_MS_MIN).count()
+    let judged = seconds.filter(|window| !fall.as_ref().is_some_and(|fall| fall.contains(&window[0].at)));
+    judged.filter(|window| played(&window[SECOND]) - played(&window[0]) < HEARD_MS_MIN).count()
 }
 
 /// The largest share of the line that video in all seats, with these voices, takes and can be held at.
@@ -406,8 +410,10 @@ fn estimate_kept(scenario: &Scenario, seen: &Seen) -> Option<f64> {
     each.reduce(f64::min)
 }
 
-fn obeyed_ms(seen: &Seen) -> (f64, f64) {
-    let most = |times: &[Duration]| times.iter().max().map_or(0.0, |most| most.as_secs_f64() * 1_000.0);
-    let each = seen.obedience.iter().map(|obedience| (most(&obedience.paused), most(&obedience.resumed)));
-    each.fold((0.0, 0.0), |a, b| (a.0.max(b.0), a.1.max(b.1)))
+fn obeyed_ms(seen: &Seen) -> (Option<f64>, Option<f64>) {
+    let most = |times: fn(&Obedience) -> &Vec<Duration>| {
+        let most = seen.obedience.iter().flat_map(times).max()?;
+        Some(most.as_secs_f64() * 1_000.0)
+    };
+    (most(|obedience| &obedience.paused), most(|obedience| &obedience.resumed))
 }

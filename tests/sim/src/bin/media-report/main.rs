@@ -2,7 +2,7 @@
 //!
 //! `--write docs/media.md` puts the tables between the two markers of that page and the charts into a folder of its name;
 //! `--assert` makes a missed aim an error. `--short` plays what tells most; `--seeds N` each from N seeds; `--only TEXT`
-//! those with the text in their name.
+//! those with the text in their name; `--trace` says what was so each second, too.
 
 mod chart;
 mod font;
@@ -23,13 +23,15 @@ const SEEDS_LONG: u64 = 3;
 const FIRST_SEED: u64 = 1;
 const BEGIN: &str = "<!-- media-report: what follows is written by `make media-report` -->";
 const END: &str = "<!-- media-report: end -->";
-const USAGE: &str = "media-report [--short] [--seeds N] [--only TEXT] [--write docs/media.md] [--assert]";
+const USAGE: &str =
+    "media-report [--short] [--seeds N] [--only TEXT] [--trace] [--write docs/media.md] [--assert]";
 
 /// What is asked for.
 struct Options {
     form: Form,
     seeds: Option<u64>,
     only: String,
+    trace: bool,
     write: Option<PathBuf>,
     assert: bool,
 }
@@ -43,6 +45,16 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let played = play(&scenarios, seeds);
     let rows: Vec<Row> =
         scenarios.iter().zip(&played).map(|(scenario, seen)| row(scenario, &seen.figures)).collect();
+    if options.trace {
+        for (scenario, seen) in scenarios.iter().zip(&played) {
+            let text = format!(
+                "{} from seed {FIRST_SEED}\n{}\n",
+                scenario.name,
+                table::trace(seen.first.watched())?
+            );
+            io::stdout().write_all(text.as_bytes())?;
+        }
+    }
     let text = table::write(&rows, seeds)?;
     io::stdout().write_all(text.as_bytes())?;
     if let Some(page) = &options.write {
@@ -63,13 +75,20 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
 
 impl Options {
     fn read(mut args: impl Iterator<Item = String>) -> Result<Self, Box<dyn Error>> {
-        let mut options =
-            Self { form: Form::Long, seeds: None, only: String::new(), write: None, assert: false };
+        let mut options = Self {
+            form: Form::Long,
+            seeds: None,
+            only: String::new(),
+            trace: false,
+            write: None,
+            assert: false,
+        };
         while let Some(arg) = args.next() {
             let mut value = || args.next().ok_or(USAGE);
             match arg.as_str() {
                 "--short" => options.form = Form::Short,
                 "--seeds" => options.seeds = Some(value()?.parse()?),
+                "--trace" => options.trace = true,
                 "--only" => options.only = value()?,
                 "--write" => options.write = Some(value()?.into()),
                 "--assert" => options.assert = true,
