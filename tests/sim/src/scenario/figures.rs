@@ -162,15 +162,22 @@ impl Figures {
         Frames { due: sum(|frames| frames.due), concealed: sum(|frames| frames.concealed) }.share()
     }
 
-    /// The worse of two runs in each figure.
+    /// The share that was concealed while so many earlier frames went along with each; none where too few were sent to say.
+    #[must_use]
+    pub fn concealed_with(&self, redundancy: usize) -> Option<f64> {
+        let frames = self.heard[redundancy];
+        frames.share().filter(|_| frames.due >= CONCEALED_FRAMES_MIN)
+    }
+
+    /// The worse of two runs in each figure; of a voice's frames, those of both.
     #[must_use]
     pub fn worse(self, other: &Self) -> Self {
         let least = |a: Option<f64>, b: Option<f64>| a.zip(b).map_or(a.or(b), |(a, b)| Some(a.min(b)));
         let most = |a: Option<f64>, b: Option<f64>| a.zip(b).map_or(a.or(b), |(a, b)| Some(a.max(b)));
         let pair = |a: (f64, f64), b: (f64, f64)| (a.0.max(b.0), a.1.max(b.1));
-        let worse_heard = |level: usize| {
+        let both = |level: usize| {
             let (a, b) = (self.heard[level], other.heard[level]);
-            if b.share() > a.share() { b } else { a }
+            Frames { due: a.due + b.due, concealed: a.concealed + b.concealed }
         };
         Self {
             full_quality_s: self.full_quality_s.max(other.full_quality_s),
@@ -182,7 +189,7 @@ impl Figures {
             rise_s: most(self.rise_s, other.rise_s),
             freezes: (self.freezes.0.max(other.freezes.0), self.freezes.1.max(other.freezes.1)),
             switches: pair(self.switches, other.switches),
-            heard: std::array::from_fn(worse_heard),
+            heard: std::array::from_fn(both),
             silent_seconds: self.silent_seconds.max(other.silent_seconds),
             others_full: self.others_full.zip(other.others_full).map(|(a, b)| (a.0.min(b.0), a.1.max(b.1))),
             estimate_kept: least(self.estimate_kept, other.estimate_kept),
@@ -256,10 +263,8 @@ impl Figures {
     }
 
     fn audio_repaired(&self) -> (bool, String) {
-        let judged: Vec<_> = (1..REDUNDANCY_LEVELS)
-            .filter(|level| self.heard[*level].due >= CONCEALED_FRAMES_MIN)
-            .filter_map(|level| Some((level, self.heard[level].share()?)))
-            .collect();
+        let judged: Vec<_> =
+            (1..REDUNDANCY_LEVELS).filter_map(|level| Some((level, self.concealed_with(level)?))).collect();
         if judged.is_empty() {
             return (false, "no redundant audio".to_owned());
         }

@@ -2,7 +2,6 @@
 
 use std::fmt::{self, Write};
 
-use vestibule_sim::playout::Frames;
 use vestibule_sim::scenario::{Figures, Sample, Verdict};
 
 /// Looks in a second.
@@ -20,7 +19,7 @@ pub(crate) struct Row {
 pub(crate) fn write(rows: &[Row], seeds: u64) -> Result<String, fmt::Error> {
     let mut out = String::new();
     let runs = if seeds == 1 { "one run".to_owned() } else { format!("{seeds} runs from different seeds") };
-    writeln!(out, "Each figure is the worst of {runs}.\n")?;
+    writeln!(out, "Each figure is the worst of {runs}; what was concealed is of all frames.\n")?;
     out.push_str(
         "| Line | full quality after, s | used (possible), % | queue p95, ms | lost, % | lost after the fall: 2 s, then, % \
          | used after the rise, s | freezes (s) | switches a minute: encoding, temporal | concealed, % (RED 1, RED 2) |\n\
@@ -92,7 +91,7 @@ fn figures(out: &mut String, name: &str, worst: &Figures) -> fmt::Result {
     });
     let fall = worst.fall_lost.map(|(soon, then)| format!("{}, {}", percent(soon), percent(then)));
     let seconds = |value: f64| if value.is_finite() { format!("{value:.1}") } else { "never".to_owned() };
-    let level = |frames: &Frames| or_none(frames.share().map(percent));
+    let level = |redundancy| or_none(worst.concealed_with(redundancy).map(percent));
     writeln!(
         out,
         "| {name} | {} | {} | {:.0} | {} | {} | {} | {} ({:.1}) | {:.1}, {:.1} | {} ({}, {}) |",
@@ -107,7 +106,7 @@ fn figures(out: &mut String, name: &str, worst: &Figures) -> fmt::Result {
         worst.switches.0,
         worst.switches.1,
         or_none(worst.concealed().map(percent)),
-        level(&worst.heard[1]),
-        level(&worst.heard[2]),
+        level(1),
+        level(2),
     )
 }
