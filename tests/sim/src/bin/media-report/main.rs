@@ -2,11 +2,12 @@
 //!
 //! `--write docs/media.md` puts the tables between the two markers of that page and the charts into a folder of its name;
 //! `--assert` makes a missed aim an error. `--short` plays what tells most; `--seeds N` each from N seeds, `--seed N` from
-//! this on; `--only TEXT` those with the text in their name; `--trace` says what was so each second, too.
+//! this on; `--only TEXT` those with the text in their name; `--trace` says what was seen of each tenth of a second of one run.
 
 mod chart;
 mod font;
 mod table;
+mod trace;
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -42,23 +43,18 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let seeds = options.seeds.unwrap_or(if short { 1 } else { SEEDS_LONG }).max(1);
     let mut scenarios = all(options.form);
     scenarios.retain(|scenario| scenario.name.contains(&options.only));
+    if options.trace {
+        for scenario in &scenarios {
+            io::stdout().write_all(trace::write(scenario, options.first_seed)?.as_bytes())?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let played = play(&scenarios, options.first_seed, seeds);
     let rows: Vec<Row> = scenarios
         .iter()
         .zip(&played)
         .map(|(scenario, seen)| row(scenario, options.first_seed, &seen.figures))
         .collect();
-    if options.trace {
-        for (scenario, seen) in scenarios.iter().zip(&played) {
-            let text = format!(
-                "{} from seed {}\n{}\n",
-                scenario.name,
-                options.first_seed,
-                table::trace(seen.first.watched())?
-            );
-            io::stdout().write_all(text.as_bytes())?;
-        }
-    }
     let text = table::write(&rows, seeds)?;
     io::stdout().write_all(text.as_bytes())?;
     if let Some(page) = &options.write {

@@ -2,10 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use vestibule_sim::scenario::{Figures, Sample, Verdict};
-
-/// Looks in a second.
-const SECOND: usize = 10;
+use vestibule_sim::scenario::{Figures, Verdict};
 
 /// What the runs of one scenario came to.
 pub(crate) struct Row {
@@ -49,36 +46,6 @@ pub(crate) fn write(rows: &[Row], seeds: u64) -> Result<String, fmt::Error> {
     let missed = rows.iter().flat_map(|row| &row.verdicts).filter(|verdict| !verdict.met).count();
     let all = rows.iter().map(|row| row.verdicts.len()).sum::<usize>();
     writeln!(out, "\n{} of {all} aims are met.", all - missed)?;
-    Ok(out)
-}
-
-/// Each second of a run, as a table of its own.
-pub(crate) fn trace(samples: &[Sample]) -> Result<String, fmt::Error> {
-    let kilo = |bps: Option<u64>| bps.map_or_else(|| "–".to_owned(), |bps| (bps / 1_000).to_string());
-    let mut out = String::from(
-        "     s  line kbit/s  estimate  acknowledged  allocated  wanted  arrived  queue ms  paced  probes  red  height  loss %\n",
-    );
-    for window in samples.windows(SECOND + 1).step_by(SECOND) {
-        let (before, sample) = (&window[0], &window[SECOND]);
-        let told = sample.stats.downlink;
-        let arrived = (sample.carried.arrived_bytes - before.carried.arrived_bytes) * 8 / 1_000;
-        writeln!(
-            out,
-            "{:6.1}  {:>11}  {:>8}  {:>12}  {:>9}  {:>6}  {arrived:>7}  {:>8}  {:>5}  {:>6}  {:>3}  {:>6}  {:>6.1}",
-            sample.at.as_secs_f64(),
-            kilo(sample.capacity_bps),
-            kilo(told.estimate_bps),
-            kilo(told.acknowledged_bps),
-            told.allocated_bps / 1_000,
-            told.wanted_bps / 1_000,
-            sample.queue.as_millis(),
-            told.paced_packets,
-            told.probes,
-            told.audio_redundancy,
-            sample.height,
-            told.loss_share * 100.0,
-        )?;
-    }
     Ok(out)
 }
 
