@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Sample, Scenario, Seen};
-use crate::client::ClientConfig;
+use crate::client::{ClientConfig, Obedience};
 use crate::playout::{Frames, REDUNDANCY_LEVELS};
 use crate::synthetic::HEIGHTS;
 
@@ -16,7 +16,7 @@ const RISE_S_MAX: f64 = 8.0;
 const SWITCHES_PER_MINUTE_MAX: f64 = 12.0;
 const CONCEALED_MAX: [f64; REDUNDANCY_LEVELS] = [1.0, 0.05, 0.015];
 /// Frames it takes to judge what a level of redundancy does.
-const CONCEALED_FRAMES_MIN: u64 = 250;
+const CONCEALED_FRAMES_MIN: u64 = 500;
 /// Others are unaffected if they are shown full pictures for this share of the time, and their estimate keeps to this
 /// share of what it was.
 const OTHERS_FULL_SHARE_MIN: f64 = 0.95;
@@ -32,8 +32,9 @@ const FULL_FRAMES_PER_SECOND: u64 = 27;
 const FALL_GRACE: Duration = Duration::from_secs(2);
 const FALL_JUDGED: Duration = Duration::from_secs(6);
 const SECOND: usize = 10;
-/// A second in which less than this was heard is a silent one.
+/// A second in which less than this was heard is a silent one, from then on.
 const HEARD_MS_MIN: u64 = 500;
+const HEARD_FROM: Duration = Duration::from_secs(5);
 
 /// Bytes of a packet beside its share of a frame: IPv4, UDP, RTP with its extensions, the tag of SRTP, VP8's descriptor.
 const PACKET_OVERHEAD: f64 = 28.0 + 12.0 + 12.0 + 16.0 + 6.0;
@@ -53,7 +54,7 @@ pub enum Aim {
     CalmAfterFall,
     /// Eight seconds after the line became faster it is used.
     BackAfterRise,
-    /// No second after the fifth is silent.
+    /// No second after the fifth is silent, but for the two in which a line falls.
     AudioFlows,
     /// What is concealed with one earlier frame along each is 5 % at the most, with two 1.5 %.
     AudioRepaired,
@@ -99,7 +100,7 @@ pub struct Figures {
     pub switches: (f64, f64),
     /// A voice's frames in steady state by redundancy.
     pub heard: [Frames; REDUNDANCY_LEVELS],
-    /// Silent seconds after the fifth.
+    /// Silent seconds after the fifth, but for the two in which a line falls.
     pub silent_seconds: usize,
     /// Least share of the time others were shown full pictures, and their freezes; none where nobody else watches.
     pub others_full: Option<(f64, u32)>,
@@ -108,7 +109,7 @@ pub struct Figures {
     /// Probes sent.
     pub probes: u64,
     /// Longest time from the server's word until an encoding was paused, and until it was resumed, in ms.
-    pub obeyed_ms: (f64, f64),
+    pub obeyed_ms: (Option<f64>, Option<f64>),
 }
 
 impl Figures {
@@ -146,7 +147,7 @@ impl Figures {
             heard: std::array::from_fn(|level| {
                 last.heard.by_redundancy[level].since(first.heard.by_redundancy[level])
             }),
-            silent_seconds: silent_seconds(watched),
+            silent_seconds: silent_seconds(scenario, watched),
             others_full: others_full(scenario, seen),
             estimate_kept: estimate_kept(scenario, seen),
             probes: last.stats.downlink.probes,
@@ -161,15 +162,22 @@ impl Figures {
         Frames { due: sum(|frames| frames.due), concealed: sum(|frames| frames.concealed) }.share()
     }
 
-    /// The worse of two runs in each figure.
+    /// The share that was concealed while so many earlier frames went along with each; none where too few were sent to say.
+    #[must_use]
+    pub fn concealed_with(&self, redundancy: usize) -> Option<f64> {
+        let frames = self.heard[redundancy];
+        frames.share().filter(|_| frames.due >= CONCEALED_FRAMES_MIN)
+    }
+
+    /// The worse of two runs in each figure; of a voice's frames, those of both.
     #[must_use]
     pub fn worse(self, other: &Self) -> Self {
         let least = |a: Option<f64>, b: Option<f64>| a.zip(b).map_or(a.or(b), |(a, b)| Some(a.min(b)));
         let most = |a: Option<f64>, b: Option<f64>| a.zip(b).map_or(a.or(b), |(a, b)| Some(a.max(b)));
         let pair = |a: (f64, f64), b: (f64, f64)| (a.0.max(b.0), a.1.max(b.1));
-        let worse_heard = |level: usize| {
+        let both = |level: usize| {
             let (a, b) = (self.heard[level], other.heard[level]);
-            if b.share() > a.share() { b } else { a }
+            Frames { due: a.due + b.due, concealed: a.concealed + b.concealed }
         };
         Self {
             full_quality_s: self.full_quality_s.max(other.full_quality_s),
@@ -181,12 +189,12 @@ impl Figures {
             rise_s: most(self.rise_s, other.rise_s),
             freezes: (self.freezes.0.max(other.freezes.0), self.freezes.1.max(other.freezes.1)),
             switches: pair(self.switches, other.switches),
-            heard: std::array::from_fn(worse_heard),
+            heard: std::array::from_fn(both),
             silent_seconds: self.silent_seconds.max(other.silent_seconds),
             others_full: self.others_full.zip(other.others_full).map(|(a, b)| (a.0.min(b.0), a.1.max(b.1))),
             estimate_kept: least(self.estimate_kept, other.estimate_kept),
             probes: self.probes.max(other.probes),
-            obeyed_ms: pair(self.obeyed_ms, other.obeyed_ms),
+            obeyed_ms: (most(self.obeyed_ms.0, other.obeyed_ms.0), most(self.obeyed_ms.1, other.obeyed_ms.1)),
         }
     }
 
@@ -255,10 +263,8 @@ impl Figures {
     }
 
     fn audio_repaired(&self) -> (bool, String) {
-        let judged: Vec<_> = (1..REDUNDANCY_LEVELS)
-            .filter(|level| self.heard[*level].due >= CONCEALED_FRAMES_MIN)
-            .filter_map(|level| Some((level, self.heard[level].share()?)))
-            .collect();
+        let judged: Vec<_> =
+            (1..REDUNDANCY_LEVELS).filter_map(|level| Some((level, self.concealed_with(level)?))).collect();
         if judged.is_empty() {
             return (false, "no redundant audio".to_owned());
         }
@@ -342,11 +348,14 @@ fn full_quality(samples: &[Sample]) -> f64 {
     full.map_or(f64::INFINITY, |window| window[0].at.as_secs_f64())
 }
 
-fn silent_seconds(samples: &[Sample]) -> usize {
+/// What waits before a line that falls, and what is dropped until that can be known, takes most of a second of everything.
+fn silent_seconds(scenario: &Scenario, samples: &[Sample]) -> usize {
+    let fall = scenario.changes.first().map(|(at, _)| *at..*at + FALL_GRACE);
     let played = |sample: &Sample| sample.heard.played_ms;
-    let from = samples.iter().position(|sample| sample.at >= Duration::from_secs(5)).unwrap_or(samples.len());
+    let from = samples.iter().position(|sample| sample.at >= HEARD_FROM).unwrap_or(samples.len());
     let seconds = samples[from..].windows(SECOND + 1).step_by(SECOND);
-    seconds.filter(|window| played(&window[SECOND]) - played(&window[0]) < HEARD_MS_MIN).count()
+    let judged = seconds.filter(|window| !fall.as_ref().is_some_and(|fall| fall.contains(&window[0].at)));
+    judged.filter(|window| played(&window[SECOND]) - played(&window[0]) < HEARD_MS_MIN).count()
 }
 
 /// The largest share of the line that video in all seats, with these voices, takes and can be held at.
@@ -354,23 +363,25 @@ fn possible(scenario: &Scenario, audio_bps: f64, capacity_bps: f64) -> Option<f6
     let watched = scenario.participants.len() - 1;
     let mut sums = vec![audio_bps];
     for (.., whom) in scenario.seats.iter().filter(|(who, ..)| *who == watched) {
-        let steps = video_steps(&scenario.participants[*whom].client);
+        let publisher = &scenario.participants[*whom];
+        let steps = video_steps(&publisher.client, &publisher.withheld);
         let more = sums.iter().flat_map(|sum| steps.iter().map(move |step| sum + step));
         let more: Vec<f64> = more.filter(|sum| *sum <= capacity_bps * HELD_SHARE_MAX).collect();
         sums.extend(more);
     }
-    sums.into_iter().reduce(f64::max).map(|most| most / capacity_bps)
+    sums.into_iter().reduce(f64::max).map(|most| (most / capacity_bps).min(1.0))
 }
 
 /// What each step of a publisher's video takes on the wire, in bits per second.
-fn video_steps(client: &ClientConfig) -> Vec<f64> {
+fn video_steps(client: &ClientConfig, withheld: &[u8]) -> Vec<f64> {
     let layers: &[(f64, f64)] = match client.temporal_layers {
         3 => &[(0.4, 0.25), (0.6, 0.5), (1.0, 1.0)],
         2 => &[(0.6, 0.5), (1.0, 1.0)],
         _ => &[(1.0, 1.0)],
     };
     let mut steps = Vec::new();
-    for rate_bps in &client.rates_bps[..client.camera] {
+    let encodings = (0..).zip(&client.rates_bps[..client.camera]);
+    for (_, rate_bps) in encodings.filter(|(encoding, _)| !withheld.contains(encoding)) {
         for (bytes, frames) in layers {
             let frames = frames * FRAMES_PER_SECOND;
             let bytes = f64::from(*rate_bps) / 8.0 * bytes;
@@ -404,8 +415,10 @@ fn estimate_kept(scenario: &Scenario, seen: &Seen) -> Option<f64> {
     each.reduce(f64::min)
 }
 
-fn obeyed_ms(seen: &Seen) -> (f64, f64) {
-    let most = |times: &[Duration]| times.iter().max().map_or(0.0, |most| most.as_secs_f64() * 1_000.0);
-    let each = seen.obedience.iter().map(|obedience| (most(&obedience.paused), most(&obedience.resumed)));
-    each.fold((0.0, 0.0), |a, b| (a.0.max(b.0), a.1.max(b.1)))
+fn obeyed_ms(seen: &Seen) -> (Option<f64>, Option<f64>) {
+    let most = |times: fn(&Obedience) -> &Vec<Duration>| {
+        let most = seen.obedience.iter().flat_map(times).max()?;
+        Some(most.as_secs_f64() * 1_000.0)
+    };
+    (most(|obedience| &obedience.paused), most(|obedience| &obedience.resumed))
 }

@@ -26,6 +26,9 @@ const SILENT: u8 = 127;
 /// What a browser's estimate leaves of the way up.
 const UPLINK_USED_SHARE: f64 = 0.85;
 
+/// It takes many frames to tell a share of a few in a hundred; they cost little.
+const VOICE_LENGTH: Duration = Duration::from_secs(120);
+
 const STEADY: [Aim; 4] = [Aim::Used, Aim::ShortQueue, Aim::FewSwitches, Aim::AudioFlows];
 
 /// How thorough a report is.
@@ -224,7 +227,9 @@ fn audio_with_loss(rate_bps: u64, spans: Spans) -> Scenario {
     let publisher = ClientConfig { camera: 0, ..browser(GOOD_RTT_MS) };
     let name = format!("a voice on {} kbit/s, 20 % loss", rate_bps / 1_000);
     let aims = [Aim::AudioRepaired, Aim::AudioFlows];
-    pair(name, publisher, line(rate_bps, 100).loss(0.2), &aims, spans)
+    let mut scenario = pair(name, publisher, line(rate_bps, 100).loss(0.2), &aims, spans);
+    scenario.length = VOICE_LENGTH;
+    scenario
 }
 
 /// One publishes over a poor line, four watch over good ones.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use miniz_oxide::deflate::compress_to_vec_zlib;
 use vestibule_sim::scenario::{Sample, Scenario};
+use vestibule_sim::synthetic::HEIGHTS;
 
 use crate::font;
 
@@ -21,6 +22,9 @@ const HEIGHT: usize = TOP + PANELS[0] + PANELS[1] + PANELS[2] + 2 * GAP + BOTTOM
 const TEXT_SCALE: usize = 2;
 /// Rates are of so many samples: a second.
 const RATE_SAMPLES: usize = 10;
+const VALUE_STEPS: f64 = 5.0;
+const TIME_STEPS: f64 = 8.0;
+const HEIGHTS_UNIT: &str = "height in pixels";
 
 /// What a PNG begins with, and how its dots are kept.
 const PNG_SIGNATURE: [u8; 8] = [0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a];
@@ -69,7 +73,7 @@ pub(crate) fn write(path: &Path, scenario: &Scenario, samples: &[Sample]) -> io:
     canvas.text(LEFT, 14, &scenario.name, Colour::Text);
     let mut top = TOP;
     let panels =
-        [("Mbit/s", rates(samples)), ("ms in the queue", queue(samples)), ("height", height(samples))];
+        [("Mbit/s", rates(samples)), ("ms in the queue", queue(samples)), (HEIGHTS_UNIT, height(samples))];
     for ((unit, curves), tall) in panels.iter().zip(PANELS) {
         canvas.panel(top, tall, unit, curves, scenario.length);
         top += tall + GAP;
@@ -113,14 +117,11 @@ fn height(samples: &[Sample]) -> Vec<Curve> {
     vec![Curve { name: "", colour: Colour::Picture, points }]
 }
 
-/// The least of 1, 2 and 5 times a power of ten that divides `most` into five steps at the most.
-fn step(most: f64) -> f64 {
-    let power = 10_f64.powf((most.max(1e-3) / 5.0).log10().floor());
-    [1.0, 2.0, 5.0, 10.0]
-        .map(|times| times * power)
-        .into_iter()
-        .find(|step| most / step <= 5.0)
-        .unwrap_or(most)
+/// The least of 1, 2 and 5 times a power of ten that divides `most` into so many steps at the most.
+fn step(most: f64, steps: f64) -> f64 {
+    let power = 10_f64.powf((most.max(1e-3) / steps).log10().floor());
+    let mut candidates = [1.0, 2.0, 5.0, 10.0].into_iter().map(|times| times * power);
+    candidates.find(|step| most / step <= steps).unwrap_or(most)
 }
 
 struct Canvas {
@@ -134,7 +135,7 @@ impl Canvas {
 
     fn panel(&mut self, top: usize, tall: usize, unit: &str, curves: &[Curve], length: Duration) {
         let most = curves.iter().flat_map(|curve| &curve.points).map(|(_, value)| *value).fold(0.0, f64::max);
-        let every = step(most);
+        let every = if unit == HEIGHTS_UNIT { f64::from(HEIGHTS[0]) } else { step(most, VALUE_STEPS) };
         let most = ((most / every).ceil() * every).max(every);
         let (wide, seconds) = ((WIDTH - LEFT - RIGHT) as f64, length.as_secs_f64());
         let x = |at: f64| LEFT + (at / seconds * wide) as usize;
@@ -147,7 +148,7 @@ impl Canvas {
             self.text(start, y(value).saturating_sub(7), &label, Colour::Text);
             value += every;
         }
-        let every = step(seconds);
+        let every = step(seconds, TIME_STEPS);
         let mut at = 0.0;
         while at <= seconds {
             self.vertical(x(at), top, top + tall, Colour::Grid);

@@ -1,8 +1,8 @@
 //! `media-report`: plays conversations on bad lines in virtual time, and says what became of them, with the aims beside.
 //!
 //! `--write docs/media.md` puts the tables between the two markers of that page and the charts into a folder of its name;
-//! `--assert` makes a missed aim an error. `--short` plays what tells most; `--seeds N` each from N seeds; `--only TEXT`
-//! those with the text in their name; `--trace` says what was seen of each tenth of a second of one run.
+//! `--assert` makes a missed aim an error. `--short` plays what tells most; `--seeds N` each from N seeds, `--seed N` from
+//! this on; `--only TEXT` those with the text in their name; `--trace` says what was seen of each tenth of a second of one run.
 
 mod chart;
 mod font;
@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 use std::thread;
 
-use vestibule_sim::scenario::{Figures, Form, Scenario, Seen, all};
+use vestibule_sim::scenario::{Figures, Form, Scenario, Seen, Verdict, all};
 
 use crate::table::Row;
 
@@ -24,16 +24,17 @@ const SEEDS_LONG: u64 = 3;
 const FIRST_SEED: u64 = 1;
 const BEGIN: &str = "<!-- media-report: what follows is written by `make media-report` -->";
 const END: &str = "<!-- media-report: end -->";
-const USAGE: &str = "media-report [--short] [--seeds N] [--only TEXT] [--write docs/media.md] [--assert] [--trace]";
+const USAGE: &str = "media-report [--short] [--seeds N] [--seed N] [--only TEXT] [--trace] [--write docs/media.md] [--assert]";
 
 /// What is asked for.
 struct Options {
     form: Form,
     seeds: Option<u64>,
+    first_seed: u64,
     only: String,
+    trace: bool,
     write: Option<PathBuf>,
     assert: bool,
-    trace: bool,
 }
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
@@ -44,13 +45,16 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     scenarios.retain(|scenario| scenario.name.contains(&options.only));
     if options.trace {
         for scenario in &scenarios {
-            io::stdout().write_all(trace::write(scenario, FIRST_SEED)?.as_bytes())?;
+            io::stdout().write_all(trace::write(scenario, options.first_seed)?.as_bytes())?;
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let played = play(&scenarios, seeds);
-    let rows: Vec<Row> =
-        scenarios.iter().zip(&played).map(|(scenario, seen)| row(scenario, &seen.figures)).collect();
+    let played = play(&scenarios, options.first_seed, seeds);
+    let rows: Vec<Row> = scenarios
+        .iter()
+        .zip(&played)
+        .map(|(scenario, seen)| row(scenario, options.first_seed, &seen.figures))
+        .collect();
     let text = table::write(&rows, seeds)?;
     io::stdout().write_all(text.as_bytes())?;
     if let Some(page) = &options.write {
@@ -71,17 +75,25 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
 
 impl Options {
     fn read(mut args: impl Iterator<Item = String>) -> Result<Self, Box<dyn Error>> {
-        let mut options =
-            Self { form: Form::Long, seeds: None, only: String::new(), write: None, assert: false, trace: false };
+        let mut options = Self {
+            form: Form::Long,
+            seeds: None,
+            first_seed: FIRST_SEED,
+            only: String::new(),
+            trace: false,
+            write: None,
+            assert: false,
+        };
         while let Some(arg) = args.next() {
             let mut value = || args.next().ok_or(USAGE);
             match arg.as_str() {
                 "--short" => options.form = Form::Short,
                 "--seeds" => options.seeds = Some(value()?.parse()?),
+                "--trace" => options.trace = true,
+                "--seed" => options.first_seed = value()?.parse()?,
                 "--only" => options.only = value()?,
                 "--write" => options.write = Some(value()?.into()),
                 "--assert" => options.assert = true,
-                "--trace" => options.trace = true,
                 _ => return Err(USAGE.into()),
             }
         }
@@ -97,7 +109,7 @@ struct Played {
 }
 
 /// Plays each scenario from each seed, on all cores.
-fn play(scenarios: &[Scenario], seeds: u64) -> Vec<Played> {
+fn play(scenarios: &[Scenario], first_seed: u64, seeds: u64) -> Vec<Played> {
     let next = Mutex::new(scenarios.iter().enumerate());
     let played = Mutex::new(Vec::new());
     let cores = thread::available_parallelism().map_or(1, usize::from);
@@ -109,7 +121,7 @@ fn play(scenarios: &[Scenario], seeds: u64) -> Vec<Played> {
                     let Some((at, scenario)) = taken else { return };
                     let mut first = None;
                     let mut figures = Vec::new();
-                    for seed in FIRST_SEED..FIRST_SEED + seeds {
+                    for seed in first_seed..first_seed + seeds {
                         let seen = scenario.run(seed);
                         figures.push(Figures::of(scenario, &seen));
                         first.get_or_insert(seen);
@@ -126,11 +138,14 @@ fn play(scenarios: &[Scenario], seeds: u64) -> Vec<Played> {
 }
 
 /// An aim is met if every run meets it; what is told is the first run that does not.
-fn row(scenario: &Scenario, figures: &[Figures]) -> Row {
+fn row(scenario: &Scenario, first_seed: u64, figures: &[Figures]) -> Row {
     let verdicts = scenario.aims.iter().map(|aim| {
-        let mut verdicts = figures.iter().map(|figures| figures.judge(*aim));
-        let first = verdicts.next().expect("one seed at the least");
-        verdicts.fold(first, |worst, verdict| if worst.met && !verdict.met { verdict } else { worst })
+        let missed = (first_seed..).zip(figures).find_map(|(seed, figures)| {
+            let verdict = figures.judge(*aim);
+            let text = format!("{} (seed {seed})", verdict.text);
+            (!verdict.met).then_some(Verdict { text, ..verdict })
+        });
+        missed.unwrap_or_else(|| figures[0].judge(*aim))
     });
     let worst = figures.iter().skip(1).fold(figures[0].clone(), Figures::worse);
     Row { name: scenario.name.clone(), worst, verdicts: verdicts.collect() }

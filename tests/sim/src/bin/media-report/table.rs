@@ -2,7 +2,6 @@
 
 use std::fmt::{self, Write};
 
-use vestibule_sim::playout::Frames;
 use vestibule_sim::scenario::{Figures, Verdict};
 
 /// What the runs of one scenario came to.
@@ -17,7 +16,7 @@ pub(crate) struct Row {
 pub(crate) fn write(rows: &[Row], seeds: u64) -> Result<String, fmt::Error> {
     let mut out = String::new();
     let runs = if seeds == 1 { "one run".to_owned() } else { format!("{seeds} runs from different seeds") };
-    writeln!(out, "Each figure is the worst of {runs}.\n")?;
+    writeln!(out, "Each figure is the worst of {runs}; what was concealed is of all frames.\n")?;
     out.push_str(
         "| Line | full quality after, s | used (possible), % | queue p95, ms | lost, % | lost after the fall: 2 s, then, % \
          | used after the rise, s | freezes (s) | switches a minute: encoding, temporal | concealed, % (RED 1, RED 2) |\n\
@@ -33,16 +32,17 @@ pub(crate) fn write(rows: &[Row], seeds: u64) -> Result<String, fmt::Error> {
             writeln!(out, "| {} | {} | {met} |", row.name, verdict.text)?;
         }
     }
-    let obeyed = rows
-        .iter()
-        .map(|row| row.worst.obeyed_ms)
-        .fold((0.0, 0.0), |a: (f64, f64), b| (a.0.max(b.0), a.1.max(b.1)));
-    writeln!(
-        out,
-        "\nPublishers paused what nobody watched {:.0} ms after the server's word at the latest, and resumed with a keyframe {:.0} ms \
-         after it.",
-        obeyed.0, obeyed.1
-    )?;
+    let obeyed =
+        |of: fn(&Figures) -> Option<f64>| rows.iter().filter_map(|row| of(&row.worst)).reduce(f64::max);
+    if let Some(ms) = obeyed(|figures| figures.obeyed_ms.0) {
+        writeln!(
+            out,
+            "\nPublishers paused what nobody watched {ms:.0} ms after the server's word at the latest."
+        )?;
+    }
+    if let Some(ms) = obeyed(|figures| figures.obeyed_ms.1) {
+        writeln!(out, "\nThey resumed it with a keyframe {ms:.0} ms after the word at the latest.")?;
+    }
     let missed = rows.iter().flat_map(|row| &row.verdicts).filter(|verdict| !verdict.met).count();
     let all = rows.iter().map(|row| row.verdicts.len()).sum::<usize>();
     writeln!(out, "\n{} of {all} aims are met.", all - missed)?;
@@ -58,7 +58,7 @@ fn figures(out: &mut String, name: &str, worst: &Figures) -> fmt::Result {
     });
     let fall = worst.fall_lost.map(|(soon, then)| format!("{}, {}", percent(soon), percent(then)));
     let seconds = |value: f64| if value.is_finite() { format!("{value:.1}") } else { "never".to_owned() };
-    let level = |frames: &Frames| or_none(frames.share().map(percent));
+    let level = |redundancy| or_none(worst.concealed_with(redundancy).map(percent));
     writeln!(
         out,
         "| {name} | {} | {} | {:.0} | {} | {} | {} | {} ({:.1}) | {:.1}, {:.1} | {} ({}, {}) |",
@@ -73,7 +73,7 @@ fn figures(out: &mut String, name: &str, worst: &Figures) -> fmt::Result {
         worst.switches.0,
         worst.switches.1,
         or_none(worst.concealed().map(percent)),
-        level(&worst.heard[1]),
-        level(&worst.heard[2]),
+        level(1),
+        level(2),
     )
 }
