@@ -124,7 +124,7 @@ impl Sfu {
         let proven = (control.proven_bps() as f64 * UNPROVEN_SHARE).min(estimate as f64) * ADD_SHARE;
         let too_much = control.allocation.too_much_bps(control.proven_bps(), now);
         let budget = Budget {
-            waits: control.allocation.waits(now),
+            waits: control.allocation.waits(control.proven_bps(), now),
             all_bps: estimate.saturating_sub(voices + repairs),
             kept_bps: ((estimate as f64 * OVER_SHARE) as u64).saturating_sub(voices + repairs),
             proven_bps: (proven as u64).min(too_much).saturating_sub(voices + repairs),

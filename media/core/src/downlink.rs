@@ -47,6 +47,7 @@ pub(crate) struct Control {
     pub(crate) allocation: Allocation,
     retransmitted: RetransmitRate,
     retransmit_bytes_max: u32,
+    retransmit_divisor: u32,
     /// Only voices are sent until then.
     drains_until: Option<Time>,
 }
@@ -54,6 +55,9 @@ pub(crate) struct Control {
 /// How long video makes way for what stands in a line that is much too slow.
 const DRAIN_MIN: Duration = Duration::from_millis(100);
 const DRAIN_MAX: Duration = Duration::from_millis(1_000);
+/// Of what is sent so much may be sent again, as a divisor; and on a line that is full, where it would be lost again.
+const RETRANSMIT_DIVISOR: u32 = 2;
+const RETRANSMIT_DIVISOR_FULL: u32 = 8;
 /// Retransmissions that may leave at once take the line for so long.
 const RETRANSMIT_BURST: Duration = Duration::from_millis(250);
 /// For how long after too much was sent loss says nothing else.
@@ -111,7 +115,7 @@ const HOLD_MAX: Duration = Duration::from_secs(60);
 const HELD: Duration = Duration::from_secs(20);
 /// A little less than too much may be tried; and a line that is seen to carry so much more is another one.
 const LESS_SHARE: f64 = 0.95;
-const MORE_SHARE: f64 = 1.15;
+const MORE_SHARE: f64 = 1.25;
 
 impl Allocation {
     /// Too much was sent: the sooner that showed, the longer it is not tried again. In the beginning, when encoders turn
@@ -131,15 +135,19 @@ impl Allocation {
         self.raised_at.is_none_or(|at| now.since(at) >= RAISE_INTERVAL)
     }
 
-    /// Nothing is to be added yet.
-    pub(crate) fn waits(&self, now: Time) -> bool {
-        self.lowered_at.is_some_and(|at| now.since(at) < WAIT)
+    /// Nothing is to be added yet; `proven_bps` is what the line was seen to carry.
+    pub(crate) fn waits(&self, proven_bps: u64, now: Time) -> bool {
+        self.lowered_at.is_some_and(|at| now.since(at) < WAIT) && !self.is_another_line(proven_bps)
+    }
+
+    fn is_another_line(&self, proven_bps: u64) -> bool {
+        proven_bps as f64 > self.too_much_bps as f64 * MORE_SHARE
     }
 
     /// How much must not be sent yet; `proven_bps` is what the line was seen to carry.
     pub(crate) fn too_much_bps(&self, proven_bps: u64, now: Time) -> u64 {
         let holds = self.lowered_at.is_some_and(|at| now.since(at) < self.hold);
-        if !holds || proven_bps as f64 > self.too_much_bps as f64 * MORE_SHARE {
+        if !holds || self.is_another_line(proven_bps) {
             return u64::MAX;
         }
         (self.too_much_bps as f64 * LESS_SHARE) as u64
@@ -204,8 +212,18 @@ impl Downlink {
     /// What is sent for the first time allows for some of it to be sent again.
     #[inline]
     pub(crate) fn earn_retransmissions(&mut self, bytes: usize) {
-        let most = self.control.as_ref().map_or(RTX_BUDGET_BYTES_MAX, |control| control.retransmit_bytes_max);
-        self.rtx_budget_bytes = (self.rtx_budget_bytes + bytes as u32 / 2).min(most);
+        let (divisor, most) = match &self.control {
+            Some(control) => (control.retransmit_divisor, control.retransmit_bytes_max),
+            None => (RETRANSMIT_DIVISOR, RTX_BUDGET_BYTES_MAX),
+        };
+        self.rtx_budget_bytes = (self.rtx_budget_bytes + bytes as u32 / divisor).min(most);
+    }
+
+    /// A keyframe leaves.
+    pub(crate) fn keyframe(&mut self, now: Time) {
+        if let Some(Line::Feedback(estimator)) = self.control.as_mut().map(|control| &mut control.line) {
+            estimator.burst(now);
+        }
     }
 
     /// Whether a packet that may wait may leave at once.
@@ -227,9 +245,9 @@ impl Downlink {
     }
 
     /// Packets go another way from now on.
-    pub(crate) fn path_changed(&mut self) {
+    pub(crate) fn path_changed(&mut self, now: Time) {
         if let Some(control) = &mut self.control {
-            control.path_changed();
+            control.path_changed(now);
         }
     }
 
@@ -248,6 +266,7 @@ impl Control {
             allocation: Allocation::default(),
             retransmitted: RetransmitRate::default(),
             retransmit_bytes_max: RTX_BUDGET_BYTES_MAX,
+            retransmit_divisor: RETRANSMIT_DIVISOR,
             drains_until: None,
         }
     }
@@ -299,7 +318,9 @@ impl Control {
     }
 
     /// The estimate is another one.
-    fn follow_estimate(&mut self) {
+    fn follow_estimate(&mut self, now: Time) {
+        let congested = self.is_congested(now);
+        self.retransmit_divisor = if congested { RETRANSMIT_DIVISOR_FULL } else { RETRANSMIT_DIVISOR };
         let estimate = self.estimate_bps();
         self.pacer.set_estimate(estimate);
         let bytes = estimate * RETRANSMIT_BURST.as_millis() as u64 / 8_000;
@@ -357,15 +378,15 @@ impl Control {
     pub(crate) fn feedback(&mut self, feedback: &TwccView<'_>, rtt: Option<Duration>, now: Time) {
         if let Line::Feedback(estimator) = &mut self.line {
             estimator.feedback(feedback, rtt, now);
-            self.follow_estimate();
+            self.follow_estimate(now);
         }
     }
 
     /// The receiver's own estimate.
-    pub(crate) fn remb(&mut self, bps: u64) {
+    pub(crate) fn remb(&mut self, bps: u64, now: Time) {
         if let Line::Remb(remb) = &mut self.line {
             remb.bps = Some(bps);
-            self.follow_estimate();
+            self.follow_estimate(now);
         }
     }
 
@@ -419,13 +440,13 @@ impl Control {
         }
     }
 
-    fn path_changed(&mut self) {
+    fn path_changed(&mut self, now: Time) {
         match &mut self.line {
             Line::Feedback(estimator) => estimator.path_changed(),
             Line::Remb(remb) => *remb = Remb::default(),
         }
         self.probe = None;
-        self.follow_estimate();
+        self.follow_estimate(now);
     }
 }
 

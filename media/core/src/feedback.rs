@@ -93,7 +93,7 @@ impl Sfu {
     fn handle_remb(&mut self, key: PeerKey, bitrate_bps: u64, now: Time) {
         self.counters.remb_in += 1;
         let Some(control) = self.peers.get_mut(key).and_then(|peer| peer.tx.control.as_mut()) else { return };
-        control.remb(bitrate_bps);
+        control.remb(bitrate_bps, now);
         self.reallocate(key, now);
     }
 

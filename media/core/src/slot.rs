@@ -525,6 +525,9 @@ impl Slot {
         egress.counters.rtp_out += 1;
         egress.counters.rtp_payload_bytes_out += payload.len() as u64;
         egress.tx.earn_retransmissions(len);
+        if meta.entry_point && self.parameters.media == MediaKind::Video {
+            egress.tx.keyframe(egress.now);
+        }
         self.note_sent(segment, meta, payload, out, egress.now);
     }
 

@@ -93,7 +93,7 @@ impl Sfu {
         self.schedule(key);
         if outcome.restarted {
             if let Some(peer) = self.peers.get_mut(key) {
-                peer.tx.path_changed();
+                peer.tx.path_changed(now);
             }
             self.emit(Event::PathChanged { peer: id });
         }

@@ -53,8 +53,10 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(5);
 /// A probe that shows less beyond the estimate has shown no more.
 const PROBE_GAIN: f64 = 1.1;
-/// For so long beyond a round trip the queue that a probe made is the probe's.
-const PROBE_SHADOW: Duration = Duration::from_millis(250);
+/// For so long beyond a round trip a queue that a probe or a keyframe has made is theirs, unless it is longer than they
+/// could make it.
+const SHADOW: Duration = Duration::from_millis(300);
+const SHADOW_WAITS_MAX: Duration = Duration::from_millis(150);
 /// How long a probe takes, and the least it is made of.
 const PROBE_DURATION: Duration = Duration::from_millis(15);
 const PROBE_BYTES_MIN: u64 = 3_000;
@@ -93,6 +95,7 @@ pub struct Estimator {
     reference: Option<(i32, i64)>,
     sent_bytes: SentRate,
     answers: Answers,
+    burst_at: Option<Time>,
     probes: Probes,
     /// What the last probe has shown, unless the line was full since.
     shown_bps: Option<u64>,
@@ -162,6 +165,7 @@ impl Estimator {
             reference: None,
             sent_bytes: SentRate::default(),
             answers: Answers::default(),
+            burst_at: None,
             probes: Probes { next_number: 1, ..Probes::default() },
             shown_bps: None,
             wanted_bps: ESTIMATE_MAX_BPS,
@@ -184,6 +188,11 @@ impl Estimator {
     #[must_use]
     pub const fn loss_share(&self) -> f64 {
         self.loss.share()
+    }
+
+    /// Much is sent at once: what it makes wait is no sign that too much is sent.
+    pub const fn burst(&mut self, now: Time) {
+        self.burst_at = Some(now);
     }
 
     /// How long what is sent now waits in the line, beyond its travel.
@@ -359,7 +368,9 @@ impl Estimator {
         let acknowledged = self.acknowledged.rate_bps().map(|bps| bps as f64);
         let recent = self.acknowledged.recent_bps().map(|bps| bps as f64).or(acknowledged);
         let response = rtt + FEEDBACK_DELAY;
-        let shadowed = self.probes.last_at.is_some_and(|at| now.since(at) < rtt + PROBE_SHADOW);
+        let recent_burst = self.probes.last_at.max(self.burst_at);
+        let shadowed = recent_burst.is_some_and(|at| now.since(at) < rtt + SHADOW)
+            && self.standing.waits_now() < SHADOW_WAITS_MAX;
         match self.usage() {
             Usage::Over if shadowed => self.grown_at = None,
             Usage::Over => {
