@@ -23,7 +23,7 @@ pub const ESTIMATE_MAX_BPS: u64 = 50_000_000;
 const DECREASE: f64 = 0.85;
 /// The same while hardly anything stands in it yet.
 const DECREASE_EARLY: f64 = 0.92;
-const EARLY: Duration = Duration::from_millis(60);
+const EARLY: Duration = Duration::from_millis(40);
 /// A queue that always stands is too long above this; below the other it is none, and more may be sent.
 const STANDING_MAX: Duration = Duration::from_millis(50);
 const STANDING_DRAINED: Duration = Duration::from_millis(25);
@@ -57,6 +57,8 @@ const PROBE_GAIN: f64 = 1.1;
 /// could make it.
 const SHADOW: Duration = Duration::from_millis(300);
 const SHADOW_WAITS_MAX: Duration = Duration::from_millis(150);
+/// And unless as much is sent as is allowed, which fills a line as well.
+const SHADOW_SENT_SHARE: f64 = 0.9;
 /// How long a probe takes, and the least it is made of.
 const PROBE_DURATION: Duration = Duration::from_millis(15);
 const PROBE_BYTES_MIN: u64 = 3_000;
@@ -370,7 +372,8 @@ impl Estimator {
         let response = rtt + FEEDBACK_DELAY;
         let recent_burst = self.probes.last_at.max(self.burst_at);
         let shadowed = recent_burst.is_some_and(|at| now.since(at) < rtt + SHADOW)
-            && self.standing.waits_now() < SHADOW_WAITS_MAX;
+            && self.standing.waits_now() < SHADOW_WAITS_MAX
+            && self.sent_bytes.bps < self.delay_bps * SHADOW_SENT_SHARE;
         match self.usage() {
             Usage::Over if shadowed => self.grown_at = None,
             Usage::Over => {
