@@ -297,6 +297,22 @@ pub enum QualityLevel {
     Bad,
 }
 
+impl QualityLevel {
+    /// All, best first.
+    pub const ALL: [Self; 4] = [Self::Good, Self::Fair, Self::Poor, Self::Bad];
+
+    /// As on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Fair => "fair",
+            Self::Poor => "poor",
+            Self::Bad => "bad",
+        }
+    }
+}
+
 /// What makes a connection worse than good: the one thing that counts most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
@@ -324,6 +340,31 @@ pub enum QualityCode {
     DownlinkRate,
     /// Nothing is heard; the value is 0.
     Silence,
+}
+
+impl QualityCode {
+    /// All.
+    pub const ALL: [Self; 6] = [
+        Self::UplinkLoss,
+        Self::DownlinkLoss,
+        Self::RoundTrip,
+        Self::UplinkJitter,
+        Self::DownlinkRate,
+        Self::Silence,
+    ];
+
+    /// As on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::UplinkLoss => "uplink_loss",
+            Self::DownlinkLoss => "downlink_loss",
+            Self::RoundTrip => "round_trip",
+            Self::UplinkJitter => "uplink_jitter",
+            Self::DownlinkRate => "downlink_rate",
+            Self::Silence => "silence",
+        }
+    }
 }
 
 /// A time over which somebody's connection stayed as it was.
@@ -552,6 +593,16 @@ impl ts_rs::TS for ErrorCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_words_of_quality_are_those_of_the_wire() {
+        for level in QualityLevel::ALL {
+            assert_eq!(serde_json::to_value(level).unwrap(), level.as_str());
+        }
+        for code in QualityCode::ALL {
+            assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
+        }
+    }
 
     #[test]
     fn a_message_is_flat_and_tagged_and_numbered() {
