@@ -548,6 +548,7 @@ describe('what is wanted of what is sent, and of what is shown', () => {
     await join();
     void session.wish(0, { maxHeight: 180 });
     void session.wish(0, { priority: 200 });
+    void session.wish(0, { maxHeight: 180, priority: 200 });
     await pass(30);
     const wishes = () => server.done.filter((frame) => frame.type === 'subscribe').map(({ slots }) => slots);
     expect(wishes()).toEqual([[{ seat: 0, maxHeight: 180 }], [{ seat: 0, priority: 200 }]]);

@@ -302,9 +302,17 @@ export class Session extends Emitter<SessionEvents> {
    * of it anew.
    */
   async wish(seat: number, wish: SeatWish): Promise<void> {
-    const before = this.#wishes.get(seat);
-    this.#wishes.set(seat, { ...before, ...wish });
-    await this.#ask({ type: 'subscribe', slots: [{ seat, ...wish }] });
+    const before = this.#wishes.get(seat) ?? {};
+    const after = { ...before, ...wish };
+    if (after.maxHeight === before.maxHeight && after.priority === before.priority) return;
+    this.#wishes.set(seat, after);
+    try {
+      await this.#ask({ type: 'subscribe', slots: [{ seat, ...wish }] });
+    } catch (error) {
+      // It is not so, and may be asked for again.
+      if (this.#wishes.get(seat) === after) this.#wishes.delete(seat);
+      throw error;
+    }
   }
 
   /** How somebody's connection was. For providers. */
