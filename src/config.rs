@@ -218,7 +218,13 @@ pub(crate) struct Config {
         value_parser = value_parser!(u16).range(1..=256))]
     pub(crate) shards: u16,
     /// What a monitoring shows to read `/metrics` from another machine, as a bearer token: 16 characters or more.
-    #[arg(long, env = "VESTIBULE_METRICS_TOKEN", value_name = "TOKEN", global = true, hide_env_values = true)]
+    #[arg(
+        long,
+        env = "VESTIBULE_METRICS_TOKEN",
+        value_name = "TOKEN",
+        global = true,
+        hide_env_values = true
+    )]
     pub(crate) metrics_token: Option<String>,
     /// Seed a demo clinic with an open session, and print its links.
     #[arg(long, env = "VESTIBULE_DEMO")]
@@ -268,7 +274,8 @@ impl Config {
                 fix: format!("write https:{}, or --tls off", url.to_string().trim_start_matches("http:")),
             });
         }
-        let fits = |token: &String| token.len() >= METRICS_TOKEN_MIN && token.bytes().all(|b| b.is_ascii_graphic());
+        let fits =
+            |token: &String| token.len() >= METRICS_TOKEN_MIN && token.bytes().all(|b| b.is_ascii_graphic());
         if self.metrics_token.as_ref().is_some_and(|token| !fits(token)) {
             return Err(ConfigError {
                 setting: "--metrics-token",

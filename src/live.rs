@@ -18,9 +18,9 @@ use vestibule_media_engine::Engine;
 use vestibule_signaling::wire::{Frame, FrameError, RequestId};
 use vestibule_signaling::{CallError, CloseReason, ConnectionId, Entry, ResumeKey};
 
+use crate::metrics;
 use crate::metrics::Measures;
 use crate::seal::Seal;
-use crate::metrics;
 use crate::store::{Beside, Profile, Store, StoreError};
 use desk::Desks;
 pub(crate) use desk::{Desk, Seen, Waiting, Watch};

@@ -228,8 +228,16 @@ impl Page {
             self.line(steps, &format!("level=\"{}\"", level.as_str()), count);
         }
         for (name, help, histogram) in [
-            ("uplink_loss_ratio", "Share lost on the way from a person, in ten seconds.", &counted.uplink_loss),
-            ("downlink_loss_ratio", "Share lost on the way to a person, in ten seconds.", &counted.downlink_loss),
+            (
+                "uplink_loss_ratio",
+                "Share lost on the way from a person, in ten seconds.",
+                &counted.uplink_loss,
+            ),
+            (
+                "downlink_loss_ratio",
+                "Share lost on the way to a person, in ten seconds.",
+                &counted.downlink_loss,
+            ),
             ("round_trip_seconds", "To a person and back.", &counted.rtt),
             ("downlink_estimate_bps", "What the way to a person is thought to carry.", &counted.estimate),
         ] {

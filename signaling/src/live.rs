@@ -467,8 +467,7 @@ impl LiveSession {
             Input::Timeout => self.timeout(now),
         }
         // Nobody is to be told of what was measured, nor of a sign of life, unless it was one too many.
-        let is_news =
-            !is_measure && life_sign.is_none_or(|connection| self.index_of(connection).is_none());
+        let is_news = !is_measure && life_sign.is_none_or(|connection| self.index_of(connection).is_none());
         if is_news && self.pending.is_none() {
             self.refresh(now);
         }

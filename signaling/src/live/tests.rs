@@ -1204,8 +1204,10 @@ fn a_seat_asked_for_is_given_and_of_wishes_that_cannot_all_be_fulfilled_none_is(
     let (second_peer, interpreter_peer) = (peer(second), peer(interpreter));
     assert_eq!(harness.seated(provider), BTreeMap::from([(0, second_peer), (1, interpreter_peer)]));
     let id = harness.ids["interpreter"];
-    harness
-        .say(provider, json!({"type": "subscribe", "slots": [{"seat": 0, "participant": id, "maxHeight": 180}]}));
+    harness.say(
+        provider,
+        json!({"type": "subscribe", "slots": [{"seat": 0, "participant": id, "maxHeight": 180}]}),
+    );
     assert_eq!(harness.seated(provider), BTreeMap::from([(0, interpreter_peer), (1, second_peer)]));
     let before = harness.did.iter().filter(|did| matches!(did, Did::Media(_))).count();
     let wishes = [
@@ -1303,12 +1305,11 @@ fn a_publisher_hears_what_is_wanted_and_a_fresh_transport_is_wanted_whole() {
     let mut harness = Harness::new();
     let provider = harness.enter("provider");
     let peer = harness.peers[&provider];
-    let wanted =
-        |peer, rids: &[&str]| MediaEvent::EncodingsWanted {
-            peer,
-            kind: SourceKind::Camera,
-            rids: rids.iter().map(|&rid| rid.to_owned()).collect(),
-        };
+    let wanted = |peer, rids: &[&str]| MediaEvent::EncodingsWanted {
+        peer,
+        kind: SourceKind::Camera,
+        rids: rids.iter().map(|&rid| rid.to_owned()).collect(),
+    };
     harness.media(wanted(peer, &["q"]));
     harness.media(wanted(peer, &["q"]));
     harness.media(MediaEvent::AudioWanted { peer, profile: AudioProfile::Thrifty });
@@ -1353,10 +1354,8 @@ fn how_a_connection_was_is_kept_in_stretches_and_for_providers() {
     let patient = harness.enter("patient");
     harness.admit(provider, "patient");
     let (peer, id) = (harness.peers[&patient], harness.ids["patient"]);
-    let worse = |value| Quality {
-        reason: Some(QualityReason { code: QualityCode::UplinkLoss, value }),
-        ..POOR
-    };
+    let worse =
+        |value| Quality { reason: Some(QualityReason { code: QualityCode::UplinkLoss, value }), ..POOR };
     let start = harness.now;
     let before = harness.sent(provider).len();
     for quality in [Quality::default(), Quality::default(), POOR, worse(12), worse(9), Quality::default()] {
@@ -1372,9 +1371,7 @@ fn how_a_connection_was_is_kept_in_stretches_and_for_providers() {
 
     harness.say(provider, json!({"type": "timeline", "participantId": id, "id": 77}));
     let at = |seconds| json!(start.checked_add(SignedDuration::from_secs(seconds)).unwrap());
-    let stretch = |from, until, level, reason: Value| {
-        json!({"from": at(from), "until": at(until), "level": level, "reason": reason})
-    };
+    let stretch = |from, until, level, reason: Value| json!({"from": at(from), "until": at(until), "level": level, "reason": reason});
     let loss = json!({"code": "uplink_loss", "value": 12});
     let stretches = [
         stretch(0, 20, "good", Value::Null),

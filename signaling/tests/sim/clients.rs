@@ -328,8 +328,7 @@ impl Page {
             }
             ServerMessage::Encodings { active, .. } => view.wanted = Some(active.clone()),
             ServerMessage::AudioEncoding { frame_ms, .. } => {
-                view.audio =
-                    if frame_ms.is_some() { AudioProfile::Thrifty } else { AudioProfile::Full };
+                view.audio = if frame_ms.is_some() { AudioProfile::Thrifty } else { AudioProfile::Full };
             }
             ServerMessage::Superseded {}
             | ServerMessage::Ended { .. }

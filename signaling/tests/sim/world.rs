@@ -14,8 +14,8 @@ use vestibule_signaling::wire::{
 };
 use vestibule_signaling::{
     AudioProfile, CallId, CloseReason, ConnectionId, Entry, FreshSecret, Input, LiveSession, Loaded,
-    MediaCommand, MediaEvent, Output, PeerId, Profile, Quality, ResumeKey, ResumeKeys, SourceKind, ThreadLine,
-    Waits,
+    MediaCommand, MediaEvent, Output, PeerId, Profile, Quality, ResumeKey, ResumeKeys, SourceKind,
+    ThreadLine, Waits,
 };
 
 use crate::check::{Cause, Check, Checked, Fault, Held, Member, PageId, Shown, fault};
@@ -249,8 +249,8 @@ fn consent(consent_type: ConsentType, granted: bool) -> Command {
 /// As the engine would say it.
 fn quality(level: u8) -> Quality {
     let reason = QualityReason { code: QualityCode::UplinkLoss, value: 10 * u32::from(level) };
-    let level = [QualityLevel::Good, QualityLevel::Fair, QualityLevel::Poor, QualityLevel::Bad]
-        [usize::from(level)];
+    let level =
+        [QualityLevel::Good, QualityLevel::Fair, QualityLevel::Poor, QualityLevel::Bad][usize::from(level)];
     Quality { level, reason: (level != QualityLevel::Good).then_some(reason) }
 }
 

@@ -44,7 +44,8 @@ async fn they_are_read_on_this_machine_or_by_the_token_and_are_not_there_for_oth
     ] {
         let (status, kind, text) = asked(&server, from, &headers).await;
         assert_eq!((status, kind.as_str()), (StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8"));
-        for line in ["vestibule_core_rtp_in_total{shard=\"0\"} 0", "vestibule_participants{level=\"bad\"} 0"] {
+        for line in ["vestibule_core_rtp_in_total{shard=\"0\"} 0", "vestibule_participants{level=\"bad\"} 0"]
+        {
             assert!(text.lines().any(|found| found == line), "{line} is not in {text}");
         }
     }
@@ -75,9 +76,9 @@ async fn every_line_is_of_the_format_and_every_name_is_told_once() {
             assert!(value.parse::<f64>().is_ok(), "{line}");
             let bare = name.split('{').next().unwrap();
             let suffixes = ["", "_bucket", "_sum", "_count"];
-            let known = suffixes.iter().any(|suffix| {
-                bare.strip_suffix(suffix).is_some_and(|name| names.contains(name))
-            });
+            let known = suffixes
+                .iter()
+                .any(|suffix| bare.strip_suffix(suffix).is_some_and(|name| names.contains(name)));
             assert!(known, "{line} before its type");
         }
     }

@@ -29,7 +29,8 @@ impl QualityStore for Handle {
         participant: Option<ParticipantId>,
         page: Page<StepKey>,
     ) -> Result<Vec<KeptStep>> {
-        let mut query: QueryBuilder<Driver> = QueryBuilder::new("SELECT * FROM quality_step WHERE session = ");
+        let mut query: QueryBuilder<Driver> =
+            QueryBuilder::new("SELECT * FROM quality_step WHERE session = ");
         query.push_bind(session.to_string());
         if let Some(participant) = participant {
             query.push(" AND participant = ").push_bind(participant.to_string());
