@@ -8,7 +8,7 @@ use crate::accounts::Accounts;
 use crate::backends::Backends;
 use crate::config::PublicUrl;
 use crate::feed::Feed;
-use crate::http::{Rates, Streams};
+use crate::http::{Rates, Readers, Streams};
 use crate::ids::Ids;
 use crate::live::Registry;
 use crate::seal::Seal;
@@ -48,6 +48,8 @@ pub(crate) struct Parts {
     pub(crate) allowed_origins: Vec<PublicUrl>,
     /// Whether this server does TLS.
     pub(crate) tls: bool,
+    /// Who may read what is counted.
+    pub(crate) metrics_readers: Readers,
 }
 
 impl App {

@@ -217,10 +217,22 @@ pub(crate) struct Config {
     #[arg(long, env = "VESTIBULE_SHARDS", default_value_t = 1, value_name = "N", global = true,
         value_parser = value_parser!(u16).range(1..=256))]
     pub(crate) shards: u16,
+    /// What a monitoring shows to read `/metrics` from another machine, as a bearer token: 16 characters or more.
+    #[arg(
+        long,
+        env = "VESTIBULE_METRICS_TOKEN",
+        value_name = "TOKEN",
+        global = true,
+        hide_env_values = true
+    )]
+    pub(crate) metrics_token: Option<String>,
     /// Seed a demo clinic with an open session, and print its links.
     #[arg(long, env = "VESTIBULE_DEMO")]
     pub(crate) demo: bool,
 }
+
+/// Characters of a token for `/metrics`: nobody guesses it.
+const METRICS_TOKEN_MIN: usize = 16;
 
 /// Whether the server speaks TLS itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -260,6 +272,15 @@ impl Config {
                 setting: "--public-url",
                 problem: format!("links begin with {url}, but the server speaks TLS: no link would work"),
                 fix: format!("write https:{}, or --tls off", url.to_string().trim_start_matches("http:")),
+            });
+        }
+        let fits =
+            |token: &String| token.len() >= METRICS_TOKEN_MIN && token.bytes().all(|b| b.is_ascii_graphic());
+        if self.metrics_token.as_ref().is_some_and(|token| !fits(token)) {
+            return Err(ConfigError {
+                setting: "--metrics-token",
+                problem: format!("it is no {METRICS_TOKEN_MIN} visible ASCII characters or more"),
+                fix: "take a long random one, as `openssl rand -hex 32` makes it".into(),
             });
         }
         let last = u32::from(self.media_port) + u32::from(self.shards) - 1;
@@ -313,6 +334,11 @@ impl Config {
         }
     }
 
+    /// Whether people may come by a proxy, as far as the settings say: then everybody may seem to be on this machine.
+    pub(crate) fn is_behind_a_proxy(&self) -> bool {
+        self.listen.ip().is_loopback() && self.public_url.as_ref().is_some_and(|url| !url.is_loopback())
+    }
+
     /// Where everything is kept.
     pub(crate) fn location(&self, data: &DataDir) -> Location {
         match &self.database {
@@ -354,6 +380,11 @@ pub(crate) struct PublicUrl {
 impl PublicUrl {
     pub(crate) fn is_https(&self) -> bool {
         self.origin.starts_with("https://")
+    }
+
+    fn is_loopback(&self) -> bool {
+        let host = self.host();
+        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
     }
 
     /// Host without port; an IPv6 address without its brackets.

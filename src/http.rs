@@ -7,6 +7,7 @@ mod caller;
 mod client;
 mod cookie;
 mod door;
+mod metrics;
 mod once;
 mod origin;
 mod page;
@@ -32,6 +33,7 @@ use tokio::time::timeout;
 
 use crate::app::App;
 pub(crate) use api::Streams;
+pub(crate) use metrics::Readers;
 use problem::ApiError;
 pub(crate) use rates::Rates;
 
@@ -68,6 +70,7 @@ pub(crate) fn router(app: App) -> Router {
     Router::new()
         .nest("/v1", api)
         .merge(api::description(&document))
+        .route("/metrics", get(metrics::read::<Body>))
         .fallback(client::serve)
         .layer(middleware::from_fn_with_state(app.clone(), request::identify))
         .layer(middleware::from_fn_with_state(app.clone(), secure))

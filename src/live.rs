@@ -5,6 +5,7 @@ mod media;
 mod outbox;
 mod task;
 mod thread;
+mod timeline;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -17,6 +18,8 @@ use vestibule_media_engine::Engine;
 use vestibule_signaling::wire::{Frame, FrameError, RequestId};
 use vestibule_signaling::{CallError, CloseReason, ConnectionId, Entry, ResumeKey};
 
+use crate::metrics;
+use crate::metrics::Measures;
 use crate::seal::Seal;
 use crate::store::{Beside, Profile, Store, StoreError};
 use desk::Desks;
@@ -24,6 +27,7 @@ pub(crate) use desk::{Desk, Seen, Waiting, Watch};
 pub(crate) use media::EngineEvents;
 pub(crate) use outbox::{Outbox, Outgoing};
 use task::{Task, TaskInput};
+use timeline::Timelines;
 
 /// Inputs of sockets and calls waiting for a session's task; more, and they wait.
 const INPUTS_MAX: usize = 256;
@@ -39,6 +43,10 @@ struct Shared {
     /// Seals what is said in writing.
     seal: Seal,
     engine: Arc<Engine>,
+    /// Keep how the connections were.
+    timelines: Timelines,
+    /// What of that is counted over all.
+    measures: Measures,
     sessions: DashMap<SessionId, Handle>,
     /// By the number a session gives its room and peers.
     rooms: Arc<Rooms>,
@@ -116,6 +124,8 @@ impl Registry {
         news: Arc<Notify>,
     ) -> Self {
         Self(Arc::new(Shared {
+            timelines: Timelines::start(store.clone()),
+            measures: Measures::default(),
             store,
             seal,
             engine,
@@ -138,6 +148,18 @@ impl Registry {
     pub(crate) async fn stopped(&self) {
         // An error would mean that the registry is gone, which is the same.
         let _ = self.0.stopping.subscribe().wait_for(|&stopping| stopping).await;
+    }
+
+    /// Ready when what was measured so far is written, or cannot be.
+    pub(crate) async fn write_timelines(&self) {
+        self.0.timelines.write().await;
+    }
+
+    /// What an operator's monitoring is to see.
+    pub(crate) fn metrics(&self) -> String {
+        let shared = &self.0;
+        let sessions = shared.sessions.len();
+        metrics::text(&shared.engine, sessions, shared.timelines.lost(), &shared.measures)
     }
 
     /// Who waits at a desk, from now on. `attends`: whoever looks may let people in, and those who wait are told so.

@@ -19,6 +19,7 @@ mod images;
 mod keys;
 mod live;
 mod master_keys;
+mod metrics;
 mod reseal;
 mod resume;
 mod retention;
@@ -60,7 +61,7 @@ use crate::blobs::Blobs;
 use crate::config::{Cli, Command, Config, PublicUrl, SessionCommand, Tls};
 use crate::data_dir::DataDir;
 use crate::feed::Feed;
-use crate::http::{Rates, Streams};
+use crate::http::{Rates, Readers, Streams};
 use crate::ids::Ids;
 use crate::live::{EngineEvents, Registry};
 use crate::sessions::Maker;
@@ -199,6 +200,10 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         origin,
         allowed_origins: config.allow_origin.clone(),
         tls: identity.is_some(),
+        metrics_readers: Readers {
+            token: config.metrics_token.clone(),
+            loopback: !config.is_behind_a_proxy(),
+        },
     });
 
     let handle = Handle::new();
@@ -215,6 +220,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     if ended.is_err() {
         server.abort();
     }
+    registry.write_timelines().await;
     store.close().await;
     drop(lock);
     drop(registry);

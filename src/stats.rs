@@ -1,7 +1,8 @@
 //! The SFU's numbers of one peer as the JSON of the `stats` message.
 
 use serde_json::{Value, json};
-use vestibule_media_core::stats::{EncodingStats, PeerStats, SlotStats, SourceStats};
+use vestibule_media_core::quality::QualityReason;
+use vestibule_media_core::stats::{DownlinkStats, EncodingStats, PeerStats, SlotStats, SourceStats};
 
 /// Field names as in `getStats`: camel case, units last.
 pub(crate) fn to_json(stats: &PeerStats) -> Value {
@@ -12,7 +13,37 @@ pub(crate) fn to_json(stats: &PeerStats) -> Value {
         "validatedAddresses": stats.validated_addresses,
         "sources": stats.sources.iter().map(source).collect::<Vec<_>>(),
         "slots": stats.slots.iter().map(slot).collect::<Vec<_>>(),
+        "downlink": downlink(&stats.downlink),
+        "quality": {
+            "level": format!("{:?}", stats.quality.level).to_lowercase(),
+            "reason": stats.quality.reason.map(reason),
+        },
     })
+}
+
+fn downlink(stats: &DownlinkStats) -> Value {
+    json!({
+        "estimateBps": stats.estimate_bps,
+        "acknowledgedBps": stats.acknowledged_bps,
+        "lossShare": stats.loss_share,
+        "allocatedBps": stats.allocated_bps,
+        "wantedBps": stats.wanted_bps,
+        "pacedPackets": stats.paced_packets,
+        "probes": stats.probes,
+        "audioRedundancy": stats.audio_redundancy,
+    })
+}
+
+/// As it was measured, in its own unit.
+fn reason(reason: QualityReason) -> Value {
+    match reason {
+        QualityReason::UplinkLoss(share) => json!({"uplinkLossShare": share}),
+        QualityReason::DownlinkLoss(share) => json!({"downlinkLossShare": share}),
+        QualityReason::RoundTrip(time) => json!({"rttMs": time.as_secs_f64() * 1_000.0}),
+        QualityReason::UplinkJitter(time) => json!({"uplinkJitterMs": time.as_secs_f64() * 1_000.0}),
+        QualityReason::DownlinkRate(bps) => json!({"downlinkRateBps": bps}),
+        QualityReason::Silence => json!({"silence": true}),
+    }
 }
 
 fn source(stats: &SourceStats) -> Value {
@@ -29,6 +60,9 @@ fn encoding(stats: &EncodingStats) -> Value {
         "rid": stats.rid.map(|rid| rid.to_string()),
         "ssrc": stats.ssrc,
         "flowing": stats.flowing,
+        "height": stats.height,
+        "rateBps": stats.rate_bps,
+        "wanted": stats.wanted,
         "packets": stats.packets,
         "payloadBytes": stats.payload_bytes,
         "packetsLost": stats.packets_lost,
@@ -45,9 +79,13 @@ fn slot(stats: &SlotStats) -> Value {
         "seat": stats.seat.map(|seat| seat.0),
         "ssrc": stats.ssrc,
         "encoding": stats.encoding,
+        "height": stats.height,
+        "target": stats.target,
+        "temporalLayer": stats.temporal_layer,
         "packets": stats.packets,
         "payloadBytes": stats.payload_bytes,
         "retransmissions": stats.retransmissions,
         "switches": stats.switches,
+        "fractionLost": stats.fraction_lost,
     })
 }

@@ -19,6 +19,9 @@ pub use live::{
     Profile, THREAD_LINES_MAX, ThreadLine, VIOLATIONS_MAX, Waits,
 };
 pub use log::LOG_MESSAGES_MAX;
-pub use media::{MediaCommand, MediaEvent, PeerId, SeatId, SeatInfo, SourceKind};
+pub use media::{
+    AudioProfile, MediaCommand, MediaEvent, PeerId, Quality, QualityStep, STEP, SeatId, SeatInfo, SeatWish,
+    SourceKind,
+};
 pub use member::ConnectionId;
 pub use resume::{FreshSecret, ResumeKey, ResumeKeys};

@@ -9,6 +9,7 @@ mod contact;
 mod engine;
 mod message;
 mod outcome;
+mod quality;
 mod roster;
 #[cfg(test)]
 mod tests;
@@ -24,11 +25,12 @@ use vestibule_domain::{
     Standing, VirtualSession,
 };
 
-use crate::media::{MediaCommand, MediaEvent, PeerId};
+use crate::media::{MediaCommand, MediaEvent, PeerId, QualityStep};
 use crate::member::{ConnectionId, Member, MemberId};
 use crate::resume::{FreshSecret, ResumeKey, ResumeKeys};
 use crate::wire::{ClientMessage, ErrorCode, Frame, FrameError, RequestId, ServerMessage};
 use outcome::{Pending, Then};
+use quality::Timeline;
 pub(crate) use roster::Roster;
 use thread::Thread;
 pub use thread::{THREAD_LINES_MAX, ThreadLine};
@@ -153,6 +155,8 @@ pub enum Output {
     KeepResume(ParticipantId, ResumeKeys),
     /// Keep a line of the thread. Those it is for were told it already: nothing has to be said of how it went.
     Said(Box<ThreadLine>),
+    /// Keep what was measured of somebody's connection, if it can be: nothing waits for it.
+    Measured(ParticipantId, Box<QualityStep>),
 }
 
 /// A patient who waits, as the desk shows them.
@@ -281,6 +285,10 @@ pub struct LiveSession {
     /// What those want who do not want video.
     tiers: BTreeMap<ParticipantId, BandwidthProfile>,
     thread: Thread,
+    /// Who spoke last.
+    speaker: Option<PeerId>,
+    /// How the connections were.
+    timelines: BTreeMap<ParticipantId, Timeline>,
     position: Option<u32>,
     desk_attended: bool,
     queued: Option<Waits>,
@@ -355,6 +363,8 @@ impl LiveSession {
             resume: BTreeMap::new(),
             tiers: BTreeMap::new(),
             thread: Thread::default(),
+            speaker: None,
+            timelines: BTreeMap::new(),
             position: None,
             desk_attended: false,
             queued: None,
@@ -439,13 +449,14 @@ impl LiveSession {
     pub fn handle(&mut self, now: Timestamp, input: Input) {
         assert!(self.pending.is_none(), "a commit is under way");
         let life_sign = sign_of_life(&input);
+        let is_measure = matches!(input, Input::Media(MediaEvent::Measured { .. }));
         match input {
             Input::Hello { connection, participant, entry, fresh, request } => {
                 self.hello(now, arrive::Greeting { connection, participant, fresh, request }, entry);
             }
             Input::Frame { connection, frame } => self.frame(now, connection, frame),
             Input::Closed { connection } => self.closed(connection),
-            Input::Media(event) => self.media_event(event),
+            Input::Media(event) => self.media_event(now, event),
             Input::Queue { position, attended } => {
                 self.position = position;
                 self.desk_attended = attended;
@@ -455,8 +466,8 @@ impl LiveSession {
             }
             Input::Timeout => self.timeout(now),
         }
-        // Nobody is to be told of a sign of life, unless it was one too many.
-        let is_news = life_sign.is_none_or(|connection| self.index_of(connection).is_none());
+        // Nobody is to be told of what was measured, nor of a sign of life, unless it was one too many.
+        let is_news = !is_measure && life_sign.is_none_or(|connection| self.index_of(connection).is_none());
         if is_news && self.pending.is_none() {
             self.refresh(now);
         }

@@ -91,6 +91,7 @@ fn bytes(message: &ServerMessage) -> usize {
             said + participants.len() * MESSAGE_BYTES
         }
         ServerMessage::Stats { .. } => 16 * MESSAGE_BYTES,
+        ServerMessage::Timeline { stretches, .. } => stretches.len() * MESSAGE_BYTES / 2,
         ServerMessage::Error { message, .. } => message.len(),
         _ => 0,
     };

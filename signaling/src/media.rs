@@ -1,5 +1,9 @@
 //! What a live session needs of a media engine, in its own words: any SFU with seats can be put behind it.
 
+use std::time::Duration;
+
+use crate::wire::{QualityLevel, QualityReason};
+
 /// One participant's PeerConnection. Never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId(pub u64);
@@ -50,14 +54,14 @@ pub enum MediaCommand {
         /// Who sits in it.
         occupant: Option<PeerId>,
     },
-    /// Chooses the encoding a seat shows.
-    SelectLayer {
+    /// Says how a seat's video is wanted.
+    SetSeatWish {
         /// Whose seat.
         peer: PeerId,
         /// Which.
         seat: SeatId,
-        /// The rid.
-        rid: String,
+        /// How.
+        wish: SeatWish,
     },
     /// Asks what is counted.
     Stats(PeerId),
@@ -146,6 +150,38 @@ pub enum MediaEvent {
         /// Whether it arrives.
         flowing: bool,
     },
+    /// Of a simulcast source these encodings are wanted; until it is first said, all.
+    EncodingsWanted {
+        /// Who publishes.
+        peer: PeerId,
+        /// What.
+        kind: SourceKind,
+        /// Their rids, lowest first.
+        rids: Vec<String>,
+    },
+    /// A publisher's voice is wanted so; until it is first said, as it likes.
+    AudioWanted {
+        /// Who publishes.
+        peer: PeerId,
+        /// How.
+        profile: AudioProfile,
+    },
+    /// Somebody else speaks now; none after the last one left.
+    Speaker(Option<PeerId>),
+    /// A connection is better or worse than it was, or for another reason; until it is first said, good.
+    Quality {
+        /// Whose.
+        peer: PeerId,
+        /// How good it is.
+        quality: Quality,
+    },
+    /// A step of [`STEP`] in which media flowed is over.
+    Measured {
+        /// Whose.
+        peer: PeerId,
+        /// What was measured.
+        step: Box<QualityStep>,
+    },
     /// What is counted.
     Stats {
         /// Of whom.
@@ -162,6 +198,60 @@ pub enum MediaEvent {
     },
     /// A request of a client found no room in a queue.
     Busy(MediaCommand),
+}
+
+/// How a seat's video is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SeatWish {
+    /// No picture higher than this, in pixels; `None`: as high as there is.
+    pub max_height: Option<u16>,
+    /// Who goes first where the line does not carry everything: the higher.
+    pub priority: u8,
+}
+
+/// How a publisher is asked to encode its voice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AudioProfile {
+    /// As it likes.
+    #[default]
+    Full,
+    /// For poor lines: few bits, in long frames.
+    Thrifty,
+}
+
+/// How good a connection is, and why it is no better.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Quality {
+    /// That.
+    pub level: QualityLevel,
+    /// Of every level but good.
+    pub reason: Option<QualityReason>,
+}
+
+/// How long a step of what is measured is.
+pub const STEP: Duration = Duration::from_secs(10);
+
+/// What was measured of somebody's connection over one [`STEP`].
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct QualityStep {
+    /// The worst of the step.
+    pub quality: Quality,
+    /// Share of packets lost on the way from them, 0.0..=1.0, before they were sent again; none where nothing was sent.
+    pub uplink_loss: Option<f32>,
+    /// Share of packets lost on the way to them, as above.
+    pub downlink_loss: Option<f32>,
+    /// The greatest jitter of what they send.
+    pub uplink_jitter: Option<Duration>,
+    /// Round trip, where it was measured.
+    pub rtt: Option<Duration>,
+    /// Received from them, in bits per second.
+    pub uplink_bps: u64,
+    /// Sent to them, in bits per second.
+    pub downlink_bps: u64,
+    /// What the way to them is thought to carry, in bits per second.
+    pub downlink_estimate_bps: Option<u64>,
+    /// Height in pixels of the largest picture they are shown; zero where all are held back.
+    pub video_height: Option<u16>,
 }
 
 /// What a peer sends.

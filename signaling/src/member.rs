@@ -8,10 +8,10 @@ use vestibule_domain::{ParticipantId, ParticipantRole, SessionStatus};
 
 use crate::live::Roster;
 use crate::log::Log;
-use crate::media::{PeerId, SeatId, SourceKind};
+use crate::media::{AudioProfile, PeerId, Quality, SeatId, SeatWish, SourceKind};
 use crate::resume::ResumeKey;
 use crate::seating::Seat;
-use crate::wire::{MediaState, ParticipantMedia, PublishKind, RequestId};
+use crate::wire::{MediaState, ParticipantMedia, PublishKind, RequestId, VideoKind};
 
 /// A signaling socket. Never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,6 +67,11 @@ pub(crate) struct Member {
     pub(crate) seats: Vec<Seat<SeatId, ParticipantId>>,
     /// Seats for people they should have.
     pub(crate) people: u16,
+    /// How seats are wanted, where it was said.
+    pub(crate) wishes: BTreeMap<SeatId, SeatWish>,
+    /// What of what it sends is wanted.
+    pub(crate) wanted: Wanted,
+    pub(crate) quality: Quality,
     flowing: BTreeSet<SourceKind>,
     muted: BTreeSet<PublishKind>,
     pub(crate) requests: Requests,
@@ -90,6 +95,14 @@ impl Requests {
     }
 }
 
+/// What of what a device sends is wanted. Of a fresh transport all is, until it is said anew.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// Of those kinds of which it was said.
+    pub(crate) encodings: BTreeMap<VideoKind, Vec<String>>,
+    pub(crate) audio: AudioProfile,
+}
+
 /// What was told last: only what is different is told again.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
@@ -102,6 +115,10 @@ pub(crate) struct Told {
     /// Who waits, on which device, and whether it is a new one.
     pub(crate) knocks: BTreeMap<ParticipantId, (MemberId, bool)>,
     pub(crate) recording: bool,
+    pub(crate) wanted: Wanted,
+    pub(crate) speaker: Option<ParticipantId>,
+    /// Of those whose connection is not good.
+    pub(crate) qualities: BTreeMap<ParticipantId, Quality>,
 }
 
 impl Member {
@@ -130,6 +147,9 @@ impl Member {
             answered: false,
             seats: Vec::new(),
             people,
+            wishes: BTreeMap::new(),
+            wanted: Wanted::default(),
+            quality: Quality::default(),
             flowing: BTreeSet::new(),
             muted: BTreeSet::new(),
             requests: Requests::default(),
@@ -154,6 +174,11 @@ impl Member {
         self.answered = false;
         self.seats.clear();
         self.flowing.clear();
+        self.wishes.clear();
+        self.wanted = Wanted::default();
+        self.quality = Quality::default();
+        // They know that a fresh one is wanted whole.
+        self.told.wanted = Wanted::default();
         self.told.seats.clear();
         self.told.occupants.clear();
     }

@@ -16,8 +16,9 @@ pub use door::{
     Problem, SessionSummary, Ticket, Who,
 };
 pub use server::{
-    ChatLine, ErrorCode, MediaState, Numbered, Participant, ParticipantMedia, Policy, SeatCounts, SeatMids,
-    SeatTaken, ServerMessage, SessionState, TierReason,
+    ChatLine, ErrorCode, MediaState, Numbered, Participant, ParticipantMedia, Policy, QualityCode,
+    QualityLevel, QualityReason, SeatCounts, SeatMids, SeatTaken, ServerMessage, SessionState, Stretch,
+    TierReason, VideoKind,
 };
 
 /// The WebSocket subprotocol.

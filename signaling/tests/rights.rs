@@ -130,7 +130,7 @@ fn said(clinic: &Clinic, role: &str, message: &str) -> Value {
         "offer" => json!({"type": "offer", "sdp": "v=0", "negotiation": 2}),
         "restart" => json!({"type": "restart", "ufrag": "u", "pwd": "p"}),
         "subscribe" => {
-            json!({"type": "subscribe", "slots": [{"seat": 0, "participant": null, "layer": "h"}]})
+            json!({"type": "subscribe", "slots": [{"seat": 0, "participant": null, "maxHeight": 180}]})
         }
         "publish" => json!({"type": "publish", "kind": "audio", "muted": true}),
         "admit" => json!({"type": "admit", "participantId": id("who waits")}),
@@ -148,6 +148,7 @@ fn said(clinic: &Clinic, role: &str, message: &str) -> Value {
         "end" => json!({"type": "end"}),
         "leave" => json!({"type": "leave"}),
         "stats" => json!({"type": "stats"}),
+        "timeline" => json!({"type": "timeline", "participantId": id(role)}),
         "ping" => json!({"type": "ping", "lastSeq": 1}),
         other => panic!("{other} is in the table, and not in the test"),
     };
@@ -318,7 +319,7 @@ impl Clinic {
                 Output::Said(_) => Did::Said,
                 Output::Answered { .. } | Output::Queue(_) => Did::Other,
                 // That somebody was heard at all.
-                Output::KeepResume(..) => continue,
+                Output::KeepResume(..) | Output::Measured(..) => continue,
             };
             self.did.push(did);
         }
@@ -462,8 +463,8 @@ impl Clinic {
                 events.is_empty() && self.did.iter().any(|did| matches!(did, Did::Close(_)))
             }
             "leave" => events.first() == Some(&"left"),
-            "subscribe" => asked(|command| matches!(command, MediaCommand::SelectLayer { .. })),
-            "publish" | "tier" | "ping" => events.is_empty(),
+            "subscribe" => asked(|command| matches!(command, MediaCommand::SetSeatWish { .. })),
+            "publish" | "tier" | "ping" | "timeline" => events.is_empty(),
             other => panic!("{other}: what is its effect?"),
         };
         assert!(fits, "{role}, {message}, {state}: {events:?}, {:?}", self.did);

@@ -10,6 +10,7 @@ mod desk;
 mod events;
 mod keys;
 mod participants;
+mod quality;
 mod sessions;
 mod staff;
 mod streams;
@@ -98,6 +99,7 @@ pub(super) fn routes() -> (Router<App>, Document) {
         .routes(routes!(sessions::get, sessions::reschedule))
         .routes(routes!(sessions::cancel))
         .routes(routes!(sessions::end))
+        .routes(routes!(quality::list))
         .routes(routes!(participants::invite))
         .routes(routes!(participants::issue_token))
         .routes(routes!(participants::admit))

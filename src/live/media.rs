@@ -1,18 +1,29 @@
 //! The engine behind the live sessions: translates what they ask of media and what media reports.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
-use vestibule_media_core::sdp::{IceParameters, Offer, Rid};
+use vestibule_media_core::quality::{
+    Quality as EngineQuality, QualityLevel as EngineLevel, QualityReason as EngineReason,
+    QualityStep as EngineStep,
+};
+use vestibule_media_core::sdp::{IceParameters, Offer};
 use vestibule_media_core::{
-    Command, DisconnectReason, Event, Layer, MediaGate, PeerId as EnginePeer, RoomId as EngineRoom,
-    SeatId as EngineSeat, SourceKind as EngineSource,
+    AudioProfile as EngineAudio, Command, DisconnectReason, Event, MediaGate, PeerId as EnginePeer,
+    RoomId as EngineRoom, SeatId as EngineSeat, SeatWish as EngineWish, SourceKind as EngineSource, bounds,
 };
 use vestibule_media_engine::EventSink;
-use vestibule_signaling::{MediaCommand, MediaEvent, PeerId, SeatId, SeatInfo, SourceKind};
+use vestibule_signaling::wire::{QualityCode, QualityLevel, QualityReason};
+use vestibule_signaling::{
+    AudioProfile, MediaCommand, MediaEvent, PeerId, Quality, QualityStep, STEP, SeatId, SeatInfo, SeatWish,
+    SourceKind,
+};
 
 use super::Rooms;
 use crate::stats;
+
+const _: () = assert!(STEP.as_nanos() == bounds::QUALITY_STEP.as_nanos());
 
 /// Hands the engine's events to the sessions they are about.
 #[derive(Clone, Default)]
@@ -31,7 +42,7 @@ impl EventSink for EngineEvents {
 }
 
 /// The engine's command for a session's, or what to tell the session instead.
-pub(super) fn command(room: u32, command: MediaCommand) -> Result<Command, Option<MediaEvent>> {
+pub(super) fn command(room: u32, command: MediaCommand) -> Result<Command, MediaEvent> {
     let room = EngineRoom(u64::from(room));
     Ok(match command {
         MediaCommand::CreateRoom => Command::CreateRoom { room },
@@ -48,27 +59,25 @@ pub(super) fn command(room: u32, command: MediaCommand) -> Result<Command, Optio
         MediaCommand::Offer { peer, negotiation, sdp } => match Offer::parse(&sdp) {
             Ok(offer) => Command::Offer { peer: engine_peer(peer), negotiation, offer: Box::new(offer) },
             Err(error) => {
-                return Err(Some(MediaEvent::OfferRejected { peer, negotiation, why: error.to_string() }));
+                return Err(MediaEvent::OfferRejected { peer, negotiation, why: error.to_string() });
             }
         },
         MediaCommand::RestartIce { peer, ufrag, pwd } => match IceParameters::new(ufrag, pwd) {
             Ok(remote) => Command::RestartIce { peer: engine_peer(peer), remote },
-            Err(error) => return Err(Some(MediaEvent::RestartRejected { peer, why: error.to_string() })),
+            Err(error) => return Err(MediaEvent::RestartRejected { peer, why: error.to_string() }),
         },
         MediaCommand::SetSeat { peer, seat, occupant } => Command::SetSeat {
             peer: engine_peer(peer),
             seat: EngineSeat(seat.0),
             occupant: occupant.map(engine_peer),
         },
-        MediaCommand::SelectLayer { peer, seat, rid } => match Rid::new(rid) {
-            Some(rid) => Command::SelectLayer {
+        MediaCommand::SetSeatWish { peer, seat, wish: SeatWish { max_height, priority } } => {
+            Command::SetSeatWish {
                 peer: engine_peer(peer),
                 seat: EngineSeat(seat.0),
-                layer: Layer::Rid(rid),
-            },
-            // The session has looked at it before.
-            None => return Err(None),
-        },
+                wish: EngineWish { max_height, priority },
+            }
+        }
         MediaCommand::Stats(peer) => Command::Stats { peer: engine_peer(peer) },
     })
 }
@@ -113,6 +122,27 @@ pub(super) fn translate(event: Event) -> Option<(u32, MediaEvent)> {
         }
         Event::SourceStarted { peer, kind } => source(peer, kind, true),
         Event::SourceStopped { peer, kind } => source(peer, kind, false),
+        Event::EncodingsWanted { peer, kind, rids } => {
+            let rids = rids.iter().map(ToString::to_string).collect();
+            about(peer, MediaEvent::EncodingsWanted { peer: PeerId(peer.0), kind: source_kind(kind), rids })
+        }
+        Event::AudioWanted { peer, profile } => {
+            let profile = match profile {
+                EngineAudio::Full => AudioProfile::Full,
+                EngineAudio::Thrifty => AudioProfile::Thrifty,
+            };
+            about(peer, MediaEvent::AudioWanted { peer: PeerId(peer.0), profile })
+        }
+        Event::Speaker { room, speaker } => {
+            let room = u32::try_from(room.0).ok()?;
+            Some((room, MediaEvent::Speaker(speaker.map(|peer| PeerId(peer.0)))))
+        }
+        Event::Quality { peer, quality: found } => {
+            about(peer, MediaEvent::Quality { peer: PeerId(peer.0), quality: quality(found) })
+        }
+        Event::QualityStep { peer, step: found } => {
+            about(peer, MediaEvent::Measured { peer: PeerId(peer.0), step: Box::new(step(&found)) })
+        }
         Event::Stats { peer, stats } => {
             let stats: Value = stats::to_json(&stats);
             about(peer, MediaEvent::Stats { peer: PeerId(peer.0), stats })
@@ -126,12 +156,70 @@ pub(super) fn translate(event: Event) -> Option<(u32, MediaEvent)> {
 }
 
 fn source(peer: EnginePeer, kind: EngineSource, flowing: bool) -> Option<(u32, MediaEvent)> {
-    let kind = match kind {
+    Some((room_of(peer), MediaEvent::Source { peer: PeerId(peer.0), kind: source_kind(kind), flowing }))
+}
+
+const fn source_kind(kind: EngineSource) -> SourceKind {
+    match kind {
         EngineSource::Microphone => SourceKind::Microphone,
         EngineSource::Camera => SourceKind::Camera,
         EngineSource::Screen => SourceKind::Screen,
+    }
+}
+
+fn quality(EngineQuality { level, reason }: EngineQuality) -> Quality {
+    let level = match level {
+        EngineLevel::Good => QualityLevel::Good,
+        EngineLevel::Fair => QualityLevel::Fair,
+        EngineLevel::Poor => QualityLevel::Poor,
+        EngineLevel::Bad => QualityLevel::Bad,
     };
-    Some((room_of(peer), MediaEvent::Source { peer: PeerId(peer.0), kind, flowing }))
+    let milliseconds = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+    let reason = reason.map(|reason| {
+        let (code, value) = match reason {
+            EngineReason::UplinkLoss(share) => (QualityCode::UplinkLoss, percent(share)),
+            EngineReason::DownlinkLoss(share) => (QualityCode::DownlinkLoss, percent(share)),
+            EngineReason::RoundTrip(time) => (QualityCode::RoundTrip, milliseconds(time)),
+            EngineReason::UplinkJitter(time) => (QualityCode::UplinkJitter, milliseconds(time)),
+            EngineReason::DownlinkRate(bps) => {
+                (QualityCode::DownlinkRate, u32::try_from(bps / 1_000).unwrap_or(u32::MAX))
+            }
+            EngineReason::Silence => (QualityCode::Silence, 0),
+        };
+        QualityReason { code, value }
+    });
+    Quality { level, reason }
+}
+
+/// A share as people read it: what is there at all is one percent.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is 0 to 100")]
+fn percent(share: f32) -> u32 {
+    (share.clamp(0.0, 1.0) * 100.0).round().max(f32::from(share > 0.0)) as u32
+}
+
+fn step(step: &EngineStep) -> QualityStep {
+    let EngineStep {
+        quality: worst,
+        uplink_loss,
+        downlink_loss,
+        uplink_jitter,
+        rtt,
+        uplink_bps,
+        downlink_bps,
+        downlink_estimate_bps,
+        video_height,
+    } = *step;
+    QualityStep {
+        quality: quality(worst),
+        uplink_loss,
+        downlink_loss,
+        uplink_jitter,
+        rtt,
+        uplink_bps,
+        downlink_bps,
+        downlink_estimate_bps,
+        video_height,
+    }
 }
 
 const fn engine_peer(peer: PeerId) -> EnginePeer {
@@ -152,5 +240,44 @@ const fn in_plain_words(reason: DisconnectReason) -> &'static str {
         DisconnectReason::FingerprintMismatch | DisconnectReason::SrtpKeys => {
             "the encrypted connection is not the one that was agreed on"
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER: EnginePeer = EnginePeer(7 << 32 | 3);
+
+    #[test]
+    fn quality_is_told_in_whole_numbers_that_people_read() {
+        let told = |reason| {
+            let found = EngineQuality { level: EngineLevel::Poor, reason: Some(reason) };
+            let Some((7, MediaEvent::Quality { quality, .. })) =
+                translate(Event::Quality { peer: PEER, quality: found })
+            else {
+                panic!("not told")
+            };
+            quality.reason.map(|reason| (reason.code.as_str(), reason.value))
+        };
+        for (reason, word, value) in [
+            (EngineReason::UplinkLoss(0.084), "uplink_loss", 8),
+            (EngineReason::UplinkLoss(0.001), "uplink_loss", 1),
+            (EngineReason::DownlinkLoss(f32::NAN), "downlink_loss", 0),
+            (EngineReason::DownlinkLoss(7.0), "downlink_loss", 100),
+            (EngineReason::RoundTrip(Duration::from_millis(420)), "round_trip", 420),
+            (EngineReason::UplinkJitter(Duration::MAX), "uplink_jitter", u32::MAX),
+            (EngineReason::DownlinkRate(180_999), "downlink_rate", 180),
+            (EngineReason::Silence, "silence", 0),
+        ] {
+            assert_eq!(told(reason), Some((word, value)), "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn who_speaks_is_told_to_their_room() {
+        let event = Event::Speaker { room: EngineRoom(7), speaker: Some(PEER) };
+        let Some((7, MediaEvent::Speaker(Some(PeerId(peer))))) = translate(event) else { panic!("not told") };
+        assert_eq!(peer, PEER.0);
     }
 }

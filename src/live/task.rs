@@ -12,14 +12,14 @@ use vestibule_media_engine::EngineError;
 use vestibule_signaling::wire::{ErrorCode, Frame, FrameError, RequestId, ServerMessage};
 use vestibule_signaling::{
     CallError, CallId, CloseReason, Commit, CommitError, ConnectionId, Entry, Input, LiveSession, Loaded,
-    MediaCommand, MediaEvent, Output, Profile, ResumeKeys,
+    MediaCommand, MediaEvent, Output, Profile, QualityStep, ResumeKeys,
 };
 
 use super::desk::Place;
 use super::thread::Keeper;
 use super::{Call, Closing, Registry, Socket, media};
 use crate::data_dir::fill_random;
-use crate::store::{self, Beside, StoreError};
+use crate::store::{self, Beside, KeptStep, StoreError};
 use crate::{clock, resume};
 
 /// How long a session with nobody in it keeps its task. Timers of sessions without one are seen to by a sweep.
@@ -112,6 +112,7 @@ impl Task {
             // A last time; there is nobody any more who could try again.
             self.keeper.write().await;
         }
+        self.registry.0.timelines.over(self.session);
         self.inputs.close();
         while let Some(input) = self.inputs.recv().await {
             Self::turn_away(input);
@@ -271,7 +272,14 @@ impl Task {
             Output::Queue(waits) => place.set_waiting(waits),
             Output::KeepResume(participant, keys) => self.keep_resume(live, participant, keys).await,
             Output::Said(line) => self.keeper.keep(*line).await,
+            Output::Measured(participant, step) => self.measured(participant, &step),
         }
+    }
+
+    fn measured(&self, participant: ParticipantId, step: &QualityStep) {
+        let shared = &self.registry.0;
+        shared.measures.observe((self.session, participant), step);
+        shared.timelines.keep(self.session, KeptStep::of(clock::now(), participant, step));
     }
 
     async fn write(&self, commit: &Commit) -> Result<(), StoreError> {
@@ -360,8 +368,7 @@ impl Task {
         let room = vestibule_media_core::RoomId(u64::from(self.room));
         let translated = match media::command(self.room, command.clone()) {
             Ok(translated) => translated,
-            Err(Some(instead)) => return self.later.push_back(Input::Media(instead)),
-            Err(None) => return,
+            Err(instead) => return self.later.push_back(Input::Media(instead)),
         };
         if command.is_request() {
             if engine.send(room, translated).is_err() {

@@ -124,7 +124,7 @@ impl Keeper {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use jiff::Timestamp;
     use sqlx::ConnectOptions as _;
     use sqlx::sqlite::SqliteConnectOptions;
@@ -140,7 +140,7 @@ mod tests {
 
     const SAID: &str = "it began on Monday";
 
-    fn at(seconds: i64) -> Timestamp {
+    pub(crate) fn at(seconds: i64) -> Timestamp {
         Timestamp::from_second(1_780_300_800 + seconds).unwrap()
     }
 
@@ -151,7 +151,7 @@ mod tests {
     }
 
     /// A store with one session in it, in a folder of its own.
-    async fn session(folder: &TempDir) -> (Store, SessionId) {
+    pub(crate) async fn session(folder: &TempDir) -> (Store, SessionId) {
         let store = Store::open(&Location::File(folder.path().join("db")), Ids::system()).await.unwrap();
         let (tenant, actor, beside) = (TenantId::new(at(0), [9; 10]), Actor::System, Beside::default());
         let context = ConfigContext {
@@ -190,7 +190,7 @@ mod tests {
         (store, session.id())
     }
 
-    async fn execute(folder: &TempDir, statement: &'static str) {
+    pub(crate) async fn execute(folder: &TempDir, statement: &'static str) {
         let options = SqliteConnectOptions::new().filename(folder.path().join("db"));
         let mut connection = options.connect().await.unwrap();
         sqlx::raw_sql(statement).execute(&mut connection).await.unwrap();

@@ -13,6 +13,7 @@ mod log;
 mod outbox;
 mod postgres;
 mod profile;
+mod quality;
 mod retention;
 mod sqlite;
 #[cfg(test)]
@@ -42,6 +43,7 @@ pub(crate) use accounts::{
 pub(crate) use beside::{AuditEntry, Beside, IdempotencyRecord, Remembered, SealedSecret, SecretWrite};
 pub(crate) use filter::{AuditFilter, AuditRow, FeedEvent, Page, SessionFilter};
 pub(crate) use profile::{PersonText, PersonTextError, Profile};
+pub(crate) use quality::{KeptStep, QualityStore, StepKey};
 pub(crate) use retention::{Kind, RetentionStore, SealedCounts};
 pub(crate) use thread::{SealedLine, ThreadStore};
 pub(crate) use visits::{AddedImage, LoadedVisit, Part, VisitCommit, VisitFilter, VisitImage, VisitStore};
@@ -61,6 +63,7 @@ pub(crate) trait Database:
     + AccountStore
     + VisitStore
     + ThreadStore
+    + QualityStore
     + RetentionStore
     + Lifecycle
 {

@@ -40,12 +40,12 @@ test('four switches of the encoding: no freeze, no new SDP', async (t) => {
   await Promise.all([a, b].map((tab) => tab.plays()));
   await a.showsWidth(WIDTHS.f);
   await withoutFreeze('four rid switches', async () => {
-    await a.selectLayer(0, 'q');
+    await a.wishFor(0, 'q');
     await a.showsWidth(WIDTHS.q);
     await a.playsOn(30);
     return unchanged(a, async () => {
       for (const rid of ['h', 'f', 'h', 'q']) {
-        await a.selectLayer(0, rid);
+        await a.wishFor(0, rid);
         await a.showsWidth(WIDTHS[rid]);
         await a.playsOn(30);
       }
@@ -74,7 +74,7 @@ test('another participant in a seat: no freeze, no new SDP', async (t) => {
   await Promise.all([a.plays(0), a.plays(1)]);
   // The lowest encoding is the one a loaded sender never stops: what is measured is the change, not the sender.
   for (const seat of [0, 1]) {
-    await a.selectLayer(seat, 'q');
+    await a.wishFor(seat, 'q');
     await a.showsWidth(160, seat);
   }
   await showsShape(a, 16 / 9);

@@ -60,7 +60,7 @@ async function switchLayers(tabs) {
     const widths = [];
     for (const rid of ['q', 'h', 'f']) {
       const last = widths.at(-1) ?? (await tab.received()).video.frameWidth;
-      await tab.selectLayer(0, rid);
+      await tab.wishFor(0, rid);
       const { video } = await until(`${tab.name} to show another size for ${rid}`, async () => {
         const received = await tab.received();
         return received.video.frameWidth !== last && received;

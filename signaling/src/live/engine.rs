@@ -1,12 +1,14 @@
 //! What the engine reports, and whose request it answers.
 
+use jiff::Timestamp;
+
 use super::LiveSession;
 use crate::media::{MediaCommand, MediaEvent, PeerId, SourceKind};
 use crate::seating::Seat;
 use crate::wire::{ErrorCode, SeatMids, ServerMessage};
 
 impl LiveSession {
-    pub(super) fn media_event(&mut self, event: MediaEvent) {
+    pub(super) fn media_event(&mut self, now: Timestamp, event: MediaEvent) {
         match event {
             MediaEvent::Answer { peer, negotiation, sdp, seats } => {
                 let Some(index) = self.index_of_peer(peer) else { return };
@@ -73,6 +75,19 @@ impl LiveSession {
                 }
             }
             MediaEvent::Source { peer, kind, flowing } => self.source(peer, kind, flowing),
+            MediaEvent::EncodingsWanted { peer, kind, rids } => self.encodings_wanted(peer, kind, rids),
+            MediaEvent::AudioWanted { peer, profile } => {
+                if let Some(index) = self.index_of_peer(peer) {
+                    self.members[index].wanted.audio = profile;
+                }
+            }
+            MediaEvent::Speaker(speaker) => self.speaker = speaker,
+            MediaEvent::Quality { peer, quality } => {
+                if let Some(index) = self.index_of_peer(peer) {
+                    self.members[index].quality = quality;
+                }
+            }
+            MediaEvent::Measured { peer, step } => self.measured(now, peer, step),
             MediaEvent::Stats { peer, stats } => {
                 let Some(index) = self.index_of_peer(peer) else { return };
                 let member = &mut self.members[index];

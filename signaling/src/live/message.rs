@@ -9,16 +9,13 @@ use vestibule_domain::{Actor, BandwidthProfile, Command, Rejection};
 
 use super::outcome::Then;
 use super::{CloseReason, LiveSession, Output};
-use crate::media::{MediaCommand, SeatId};
+use crate::media::{MediaCommand, SeatId, SeatWish};
 use crate::member::{ConnectionId, Member, MemberId, REQUESTS_UNDER_WAY_MAX, Requests};
 use crate::seating;
 use crate::wire::{
     CHAT_CHARACTERS_MAX, CLIENT_ID_CHARACTERS_MAX, ClientMessage, ErrorCode, Frame, FrameError, RequestId,
     ServerMessage, SlotWish, TierReason,
 };
-
-/// Characters of a rid (RFC 8851).
-const RID_CHARACTERS_MAX: usize = 16;
 
 impl LiveSession {
     pub(super) fn frame(
@@ -74,6 +71,9 @@ impl LiveSession {
             ClientMessage::Stats {} => {
                 let command = MediaCommand::Stats(peer);
                 return self.ask(index, command, |requests| requests.stats.push_back(request));
+            }
+            ClientMessage::Timeline { participant_id } => {
+                return self.timeline(index, request, participant_id);
             }
             ClientMessage::Subscribe { slots } => return self.subscribe(index, request, slots),
             ClientMessage::Publish { kind, muted } => {
@@ -228,10 +228,17 @@ impl LiveSession {
         if let Err(why) = self.check(index, &slots) {
             return self.refuse(id, request, ErrorCode::Refused, why.into());
         }
-        for SlotWish { seat, participant, layer } in slots {
+        for SlotWish { seat, participant, max_height, priority } in slots {
             let seat = SeatId(seat);
-            if let Some(rid) = layer {
-                self.media(MediaCommand::SelectLayer { peer, seat, rid });
+            let wishes = &mut self.members[index].wishes;
+            let before = wishes.get(&seat).copied().unwrap_or_default();
+            let wish = SeatWish {
+                max_height: max_height.unwrap_or(before.max_height),
+                priority: priority.unwrap_or(before.priority),
+            };
+            if wish != before {
+                wishes.insert(seat, wish);
+                self.media(MediaCommand::SetSeatWish { peer, seat, wish });
             }
             if let Some(occupant) = participant {
                 seating::place(&mut self.members[index].seats, &seat, occupant);
@@ -252,12 +259,6 @@ impl LiveSession {
                 .iter()
                 .find(|seat| seat.id == SeatId(wish.seat))
                 .ok_or("there is no such seat")?;
-            if let Some(rid) = &wish.layer {
-                let is_rid = rid.bytes().all(|byte| byte.is_ascii_alphanumeric());
-                if !is_rid || !(1..=RID_CHARACTERS_MAX).contains(&rid.len()) {
-                    return Err("this is no rid");
-                }
-            }
             let Some(Some(wanted)) = wish.participant else { continue };
             if wanted == viewer.participant {
                 return Err("nobody sits in their own seats");

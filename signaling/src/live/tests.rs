@@ -11,9 +11,10 @@ use vestibule_domain::{
 
 use super::thread::THREAD_BYTES_MAX;
 use super::*;
-use crate::media::{SeatId, SeatInfo, SourceKind};
+use crate::log::LOG_MESSAGES_MAX;
+use crate::media::{AudioProfile, Quality, SeatId, SeatInfo, SourceKind};
 use crate::member::REQUESTS_UNDER_WAY_MAX;
-use crate::wire::{CHAT_CHARACTERS_MAX, Numbered};
+use crate::wire::{CHAT_CHARACTERS_MAX, Numbered, QualityCode, QualityLevel, QualityReason};
 
 /// Words that nobody who waits may ever read.
 const SECRET_NAMES: [&str; 3] = ["Provider Secretname", "Interpreter Secretname", "Second Secretname"];
@@ -35,6 +36,7 @@ enum Did {
     Commit(u64),
     Answered(Result<u64, CallError>),
     Said(u64),
+    Measured(ParticipantId, QualityStep),
 }
 
 struct Harness {
@@ -155,6 +157,7 @@ impl Harness {
                 }
                 Output::Answered { result, .. } => self.did.push(Did::Answered(result)),
                 Output::Queue(_) => {}
+                Output::Measured(participant, step) => self.did.push(Did::Measured(participant, *step)),
                 Output::KeepResume(participant, keys) => {
                     if self.store == StoreMode::Works {
                         self.resume.insert(participant, keys);
@@ -389,6 +392,37 @@ impl Harness {
             }
         }
         seated
+    }
+
+    /// All messages of a type, without their numbers.
+    fn told(&self, connection: u64, kind: &str) -> Vec<Value> {
+        let of_it = self.sent(connection).into_iter().filter(|message| message["type"] == kind);
+        let without_number = |message: &Value| {
+            let mut message = message.clone();
+            message.as_object_mut().unwrap().remove("seq");
+            message
+        };
+        of_it.map(without_number).collect()
+    }
+
+    /// What was wished of whose seats.
+    fn wishes(&self, connection: u64) -> Vec<(u16, Option<u16>, u8)> {
+        let viewer = self.peers[&connection];
+        let wish = |did: &Did| match did {
+            Did::Media(MediaCommand::SetSeatWish { peer, seat, wish }) if *peer == viewer => {
+                Some((seat.0, wish.max_height, wish.priority))
+            }
+            _ => None,
+        };
+        self.did.iter().filter_map(wish).collect()
+    }
+
+    fn last_peer(&self) -> PeerId {
+        let added = self.did.iter().rev().find_map(|did| match did {
+            Did::Media(MediaCommand::AddPeer(peer)) => Some(*peer),
+            _ => None,
+        });
+        added.unwrap()
     }
 
     fn seats_told(&self, connection: u64) -> Option<&Value> {
@@ -1170,8 +1204,10 @@ fn a_seat_asked_for_is_given_and_of_wishes_that_cannot_all_be_fulfilled_none_is(
     let (second_peer, interpreter_peer) = (peer(second), peer(interpreter));
     assert_eq!(harness.seated(provider), BTreeMap::from([(0, second_peer), (1, interpreter_peer)]));
     let id = harness.ids["interpreter"];
-    harness
-        .say(provider, json!({"type": "subscribe", "slots": [{"seat": 0, "participant": id, "layer": "q"}]}));
+    harness.say(
+        provider,
+        json!({"type": "subscribe", "slots": [{"seat": 0, "participant": id, "maxHeight": 180}]}),
+    );
     assert_eq!(harness.seated(provider), BTreeMap::from([(0, interpreter_peer), (1, second_peer)]));
     let before = harness.did.iter().filter(|did| matches!(did, Did::Media(_))).count();
     let wishes = [
@@ -1179,15 +1215,174 @@ fn a_seat_asked_for_is_given_and_of_wishes_that_cannot_all_be_fulfilled_none_is(
         json!({"seat": 0, "participant": harness.ids["patient"]}),
         json!({"seat": 0, "participant": harness.ids["provider"]}),
         json!({"seat": 2, "participant": harness.ids["second"]}),
-        json!({"seat": 0, "layer": "no rid"}),
+        json!({"seat": 2, "participant": harness.ids["interpreter"], "priority": 9}),
     ];
     for wish in &wishes {
-        let first = json!({"seat": 1, "participant": null, "layer": "q"});
+        let first = json!({"seat": 1, "participant": null, "maxHeight": 0});
         harness.say(provider, json!({"type": "subscribe", "slots": [first, wish]}));
     }
     assert_eq!(harness.errors(provider), ["refused"; 5]);
     let after = harness.did.iter().filter(|did| matches!(did, Did::Media(_))).count();
     assert_eq!(after, before);
+}
+
+#[test]
+fn of_a_wish_for_a_seat_what_is_left_out_stays_as_it_is() {
+    let mut harness = Harness::new();
+    let provider = harness.enter("provider");
+    let wish = |seat: Value| json!({"type": "subscribe", "slots": [seat]});
+    harness.say(provider, wish(json!({"seat": 0, "maxHeight": 180})));
+    harness.say(provider, wish(json!({"seat": 0, "priority": 200})));
+    harness.say(provider, wish(json!({"seat": 0})));
+    harness.say(provider, wish(json!({"seat": 0, "maxHeight": null})));
+    harness.say(provider, wish(json!({"seat": 0, "maxHeight": null, "priority": 200})));
+    harness.say(provider, wish(json!({"seat": 1, "priority": 1})));
+    let (some, none) = (Some(180), None);
+    let wishes = [(0, some, 0), (0, some, 200), (0, none, 200), (1, none, 1)];
+    assert_eq!(harness.wishes(provider), wishes, "what is so already is not said again");
+
+    harness.media(MediaEvent::Disconnected { peer: harness.peers[&provider], why: "gone".into() });
+    assert_eq!(harness.wishes(provider).len(), 4);
+}
+
+const POOR: Quality = Quality {
+    level: QualityLevel::Poor,
+    reason: Some(QualityReason { code: QualityCode::UplinkLoss, value: 8 }),
+};
+
+#[test]
+fn a_connection_is_known_to_whom_it_belongs_and_to_providers() {
+    let mut harness = Harness::new();
+    let provider = harness.enter("provider");
+    let interpreter = harness.enter("interpreter");
+    harness.admit(provider, "interpreter");
+    let patient = harness.enter("patient");
+    let theirs = harness.peers[&patient];
+    // Who waits hears of their own, and nobody of theirs.
+    harness.media(MediaEvent::Quality { peer: theirs, quality: POOR });
+    let id = harness.ids["patient"];
+    let reason = json!({"code": "uplink_loss", "value": 8});
+    let poor = json!({"type": "quality", "participantId": id, "level": "poor", "reason": reason});
+    assert_eq!(harness.told(patient, "quality"), std::slice::from_ref(&poor));
+    assert!(harness.told(provider, "quality").is_empty());
+
+    harness.admit(provider, "patient");
+    assert_eq!(harness.told(provider, "quality"), [poor]);
+    harness.media(MediaEvent::Quality { peer: theirs, quality: POOR });
+    harness.media(MediaEvent::Quality { peer: harness.peers[&provider], quality: POOR });
+    harness.media(MediaEvent::Quality { peer: theirs, quality: Quality::default() });
+    let good = json!({"type": "quality", "participantId": id, "level": "good", "reason": null});
+    assert_eq!(harness.told(patient, "quality").len(), 2);
+    assert_eq!(harness.told(provider, "quality").len(), 3);
+    assert_eq!(harness.told(provider, "quality").last(), Some(&good));
+    assert!(harness.told(interpreter, "quality").is_empty());
+}
+
+#[test]
+fn who_speaks_is_told_to_all_who_are_in_and_to_nobody_else() {
+    let mut harness = Harness::new();
+    let provider = harness.enter("provider");
+    let second = harness.enter("second");
+    let patient = harness.enter("patient");
+    harness.media(MediaEvent::Speaker(Some(harness.peers[&second])));
+    let speaks = |who: Value| json!({"type": "speaker", "participantId": who});
+    let id = json!(harness.ids["second"]);
+    for viewer in [provider, second] {
+        assert_eq!(harness.told(viewer, "speaker"), [speaks(id.clone())]);
+    }
+    assert!(harness.told(patient, "speaker").is_empty());
+    harness.admit(provider, "patient");
+    assert_eq!(harness.told(patient, "speaker"), [speaks(id)], "who comes in hears it");
+    harness.say(second, json!({"type": "leave"}));
+    assert_eq!(harness.told(patient, "speaker").last(), Some(&speaks(Value::Null)));
+    // Who waits cannot be heard, whatever the engine says.
+    harness.media(MediaEvent::Speaker(Some(PeerId(99))));
+    assert_eq!(harness.told(patient, "speaker").len(), 2);
+}
+
+#[test]
+fn a_publisher_hears_what_is_wanted_and_a_fresh_transport_is_wanted_whole() {
+    let mut harness = Harness::new();
+    let provider = harness.enter("provider");
+    let peer = harness.peers[&provider];
+    let wanted = |peer, rids: &[&str]| MediaEvent::EncodingsWanted {
+        peer,
+        kind: SourceKind::Camera,
+        rids: rids.iter().map(|&rid| rid.to_owned()).collect(),
+    };
+    harness.media(wanted(peer, &["q"]));
+    harness.media(wanted(peer, &["q"]));
+    harness.media(MediaEvent::AudioWanted { peer, profile: AudioProfile::Thrifty });
+    let encodings = |active: Value| json!({"type": "encodings", "kind": "camera", "active": active});
+    assert_eq!(harness.told(provider, "encodings"), [encodings(json!(["q"]))]);
+    let thrifty = json!({"type": "audioEncoding", "maxBitrateBps": 16_000, "frameMs": 60});
+    assert_eq!(harness.told(provider, "audioEncoding"), [thrifty]);
+
+    harness.media(MediaEvent::Disconnected { peer, why: "gone".into() });
+    let fresh = harness.last_peer();
+    harness.media(wanted(peer, &["h"]));
+    assert_eq!(harness.told(provider, "encodings").len(), 1, "of the transport of before");
+    harness.media(wanted(fresh, &["q"]));
+    harness.media(MediaEvent::AudioWanted { peer: fresh, profile: AudioProfile::Full });
+    assert_eq!(harness.told(provider, "encodings").len(), 2);
+    assert_eq!(harness.told(provider, "audioEncoding").len(), 1, "it is so already");
+}
+
+#[test]
+fn who_comes_back_hears_how_it_is_now_and_not_all_that_was() {
+    let mut harness = Harness::new();
+    let provider = harness.enter("provider");
+    let second = harness.enter("second");
+    let (secret, incarnation, last_seq) = harness.kept(provider);
+    harness.lose(provider);
+    for _ in 0..LOG_MESSAGES_MAX {
+        for who in [second, provider] {
+            harness.media(MediaEvent::Speaker(Some(harness.peers[&who])));
+        }
+        for quality in [Quality::default(), POOR] {
+            harness.media(MediaEvent::Quality { peer: harness.peers[&second], quality });
+        }
+    }
+    let back = harness.back("provider", &secret, Some((&incarnation, last_seq)));
+    assert_eq!(harness.types(back), ["resumed", "speaker", "quality"]);
+}
+
+#[test]
+fn how_a_connection_was_is_kept_in_stretches_and_for_providers() {
+    let mut harness = Harness::new();
+    let provider = harness.enter("provider");
+    let patient = harness.enter("patient");
+    harness.admit(provider, "patient");
+    let (peer, id) = (harness.peers[&patient], harness.ids["patient"]);
+    let worse =
+        |value| Quality { reason: Some(QualityReason { code: QualityCode::UplinkLoss, value }), ..POOR };
+    let start = harness.now;
+    let before = harness.sent(provider).len();
+    for quality in [Quality::default(), Quality::default(), POOR, worse(12), worse(9), Quality::default()] {
+        harness.advance(10);
+        let step = Box::new(QualityStep { quality, ..QualityStep::default() });
+        harness.media(MediaEvent::Measured { peer, step });
+    }
+    harness.advance(60);
+    harness.media(MediaEvent::Measured { peer, step: Box::default() });
+    assert_eq!(harness.sent(provider).len(), before, "nobody has to be told");
+    let kept = harness.did.iter().filter(|did| matches!(did, Did::Measured(who, _) if *who == id)).count();
+    assert_eq!(kept, 7);
+
+    harness.say(provider, json!({"type": "timeline", "participantId": id, "id": 77}));
+    let at = |seconds| json!(start.checked_add(SignedDuration::from_secs(seconds)).unwrap());
+    let stretch = |from, until, level, reason: Value| json!({"from": at(from), "until": at(until), "level": level, "reason": reason});
+    let loss = json!({"code": "uplink_loss", "value": 12});
+    let stretches = [
+        stretch(0, 20, "good", Value::Null),
+        stretch(20, 50, "poor", loss),
+        stretch(50, 60, "good", Value::Null),
+        stretch(110, 120, "good", Value::Null),
+    ];
+    let told = harness.told(provider, "timeline");
+    assert_eq!((&told[0]["stretches"], &told[0]["replyTo"]), (&json!(stretches), &json!(77)));
+    harness.say(patient, json!({"type": "timeline", "participantId": id}));
+    assert_eq!(harness.errors(patient), ["not_permitted"]);
 }
 
 #[test]

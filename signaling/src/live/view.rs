@@ -33,6 +33,8 @@ impl LiveSession {
         let session = Arc::new(self.session_message());
         let mut changes = Changes::to(self.current_roster());
         let provider_present = self.provider_is_present();
+        let speaker = self.speaker();
+        let qualities = self.qualities();
         for index in 0..self.members.len() {
             let inside = self.is_inside(&self.members[index]);
             self.tell_session(index, inside, &session);
@@ -45,16 +47,22 @@ impl LiveSession {
                 self.tell_recording(index);
                 self.reseat(index, &sitters);
                 self.tell_knocks(index);
+                self.tell_speaker(index, speaker);
             } else {
                 // To be told to wait is to be told that all one knew of others is past.
+                let own = self.members[index].participant;
                 let told = &mut self.members[index].told;
                 told.participants = Roster::default();
                 told.knocks.clear();
                 told.seats.clear();
                 told.recording = false;
+                told.speaker = None;
+                told.qualities.retain(|about, _| *about == own);
                 self.tell_waiting(index, provider_present);
                 self.empty_seats(index);
             }
+            self.tell_wanted(index);
+            self.tell_qualities(index, &qualities);
         }
         self.tell_queue();
     }

@@ -94,7 +94,7 @@ pub enum ClientMessage {
         /// The client's `ice-pwd`.
         pwd: String,
     },
-    /// Who is to be shown where, and in which encoding.
+    /// Who is to be shown where, how large, and who first where the line does not carry all.
     Subscribe {
         /// All are granted, or none.
         slots: Vec<SlotWish>,
@@ -172,6 +172,12 @@ pub enum ClientMessage {
     Leave {},
     /// Asks what the server counts.
     Stats {},
+    /// Asks how somebody's connection was so far.
+    Timeline {
+        /// Whose.
+        #[cfg_attr(test, ts(type = "string"))]
+        participant_id: ParticipantId,
+    },
     /// Asks for a sign of life.
     Ping {
         /// Everything up to this number was received, and need not be kept any longer.
@@ -228,14 +234,21 @@ pub struct SlotWish {
     #[serde(default, deserialize_with = "present")]
     #[cfg_attr(test, ts(optional, type = "string | null"))]
     pub participant: Option<Option<ParticipantId>>,
-    /// The rid of the encoding to show (RFC 8851).
+    /// No picture higher than this is to be sent, in pixels: the height at which it is shown. `null`: as high as there is;
+    /// 0: none.
+    #[serde(default, deserialize_with = "present")]
+    #[cfg_attr(test, ts(optional, type = "number | null"))]
+    pub max_height: Option<Option<u16>>,
+    /// Who goes first where the line does not carry everything: the higher.
     #[serde(default)]
     #[cfg_attr(test, ts(optional))]
-    pub layer: Option<String>,
+    pub priority: Option<u8>,
 }
 
 /// Tells `null` from a field that is not there.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<ParticipantId>>, D::Error> {
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 
@@ -260,12 +273,16 @@ mod tests {
 
     #[test]
     fn a_slot_wish_tells_null_from_absent() {
-        let wish = |json| serde_json::from_str::<SlotWish>(json).unwrap();
+        let wish = |json: &str| serde_json::from_str::<SlotWish>(json).unwrap();
         let id = "01981234-5678-7abc-8def-0123456789ab";
         assert_eq!(wish(r#"{"seat":0}"#).participant, None);
         assert_eq!(wish(r#"{"seat":0,"participant":null}"#).participant, Some(None));
         let somebody = wish(&format!(r#"{{"seat":0,"participant":"{id}"}}"#)).participant;
         assert_eq!(somebody, Some(Some(id.parse().unwrap())));
+        assert_eq!((wish(r#"{"seat":0}"#).max_height, wish(r#"{"seat":0}"#).priority), (None, None));
+        assert_eq!(wish(r#"{"seat":0,"maxHeight":null}"#).max_height, Some(None));
+        let both = wish(r#"{"seat":0,"maxHeight":65535,"priority":255}"#);
+        assert_eq!((both.max_height, both.priority), (Some(Some(u16::MAX)), Some(u8::MAX)));
     }
 
     #[test]
@@ -323,6 +340,11 @@ mod tests {
             r#"{"type":"offer","sdp":"v=0","negotiation":-1}"#,
             r#"{"type":"subscribe","slots":[{"seat":65536}]}"#,
             r#"{"type":"subscribe","slots":[{"seat":1,"participant":7}]}"#,
+            r#"{"type":"subscribe","slots":[{"seat":1,"maxHeight":65536}]}"#,
+            r#"{"type":"subscribe","slots":[{"seat":1,"maxHeight":90.5}]}"#,
+            r#"{"type":"subscribe","slots":[{"seat":1,"priority":256}]}"#,
+            r#"{"type":"subscribe","slots":[{"seat":1,"priority":null,"layer":"q"}]}"#,
+            r#"{"type":"timeline"}"#,
             r#"{"type":"publish","kind":"hologram","muted":false}"#,
             r#"{"type":"deny","participantId":"01981234-5678-7abc-8def-0123456789ab","reason":"rude"}"#,
         ] {

@@ -161,6 +161,48 @@ pub enum ServerMessage {
         #[cfg_attr(test, ts(type = "string"))]
         since: Timestamp,
     },
+    /// Which encodings of what you send anybody is to be shown: the others need not be sent. Of a fresh transport all are
+    /// wanted until this says otherwise.
+    Encodings {
+        /// What you send.
+        kind: VideoKind,
+        /// Their rids, lowest first (RFC 8851).
+        active: Vec<String>,
+    },
+    /// How your voice is wanted; of a fresh transport as you like, until this says otherwise.
+    AudioEncoding {
+        /// Bits per second at the most; `null`: as you like.
+        max_bitrate_bps: Option<u32>,
+        /// Milliseconds of a packet; `null`: as you like.
+        frame_ms: Option<u8>,
+    },
+    /// Somebody else speaks now. Who spoke last stays until then.
+    Speaker {
+        /// Who; `null` when they are not in any more.
+        #[cfg_attr(test, ts(type = "string | null"))]
+        participant_id: Option<ParticipantId>,
+    },
+    /// A connection is better or worse than it was, or for another reason; good until this says otherwise. Of your own, and
+    /// to providers of everybody who is in.
+    Quality {
+        /// Whose.
+        #[cfg_attr(test, ts(type = "string"))]
+        participant_id: ParticipantId,
+        /// How good it is.
+        level: QualityLevel,
+        /// Why it is no better; of every level but `good`.
+        reason: Option<QualityReason>,
+    },
+    /// How somebody's connection was so far, as far as it is kept, oldest first.
+    Timeline {
+        /// Whose.
+        #[cfg_attr(test, ts(type = "string"))]
+        participant_id: ParticipantId,
+        /// While media flowed.
+        stretches: Vec<Stretch>,
+        /// The request.
+        reply_to: Option<RequestId>,
+    },
     /// The same participant came in elsewhere.
     Superseded {},
     /// You were taken out, and your link with you.
@@ -226,6 +268,119 @@ pub struct Participant {
     /// Until when they are waited for, while they are lost to a visit that has begun.
     #[cfg_attr(test, ts(type = "string | null"))]
     pub lost_until: Option<Timestamp>,
+}
+
+/// What of what somebody sends is seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase")]
+pub enum VideoKind {
+    /// The camera.
+    Camera,
+    /// A shared screen.
+    Screen,
+}
+
+/// How good a connection is; the worse the higher.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[serde(rename_all = "snake_case")]
+pub enum QualityLevel {
+    /// Nobody notices the line.
+    #[default]
+    Good,
+    /// Less than what was asked for, or now and then a flaw.
+    Fair,
+    /// A conversation with effort.
+    Poor,
+    /// Hardly a word gets through.
+    Bad,
+}
+
+impl QualityLevel {
+    /// All, best first.
+    pub const ALL: [Self; 4] = [Self::Good, Self::Fair, Self::Poor, Self::Bad];
+
+    /// As on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Fair => "fair",
+            Self::Poor => "poor",
+            Self::Bad => "bad",
+        }
+    }
+}
+
+/// What makes a connection worse than good: the one thing that counts most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct QualityReason {
+    /// What.
+    pub code: QualityCode,
+    /// How much, in the unit of the code.
+    pub value: u32,
+}
+
+/// What a line lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[serde(rename_all = "snake_case")]
+pub enum QualityCode {
+    /// Percent of what they send is lost, before it is sent again.
+    UplinkLoss,
+    /// Percent of what is sent to them is lost, before it is sent again.
+    DownlinkLoss,
+    /// Milliseconds there and back.
+    RoundTrip,
+    /// Milliseconds by which what they send comes unevenly.
+    UplinkJitter,
+    /// Kilobits per second the way to them carries: less than what they want to see.
+    DownlinkRate,
+    /// Nothing is heard; the value is 0.
+    Silence,
+}
+
+impl QualityCode {
+    /// All.
+    pub const ALL: [Self; 6] = [
+        Self::UplinkLoss,
+        Self::DownlinkLoss,
+        Self::RoundTrip,
+        Self::UplinkJitter,
+        Self::DownlinkRate,
+        Self::Silence,
+    ];
+
+    /// As on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::UplinkLoss => "uplink_loss",
+            Self::DownlinkLoss => "downlink_loss",
+            Self::RoundTrip => "round_trip",
+            Self::UplinkJitter => "uplink_jitter",
+            Self::DownlinkRate => "downlink_rate",
+            Self::Silence => "silence",
+        }
+    }
+}
+
+/// A time over which somebody's connection stayed as it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct Stretch {
+    /// From when.
+    #[cfg_attr(test, ts(type = "string"))]
+    pub from: Timestamp,
+    /// Until when.
+    #[cfg_attr(test, ts(type = "string"))]
+    pub until: Timestamp,
+    /// How good it was.
+    pub level: QualityLevel,
+    /// Why it was no better, with the worst value.
+    pub reason: Option<QualityReason>,
 }
 
 /// Why somebody's line carries what it does.
@@ -438,6 +593,16 @@ impl ts_rs::TS for ErrorCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_words_of_quality_are_those_of_the_wire() {
+        for level in QualityLevel::ALL {
+            assert_eq!(serde_json::to_value(level).unwrap(), level.as_str());
+        }
+        for code in QualityCode::ALL {
+            assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
+        }
+    }
 
     #[test]
     fn a_message_is_flat_and_tagged_and_numbered() {

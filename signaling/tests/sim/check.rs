@@ -441,6 +441,10 @@ impl Check {
         ensure(may || tells_nothing(message, self.ids[&person]), "outside", || {
             format!("{message:?} to {:?}, who is out (newcomer: {newcomer})", held.page)
         })?;
+        if let ServerMessage::Quality { participant_id, .. } = **message {
+            let theirs = participant_id == self.ids[&person] || person.is_provider();
+            ensure(theirs, "outside", || format!("{message:?} to {person:?}"))?;
+        }
         if let ServerMessage::Superseded {} = **message {
             self.superseded(socket, &held)?;
         }
@@ -582,7 +586,10 @@ fn tells_nothing(message: &ServerMessage, me: ParticipantId) -> bool {
         | ServerMessage::Admitted { .. }
         | ServerMessage::Knock { .. }
         | ServerMessage::KnockOver { .. }
+        | ServerMessage::Speaker { .. }
+        | ServerMessage::Timeline { .. }
         | ServerMessage::Recording { .. } => false,
+        ServerMessage::Quality { participant_id, .. } => *participant_id == me,
         ServerMessage::Seats { seats, .. } => seats.iter().all(|seat| seat.participant.is_none()),
         _ => true,
     }

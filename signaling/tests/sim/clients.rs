@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use vestibule_domain::{ParticipantId, SessionStatus};
 use vestibule_signaling::wire::{Participant, RequestId, ServerMessage};
+use vestibule_signaling::{AudioProfile, Quality};
 
 use crate::check::{Checked, Fault, fault};
 
@@ -68,6 +69,12 @@ pub(crate) struct View {
     /// Who wrote it, and their id of it.
     pub(crate) lines: Vec<(ParticipantId, String)>,
     pub(crate) recording: bool,
+    pub(crate) speaker: Option<ParticipantId>,
+    /// Of those whose connection was said not to be good.
+    pub(crate) qualities: BTreeMap<ParticipantId, Quality>,
+    /// Of the camera; none if everything is.
+    pub(crate) wanted: Option<Vec<String>>,
+    pub(crate) audio: AudioProfile,
 }
 
 /// What a page does about a message.
@@ -124,7 +131,7 @@ impl Page {
         }
         self.last_seq = seq;
         self.reply(message)?;
-        self.show(message)
+        self.show(me, message)
     }
 
     fn greet(
@@ -224,6 +231,7 @@ impl Page {
             ServerMessage::Answer { reply_to, .. }
             | ServerMessage::Restarted { reply_to, .. }
             | ServerMessage::Stats { reply_to, .. }
+            | ServerMessage::Timeline { reply_to, .. }
             | ServerMessage::Done { reply_to }
             | ServerMessage::Error { reply_to, .. } => *reply_to,
             _ => None,
@@ -237,7 +245,7 @@ impl Page {
         fault("replies", format!("a reply to nothing, or a second one: {message:?}"))
     }
 
-    fn show(&mut self, message: &ServerMessage) -> Result<Reaction, Fault> {
+    fn show(&mut self, me: ParticipantId, message: &ServerMessage) -> Result<Reaction, Fault> {
         let view = &mut self.view;
         let inside = view.place == Some(Place::In);
         let only_inside = matches!(
@@ -248,6 +256,8 @@ impl Page {
                 | ServerMessage::KnockOver { .. }
                 | ServerMessage::Recording { .. }
                 | ServerMessage::Tier { .. }
+                | ServerMessage::Speaker { .. }
+                | ServerMessage::Timeline { .. }
         );
         if only_inside && !inside {
             return fault("outside", format!("read by one who waits: {message:?}"));
@@ -258,7 +268,10 @@ impl Page {
             }
             ServerMessage::Waiting { position, provider_present, desk_attended } => {
                 if inside {
-                    *view = View { session: view.session, ..View::default() };
+                    let mut before = std::mem::take(view);
+                    before.qualities.retain(|about, _| *about == me);
+                    let View { session, qualities, wanted, audio, .. } = before;
+                    *view = View { session, qualities, wanted, audio, ..View::default() };
                 }
                 view.place = Some(Place::Waiting);
                 view.queue = Some((*position, *provider_present, *desk_attended));
@@ -273,6 +286,7 @@ impl Page {
                 view.people.insert(*participant_id, participant.clone());
             }
             ServerMessage::Participant { participant_id, participant: None } => {
+                view.qualities.remove(participant_id);
                 if view.people.remove(participant_id).is_none() {
                     return fault("view", format!("{participant_id} goes out of a view they were not in"));
                 }
@@ -295,7 +309,27 @@ impl Page {
             ServerMessage::Session { status, version, .. } => view.session = Some((*status, *version)),
             ServerMessage::Chat { line } => view.hear((line.from, &line.client_id))?,
             ServerMessage::Recording { on } => view.recording = *on,
-            ServerMessage::Disconnected { .. } => view.seats.clear(),
+            ServerMessage::Disconnected { .. } => {
+                view.seats.clear();
+                (view.wanted, view.audio) = (None, AudioProfile::Full);
+            }
+            ServerMessage::Speaker { participant_id } => {
+                let known = participant_id.is_none_or(|id| id == me || view.people.contains_key(&id));
+                if !known {
+                    return fault("view", format!("{participant_id:?} speaks and is not there"));
+                }
+                view.speaker = *participant_id;
+            }
+            ServerMessage::Quality { participant_id, level, reason } => {
+                if *participant_id != me && !(inside && view.people.contains_key(participant_id)) {
+                    return fault("outside", format!("not theirs to know: {message:?}"));
+                }
+                view.qualities.insert(*participant_id, Quality { level: *level, reason: *reason });
+            }
+            ServerMessage::Encodings { active, .. } => view.wanted = Some(active.clone()),
+            ServerMessage::AudioEncoding { frame_ms, .. } => {
+                view.audio = if frame_ms.is_some() { AudioProfile::Thrifty } else { AudioProfile::Full };
+            }
             ServerMessage::Superseded {}
             | ServerMessage::Ended { .. }
             | ServerMessage::Denied { .. }
@@ -306,6 +340,7 @@ impl Page {
             | ServerMessage::Restarted { .. }
             | ServerMessage::Stats { .. }
             | ServerMessage::Tier { .. }
+            | ServerMessage::Timeline { .. }
             | ServerMessage::Done { .. }
             | ServerMessage::Error { .. } => {}
         }

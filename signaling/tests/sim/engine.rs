@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use vestibule_signaling::{MediaCommand, MediaEvent, PeerId, SeatId, SeatInfo};
+use vestibule_signaling::{
+    AudioProfile, MediaCommand, MediaEvent, PeerId, Quality, SeatId, SeatInfo, SourceKind,
+};
 
 use crate::check::{Checked, fault};
 use crate::trace::Tab;
@@ -15,12 +17,17 @@ pub(crate) struct Peer {
     pub(crate) offered: bool,
     pub(crate) connected: bool,
     pub(crate) quiet: bool,
+    pub(crate) quality: Quality,
+    /// Of the camera, once it was said.
+    pub(crate) wanted: Option<Vec<String>>,
+    pub(crate) audio: AudioProfile,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Engine {
     pub(crate) room_is_open: bool,
     pub(crate) peers: BTreeMap<PeerId, Peer>,
+    pub(crate) speaker: Option<PeerId>,
     /// All that ever were.
     ever: BTreeSet<PeerId>,
     /// The next request finds no room in the queue.
@@ -62,6 +69,9 @@ impl Engine {
                     offered: false,
                     connected: false,
                     quiet: false,
+                    quality: Quality::default(),
+                    wanted: None,
+                    audio: AudioProfile::Full,
                 };
                 self.peers.insert(peer, fresh);
                 None
@@ -104,7 +114,7 @@ impl Engine {
                 };
                 None
             }
-            MediaCommand::SelectLayer { peer, .. } => {
+            MediaCommand::SetSeatWish { peer, .. } => {
                 self.peer(peer)?;
                 None
             }
@@ -124,6 +134,12 @@ impl Engine {
             }
             MediaEvent::Quiet { peer } => self.note(*peer, |peer| peer.quiet = true),
             MediaEvent::Heard { peer } => self.note(*peer, |peer| peer.quiet = false),
+            MediaEvent::Speaker(speaker) => self.speaker = *speaker,
+            MediaEvent::Quality { peer, quality } => self.note(*peer, |peer| peer.quality = *quality),
+            MediaEvent::EncodingsWanted { peer, kind: SourceKind::Camera, rids } => {
+                self.note(*peer, |peer| peer.wanted = Some(rids.clone()));
+            }
+            MediaEvent::AudioWanted { peer, profile } => self.note(*peer, |peer| peer.audio = *profile),
             _ => {}
         }
     }
@@ -138,6 +154,7 @@ impl Engine {
     pub(crate) fn restart(&mut self) {
         self.room_is_open = false;
         self.peers.clear();
+        self.speaker = None;
         self.busy = false;
     }
 

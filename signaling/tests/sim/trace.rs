@@ -49,6 +49,8 @@ pub(crate) enum Ask {
     Consent(bool),
     RecordingConsent(bool),
     Tier(u8),
+    Wish(u8),
+    Timeline(Person),
 }
 
 /// What the network does to a transport, and what the engine makes of it.
@@ -61,6 +63,11 @@ pub(crate) enum Line {
     Camera(bool),
     Screen(bool),
     RestartFailed,
+    Speaks,
+    Quality(u8),
+    Measured,
+    Wanted(u8),
+    Thrifty(bool),
 }
 
 /// What the clinic's system asks for over HTTP, or another process writes.
@@ -439,7 +446,7 @@ fn one(kind: Kind, rng: &mut Rng) -> Transition {
 }
 
 fn ask(rng: &mut Rng) -> Ask {
-    match rng.below(14) {
+    match rng.below(17) {
         0..4 => Ask::Offer,
         4 => Ask::Restart,
         5 | 6 => Ask::Subscribe(person(rng)),
@@ -448,7 +455,9 @@ fn ask(rng: &mut Rng) -> Ask {
         9..11 => Ask::Ping,
         11 => Ask::Consent(rng.percent(70)),
         12 => Ask::RecordingConsent(rng.percent(70)),
-        _ => Ask::Tier(u8::try_from(rng.below(3)).expect("below 3")),
+        13 => Ask::Tier(u8::try_from(rng.below(3)).expect("below 3")),
+        14 => Ask::Wish(u8::try_from(rng.below(4)).expect("below 4")),
+        _ => Ask::Timeline(person(rng)),
     }
 }
 
@@ -469,14 +478,19 @@ fn theft(rng: &mut Rng) -> Theft {
 }
 
 fn line(rng: &mut Rng) -> Line {
-    match rng.below(12) {
+    match rng.below(18) {
         0..4 => Line::Up,
         4 => Line::Lost,
         5 | 6 => Line::Quiet,
         7 => Line::Heard,
         8 | 9 => Line::Camera(rng.percent(70)),
         10 => Line::Screen(rng.percent(60)),
-        _ => Line::RestartFailed,
+        11 => Line::RestartFailed,
+        12 => Line::Speaks,
+        13 | 14 => Line::Quality(u8::try_from(rng.below(4)).expect("below 4")),
+        15 => Line::Measured,
+        16 => Line::Wanted(u8::try_from(rng.below(4)).expect("below 4")),
+        _ => Line::Thrifty(rng.percent(60)),
     }
 }
 

@@ -9,13 +9,16 @@ use vestibule_domain::{
     ParticipantRole, PatientId, PolicyValues, Presence, Schedule, SessionId, SessionPolicy, StaffId,
     Standing, TenantId, VideoBackend, VirtualSession,
 };
-use vestibule_signaling::wire::{Credentials, ErrorCode, Frame, ServerMessage};
+use vestibule_signaling::wire::{
+    Credentials, ErrorCode, Frame, QualityCode, QualityLevel, QualityReason, ServerMessage,
+};
 use vestibule_signaling::{
-    CallId, CloseReason, ConnectionId, Entry, FreshSecret, Input, LiveSession, Loaded, MediaCommand,
-    MediaEvent, Output, PeerId, Profile, ResumeKey, ResumeKeys, SourceKind, ThreadLine, Waits,
+    AudioProfile, CallId, CloseReason, ConnectionId, Entry, FreshSecret, Input, LiveSession, Loaded,
+    MediaCommand, MediaEvent, Output, PeerId, Profile, Quality, ResumeKey, ResumeKeys, SourceKind,
+    ThreadLine, Waits,
 };
 
-use crate::check::{Cause, Check, Checked, Fault, Held, PageId, Shown, fault};
+use crate::check::{Cause, Check, Checked, Fault, Held, Member, PageId, Shown, fault};
 use crate::clients::{Device, Page, Place, Reaction};
 use crate::engine::Engine;
 use crate::network::{Down, Network, Up, Way, Weather};
@@ -243,6 +246,14 @@ fn consent(consent_type: ConsentType, granted: bool) -> Command {
 }
 
 /// What is kept of a secret: the simulation needs no hash.
+/// As the engine would say it.
+fn quality(level: u8) -> Quality {
+    let reason = QualityReason { code: QualityCode::UplinkLoss, value: 10 * u32::from(level) };
+    let level =
+        [QualityLevel::Good, QualityLevel::Fair, QualityLevel::Poor, QualityLevel::Bad][usize::from(level)];
+    Quality { level, reason: (level != QualityLevel::Good).then_some(reason) }
+}
+
 fn key_of(secret: &str) -> ResumeKey {
     let mut key = [0; 32];
     let bytes = secret.as_bytes();
@@ -341,6 +352,8 @@ impl World {
                 self.heard.insert(participant);
                 self.store.keep_resume(participant, keys);
             }
+            // Nothing follows of it.
+            Output::Measured(..) => {}
             Output::Said(line) => {
                 let cut = self.live.load().retries > 0;
                 self.check.said(&line, self.live.session(), cut)?;
@@ -848,6 +861,11 @@ impl World {
             Ask::RecordingConsent(granted) => {
                 format!(r#""type":"consent","consentType":"recording","version":"1","granted":{granted}"#)
             }
+            Ask::Wish(height) => {
+                let height = ["null", "0", "180", "720"][usize::from(height)];
+                format!(r#""type":"subscribe","slots":[{{"seat":1,"maxHeight":{height},"priority":7}}]"#)
+            }
+            Ask::Timeline(whom) => format!(r#""type":"timeline","participantId":"{}""#, self.id(whom)),
             Ask::Tier(want) => {
                 let want = ["video", "audio_only", "async_text"][usize::from(want)];
                 format!(r#""type":"tier","want":"{want}""#)
@@ -960,6 +978,17 @@ impl World {
                 MediaEvent::Source { peer, kind: SourceKind::Screen, flowing }
             }
             Line::RestartFailed if connected => MediaEvent::RestartFailed { peer },
+            Line::Speaks if connected => MediaEvent::Speaker(Some(peer)),
+            Line::Quality(level) if connected => MediaEvent::Quality { peer, quality: quality(level) },
+            Line::Measured if connected => MediaEvent::Measured { peer, step: Box::default() },
+            Line::Wanted(count) if connected => {
+                let rids = ["q", "h", "f"][..usize::from(count)].iter().map(|&rid| rid.to_owned()).collect();
+                MediaEvent::EncodingsWanted { peer, kind: SourceKind::Camera, rids }
+            }
+            Line::Thrifty(thrifty) if connected => {
+                let profile = if thrifty { AudioProfile::Thrifty } else { AudioProfile::Full };
+                MediaEvent::AudioWanted { peer, profile }
+            }
             _ => return,
         };
         self.network.engine.push_back(event);
@@ -1282,7 +1311,36 @@ impl World {
         if view.knocks.contains_key(&me) != own {
             return fault("knocks", format!("{:?} is shown; of oneself it is {own}", view.knocks));
         }
+        self.connections_agree(person, page)?;
         self.seats_agree(page)
+    }
+
+    /// Who speaks, how good the connections are that are theirs to know, and what of what they send is wanted.
+    fn connections_agree(&self, person: Person, page: &Page) -> Checked {
+        let (view, me) = (&page.view, self.check.ids[&person]);
+        let peer_of = |member: &Member| self.engine.peers.get(&member.peer);
+        let inside = self.check.inside(self.live.session());
+        let firsts = self.check.members.values().filter(|member| !member.newcomer);
+        let firsts: Vec<&Member> = firsts.filter(|member| inside.contains(&member.page.0.0)).collect();
+        let speaks = |member: &&&Member| Some(member.peer) == self.engine.speaker;
+        let speaker = firsts.iter().find(speaks).map(|member| self.check.ids[&member.page.0.0]);
+        if view.speaker != speaker {
+            return fault("agree", format!("{:?} is shown to speak, {speaker:?} does", view.speaker));
+        }
+        for member in firsts {
+            let Some(peer) = peer_of(member) else { return fault("agree", "a device without a peer") };
+            let id = self.check.ids[&member.page.0.0];
+            let shown = view.qualities.get(&id).copied().unwrap_or_default();
+            let known = id == me || person.is_provider();
+            let is_so = if known { peer.quality } else { Quality::default() };
+            if shown != is_so {
+                return fault("agree", format!("{shown:?} is shown of {id}, {is_so:?} is so"));
+            }
+            if id == me && (&view.wanted, view.audio) != (&peer.wanted, peer.audio) {
+                return fault("agree", format!("wanted is {:?}, and known {:?}", peer.wanted, view.wanted));
+            }
+        }
+        Ok(())
     }
 
     fn knocks_for(&self, viewer: Person, other: Person) -> bool {

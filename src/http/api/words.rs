@@ -6,6 +6,7 @@ use vestibule_domain::{
     Communication, ConsentType, DenyReason, EndReason, ParticipantRole, PublishedType, SessionStatus,
     Standing, VISIT_IMAGES_MAX, VideoBackend, VisitStatus,
 };
+use vestibule_signaling::wire::{QualityCode, QualityLevel};
 
 use crate::rights::{Right, Role};
 
@@ -31,6 +32,14 @@ pub(super) fn digests() -> Schema {
 /// Words of rights, in a list.
 pub(super) fn scopes() -> Schema {
     ArrayBuilder::new().items(RefOr::T(words(&Right::ALL, Right::as_str))).build().into()
+}
+
+pub(super) fn quality_level() -> Schema {
+    words(&QualityLevel::ALL, QualityLevel::as_str)
+}
+
+pub(super) fn quality_code() -> Schema {
+    words(&QualityCode::ALL, QualityCode::as_str)
 }
 
 pub(super) fn role() -> Schema {

@@ -3,6 +3,8 @@
 mod accounts;
 mod config;
 mod desk;
+mod metrics;
+mod quality;
 mod signal;
 mod trust;
 mod visits;
@@ -25,7 +27,7 @@ use crate::blobs::Blobs;
 use crate::clock;
 use crate::data_dir::DataDir;
 use crate::feed::Feed;
-use crate::http::{Rates, Streams};
+use crate::http::{Rates, Readers, Streams};
 use crate::ids::Ids;
 use crate::live::{EngineEvents, Registry};
 use crate::store::{Location, Store, Tenant};
@@ -36,6 +38,7 @@ use crate::visits::Visits;
 
 /// What links begin with, and what the pages of this server have as their origin.
 const ORIGIN: &str = "https://visit.example.org";
+const METRICS_TOKEN: &str = "a token of the monitoring";
 const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// A server with one clinic.
@@ -120,6 +123,7 @@ impl Server {
             origin: ORIGIN.parse().unwrap(),
             allowed_origins: vec!["https://portal.example.org".parse().unwrap()],
             tls: false,
+            metrics_readers: Readers { token: Some(METRICS_TOKEN.into()), loopback: true },
         });
         Self { folder, store, clinic, feed, router: super::router(app.clone()), app }
     }

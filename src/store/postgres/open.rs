@@ -93,6 +93,7 @@ async fn migrate(place: &str, pool: &PgPool) -> Result<()> {
         migration(3, "accounts", include_str!("../../../migrations/postgres/0003_accounts.sql")),
         migration(4, "visits", include_str!("../../../migrations/postgres/0004_visits.sql")),
         migration(5, "resume", include_str!("../../../migrations/postgres/0005_resume.sql")),
+        migration(6, "quality", include_str!("../../../migrations/postgres/0006_quality.sql")),
     ]);
     let migrated = migrator.run_direct(None, &mut *connection, false).await;
     let unlocked = connection.unlock().await;

@@ -5,6 +5,7 @@
 mod accounts;
 mod feed;
 mod log;
+mod quality;
 mod resume;
 mod retention;
 mod row;

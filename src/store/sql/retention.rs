@@ -47,7 +47,8 @@ const EVENTS: &str = "\
     ORDER BY e.id LIMIT $4)";
 
 /// In the order in which nothing is left that refers to something gone. The events stay: they go by the audit's time.
-const OF_SESSION: [&str; 7] = [
+const OF_SESSION: [&str; 8] = [
+    "DELETE FROM quality_step WHERE session = $1",
     "DELETE FROM thread_line WHERE session = $1",
     "DELETE FROM participant_profile WHERE session = $1",
     "DELETE FROM consent WHERE session = $1",

@@ -39,6 +39,11 @@ pub(super) fn small<T: TryFrom<i64>>(row: &Row, name: &'static str) -> Result<T>
     T::try_from(column::<i64>(row, name)?).map_err(|_| damaged(name))
 }
 
+pub(super) fn optional_small<T: TryFrom<i64>>(row: &Row, name: &'static str) -> Result<Option<T>> {
+    let value: Option<i64> = column(row, name)?;
+    value.map(|value| T::try_from(value).map_err(|_| damaged(name))).transpose()
+}
+
 pub(super) fn from_json<T: serde::de::DeserializeOwned>(row: &Row, name: &'static str) -> Result<T> {
     serde_json::from_str(&column::<String>(row, name)?).map_err(|_| damaged(name))
 }

@@ -126,6 +126,7 @@ pub(in crate::store) fn migrations() -> Vec<Migration> {
         migration(3, "accounts", include_str!("../../../migrations/sqlite/0003_accounts.sql")),
         migration(4, "visits", include_str!("../../../migrations/sqlite/0004_visits.sql")),
         migration(5, "resume", include_str!("../../../migrations/sqlite/0005_resume.sql")),
+        migration(6, "quality", include_str!("../../../migrations/sqlite/0006_quality.sql")),
     ]
 }
 

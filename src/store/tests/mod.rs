@@ -38,6 +38,7 @@ macro_rules! stories {
 
 // After the macro, which it uses.
 mod accounts;
+mod quality;
 mod resume;
 mod visits;
 

@@ -9,6 +9,7 @@ use vestibule_domain::{
     PARTICIPANTS_USUAL, PatientId, ProviderRef, Retention, SessionId, TenantId, VisitCommand, VisitContent,
     VisitContext, VisitEvent, VisitStatus,
 };
+use vestibule_signaling::QualityStep;
 
 use super::place::Place;
 use super::resume::keys;
@@ -18,7 +19,7 @@ use crate::data_dir::DataDir;
 use crate::images::{MediaType, Size};
 use crate::seal::{Seal, Sealed};
 use crate::store::{
-    AddedImage, AuditEntry, AuditFilter, Beside, ConfigCommit, IdempotencyRecord, Kind, Page, Part,
+    AddedImage, AuditEntry, AuditFilter, Beside, ConfigCommit, IdempotencyRecord, KeptStep, Kind, Page, Part,
     SealedLine, Store, StoreError, Tenant, VisitCommit, VisitFilter, VisitImage,
 };
 use crate::testing::TempDir;
@@ -423,6 +424,7 @@ async fn rows_of_sessions(place: &Place) -> Vec<usize> {
         "participant_profile",
         "consent",
         "thread_line",
+        "quality_step",
         "resume_key",
         "outbox WHERE aggregate = 'session'",
     ] {
@@ -442,6 +444,8 @@ async fn a_session_goes_by_its_age_with_all_that_belongs_to_it(place: Place) {
     let of_another = rows_of_sessions(&place).await;
     over.lives().await;
     store.keep_lines(over.session.id(), &[line(1, 1, "a")]).await.unwrap();
+    let measured = KeptStep::of(at(3_700), provider(), &QualityStep::default());
+    store.keep_steps(over.session.id(), &[measured]).await.unwrap();
     store.sequence(100).await.unwrap();
 
     let purge =

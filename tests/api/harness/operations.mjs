@@ -25,6 +25,7 @@ export const MAKERS = {
   cancelSession: async (clinic) => ({ path: await freshSession(clinic) }),
   // Nobody is connected to these: an answer of 409 says that they were asked by somebody who may.
   endSession: async (clinic) => ({ path: await seat(clinic) }),
+  listQuality: async (clinic) => ({ path: await seat(clinic) }),
   inviteParticipant: async (clinic) => ({ path: await freshSession(clinic), body: { role: 'observer' } }),
   issueToken: async (clinic) => ({ path: await seat(clinic), body: {} }),
   admitParticipant: async (clinic) => ({ path: await seat(clinic) }),

@@ -81,8 +81,13 @@ export class Tab {
     return { transport, pair, local: byId.get(pair?.localCandidateId), remote: byId.get(pair?.remoteCandidateId) };
   }
 
-  selectLayer(seat, rid) {
-    return this.page.evaluate(([seat, rid]) => window.vestibule.selectLayer(seat, rid), [seat, rid]);
+  /** Asks for an encoding by the height of a tile in which it is large enough; the camera is 540 pixels high. */
+  wishFor(seat, rid) {
+    return this.wish(seat, { maxHeight: { q: 135, h: 270, f: null }[rid] });
+  }
+
+  wish(seat, wish) {
+    return this.page.evaluate(([seat, wish]) => window.vestibule.wish(seat, wish), [seat, wish]);
   }
 
   setSeat(seat, participant) {
@@ -215,7 +220,7 @@ async function enter([token, width, height]) {
         video: video.mid,
       }));
     },
-    selectLayer: (seat, rid) => session.selectLayer(seat, rid),
+    wish: (seat, wish) => session.wish(seat, wish),
     setSeat: (seat, participant) => session.setSeat(seat, participant),
     restartIce: () => session.restartIce(),
     video: (seat) => videos.get(seat),

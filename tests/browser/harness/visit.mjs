@@ -65,6 +65,10 @@ export async function visit(t, { server, chromium, pages = {}, look = async () =
   await until('the provider to be shown', () => patient.shown(providerId));
   await look(patient.page, '5-call-patient');
   await look(provider.page, '5-call-provider');
+  await provider.press('Connections');
+  await provider.page.getByRole('heading', { name: 'Connections' }).waitFor();
+  await look(provider.page, '5-connections');
+  await provider.button('Close').click();
 
   // Mute and camera.
   await patient.press('Mute');

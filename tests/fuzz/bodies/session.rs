@@ -8,11 +8,11 @@ use vestibule_domain::{
     ParticipantRole, Presence, Schedule, SessionId, SessionPolicy, Standing, TenantId, VideoBackend,
     VirtualSession,
 };
-use vestibule_signaling::wire::{Frame, ServerMessage};
+use vestibule_signaling::wire::{Frame, QualityCode, QualityLevel, QualityReason, ServerMessage};
 use vestibule_signaling::{
     CallId, CommitError, ConnectionId, Entry, FreshSecret, Input, LOG_MESSAGES_MAX, LiveSession, Loaded,
-    MediaCommand, MediaEvent, Output, PeerId, Profile, ResumeKey, ResumeKeys, SeatId, SeatInfo, SourceKind,
-    ThreadLine,
+    MediaCommand, MediaEvent, Output, PeerId, Profile, Quality, ResumeKey, ResumeKeys, SeatId, SeatInfo,
+    SourceKind, ThreadLine,
 };
 
 const ROLES: [ParticipantRole; 5] = [
@@ -208,13 +208,17 @@ impl World {
             6 => format!(r#""type":"remove","participantId":"{id}""#),
             7 => format!(r#""type":"offer","sdp":"v=0","negotiation":{}"#, number % 4),
             8 => r#""type":"restart","ufrag":"u","pwd":"p""#.into(),
-            9 => format!(r#""type":"subscribe","slots":[{{"seat":{},"participant":"{id}"}}]"#, number % 4),
+            9 if number < 128 => {
+                format!(r#""type":"subscribe","slots":[{{"seat":{},"participant":"{id}"}}]"#, number % 4)
+            }
+            9 => format!(r#""type":"subscribe","slots":[{{"seat":{},"maxHeight":{number}}}]"#, number % 4),
             10 => r#""type":"publish","kind":"camera","muted":true"#.into(),
             11 => r#""type":"consent","consentType":"telehealth","version":"1","granted":false"#.into(),
             12 | 13 => format!(r#""type":"chat","clientId":"{number}","text":"x""#),
             14 => r#""type":"tier","want":"async_text""#.into(),
             15 => r#""type":"tier","want":"video""#.into(),
-            16 => r#""type":"stats""#.into(),
+            16 if number < 128 => r#""type":"stats""#.into(),
+            16 => format!(r#""type":"timeline","participantId":"{id}""#),
             17 => format!(r#""type":"ping","lastSeq":{number}"#),
             18 => r#""type":"leave""#.into(),
             _ => r#""type":"end""#.into(),
@@ -236,11 +240,23 @@ impl World {
             0 | 1 => MediaEvent::Connected { peer },
             2 => MediaEvent::Disconnected { peer, why: why() },
             3 => MediaEvent::Quiet { peer },
-            4 => MediaEvent::Heard { peer },
+            4 if number < 128 => MediaEvent::Heard { peer },
+            4 => MediaEvent::Speaker((number < 200).then_some(peer)),
             5 => MediaEvent::Source { peer, kind: SourceKind::Screen, flowing: kind < 128 },
             6 => MediaEvent::OfferRejected { peer, negotiation: 1, why: why() },
+            7 if number < 128 => {
+                let reason = QualityReason { code: QualityCode::RoundTrip, value: 7 };
+                let quality = Quality { level: QualityLevel::Poor, reason: Some(reason) };
+                MediaEvent::Quality { peer, quality }
+            }
             7 => MediaEvent::RestartRejected { peer, why: why() },
+            8 if number < 128 => MediaEvent::EncodingsWanted {
+                peer,
+                kind: SourceKind::Camera,
+                rids: vec!["q".into(); number % 4],
+            },
             8 => MediaEvent::Restarted { peer, ufrag: "u".into(), pwd: "p".into() },
+            9 if number < 128 => MediaEvent::Measured { peer, step: Box::default() },
             9 => MediaEvent::Stats { peer, stats: serde_json::Value::Null },
             10 => MediaEvent::Refused { peer, why: why() },
             _ => {
@@ -339,7 +355,11 @@ impl World {
                 }
             }
             Output::Said(line) => self.thread.push(*line),
-            Output::Media(_) | Output::Close { .. } | Output::Answered { .. } | Output::Queue(_) => {}
+            Output::Media(_)
+            | Output::Close { .. }
+            | Output::Answered { .. }
+            | Output::Queue(_)
+            | Output::Measured(..) => {}
             Output::KeepResume(participant, keys) => drop(self.resume.insert(participant, keys)),
         }
     }

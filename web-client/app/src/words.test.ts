@@ -1,9 +1,19 @@
 import { expect, test } from 'vitest';
 
-import type { DenyReason, DeviceProblem, EndReason, Knock, Phase } from '../../sdk/src/index.ts';
+import type { DenyReason, DeviceProblem, EndReason, Knock, Phase, QualityReason } from '../../sdk/src/index.ts';
 import { DoorError } from '../../sdk/src/index.ts';
 import { person } from '../../sdk/src/testing/server.ts';
-import { deviceWords, doorWords, knockWords, overWords, refusalWords, waitingWords, withoutWords } from './words.ts';
+import {
+  deviceWords,
+  doorWords,
+  knockWords,
+  lengthWords,
+  overWords,
+  reasonWords,
+  refusalWords,
+  waitingWords,
+  withoutWords,
+} from './words.ts';
 
 const ENDS: EndReason[] = [
   'provider_ended',
@@ -81,4 +91,12 @@ test('a knock says what is different about it', () => {
 test('who is back without what they had is told what the others miss', () => {
   expect(withoutWords(['camera'])).toMatch(/without your camera: the others do not see you/);
   expect(withoutWords(['microphone', 'camera'])).toMatch(/without your microphone and camera: the others neither hear nor see you/);
+});
+
+test('why a connection is no better is said in a short sentence', () => {
+  const codes: QualityReason['code'][] = ['uplink_loss', 'downlink_loss', 'round_trip', 'uplink_jitter', 'downlink_rate', 'silence'];
+  for (const code of codes) for (const own of [true, false]) isPlain(reasonWords({ code, value: 8 }, own));
+  expect(reasonWords({ code: 'uplink_loss', value: 8 }, true)).toBe('Your connection loses 8\u00a0% of what you send.');
+  expect(reasonWords({ code: 'silence', value: 0 }, false)).toBe('Nothing arrives from them.');
+  expect([lengthWords(30), lengthWords(150)]).toEqual(['30 seconds', '3 minutes']);
 });

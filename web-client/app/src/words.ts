@@ -8,6 +8,8 @@ import type {
   Over,
   ParticipantRole,
   Phase,
+  QualityLevel,
+  QualityReason,
   Refusal,
 } from '../../sdk/src/index.ts';
 
@@ -228,6 +230,37 @@ export function refusalWords(error: unknown): string {
     default:
       return 'That did not work. Try again.';
   }
+}
+
+export const QUALITIES: Record<QualityLevel, string> = {
+  good: 'Good connection',
+  fair: 'Fair connection',
+  poor: 'Poor connection',
+  bad: 'Very poor connection',
+};
+
+/** Why a connection is no better: one’s own, or of those who are talked about. */
+export function reasonWords({ code, value }: QualityReason, own: boolean): string {
+  const [whose, they, them] = own ? ['Your', 'you', 'you'] : ['Their', 'they', 'them'];
+  switch (code) {
+    case 'uplink_loss':
+      return `${whose} connection loses ${value} % of what ${they} send.`;
+    case 'downlink_loss':
+      return `${whose} connection loses ${value} % of what the others send.`;
+    case 'round_trip':
+      return `${whose} connection is slow: ${value} ms to the server and back.`;
+    case 'uplink_jitter':
+      return `What ${they} send arrives unevenly, up to ${value} ms late.`;
+    case 'downlink_rate':
+      return `${whose} connection carries ${value} kbit/s: less than the pictures need.`;
+    case 'silence':
+      return `Nothing arrives from ${them}.`;
+  }
+}
+
+/** How long something was. */
+export function lengthWords(seconds: number): string {
+  return seconds < 90 ? `${seconds} seconds` : `${Math.round(seconds / 60)} minutes`;
 }
 
 /** Up to two letters that stand for a name; `Dr.` and the like stand for nobody. */

@@ -17,7 +17,7 @@ export {
 export type { Choice, DeviceProblem } from './devices.ts';
 export { meter } from './meter.ts';
 export { Session } from './session.ts';
-export type { Knock, Over, Phase, SessionEvents, SessionOptions, UnsaidLine } from './session.ts';
+export type { Knock, Over, Phase, Quality, SeatWish, SessionEvents, SessionOptions, UnsaidLine } from './session.ts';
 export { Refusal } from './signal.ts';
 export type { Line } from './signal.ts';
 export { tabStore } from './store.ts';

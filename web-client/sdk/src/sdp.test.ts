@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 
-import { iceCredentials, slimOffer, withIceCredentials } from './sdp.ts';
+import { iceCredentials, slimOffer, withIceCredentials, withVoice } from './sdp.ts';
 
 const OFFER = [
   'v=0',
@@ -34,4 +34,36 @@ test('ICE credentials are read and replaced, whatever characters are in them', (
   const other = { ufrag: '$&+/', pwd: '$1$1$1$1$1$1$1$1$1$1$1$1' };
   expect(iceCredentials(withIceCredentials(OFFER, other))).toEqual(other);
   expect(() => iceCredentials('v=0')).toThrow(/no ICE credentials/);
+});
+
+const ANSWER = [
+  'v=0',
+  'm=audio 9 UDP/TLS/RTP/SAVPF 111',
+  'a=rtpmap:111 opus/48000/2',
+  'a=fmtp:111 minptime=10;useinbandfec=1;maxaveragebitrate=64000',
+  'a=ptime:20',
+  'm=video 9 UDP/TLS/RTP/SAVPF 96',
+  'a=rtpmap:96 VP8/90000',
+  'm=audio 9 UDP/TLS/RTP/SAVPF 111',
+  'a=rtpmap:111 opus/48000/2',
+  '',
+].join('\r\n');
+
+test('an answer asks for another voice on the first audio line alone', () => {
+  const thrifty = withVoice(ANSWER, { maxBitrateBps: 16_000, frameMs: 60 }).split('\r\n');
+  expect(thrifty).toEqual([
+    'v=0',
+    'm=audio 9 UDP/TLS/RTP/SAVPF 111',
+    'a=rtpmap:111 opus/48000/2',
+    'a=fmtp:111 minptime=10;useinbandfec=1;maxaveragebitrate=16000',
+    'a=ptime:60',
+    'a=maxptime:60',
+    ...ANSWER.split('\r\n').slice(5),
+  ]);
+  expect(withVoice(ANSWER, { maxBitrateBps: null, frameMs: null })).toBe(ANSWER);
+  const bare = 'm=audio 9 RTP 9\r\na=rtpmap:9 opus/48000/2\r\n';
+  expect(withVoice(bare, { maxBitrateBps: 1, frameMs: null })).toBe(`${bare}a=fmtp:9 maxaveragebitrate=1\r\n`);
+  for (const other of ['', 'm=audio 9 RTP 0\r\na=rtpmap:0 PCMU/8000\r\n']) {
+    expect(withVoice(other, { maxBitrateBps: 1, frameMs: 60 })).toBe(other);
+  }
 });

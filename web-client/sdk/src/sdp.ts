@@ -20,6 +20,38 @@ export function withIceCredentials(sdp: string, { ufrag, pwd }: IceCredentials):
     .replace(/^a=ice-pwd:\S+/gm, () => `a=ice-pwd:${pwd}`);
 }
 
+/** How a voice is wanted; `null`: as the browser likes. */
+export interface AudioEncoding {
+  maxBitrateBps: number | null;
+  frameMs: number | null;
+}
+
+/**
+ * The same answer, which asks for the voice of its first audio m-line as said (RFC 7587, RFC 8866). Browsers take what a
+ * remote description asks of them: Opus sends packets of that length and rate.
+ */
+export function withVoice(sdp: string, { maxBitrateBps, frameMs }: AudioEncoding): string {
+  const start = sdp.search(/^m=audio /m);
+  if (start < 0) return sdp;
+  const next = sdp.indexOf('\r\nm=', start);
+  const end = next < 0 ? sdp.length : next + 2;
+  let lines = sdp.slice(start, end);
+  const payloadType = /^a=rtpmap:(\d+) opus\//im.exec(lines)?.[1];
+  if (!payloadType) return sdp;
+  if (maxBitrateBps !== null) {
+    const fmtp = new RegExp(`^a=fmtp:${payloadType} (.*)\r\n`, 'm');
+    const given = fmtp.exec(lines)?.[1]?.split(';') ?? [];
+    const others = given.filter((parameter) => !/^\s*maxaveragebitrate=/.test(parameter));
+    lines = lines.replace(fmtp, '');
+    lines += `a=fmtp:${payloadType} ${[...others, `maxaveragebitrate=${maxBitrateBps}`].join(';')}\r\n`;
+  }
+  if (frameMs !== null) {
+    lines = lines.replace(/^a=(max)?ptime:.*\r\n/gm, '');
+    lines += `a=ptime:${frameMs}\r\na=maxptime:${frameMs}\r\n`;
+  }
+  return sdp.slice(0, start) + lines + sdp.slice(end);
+}
+
 /** The header extensions the server takes part in. */
 const EXTENSIONS = new Set([
   'urn:ietf:params:rtp-hdrext:sdes:mid',

@@ -480,3 +480,97 @@ test('who is sent back waits again, and sends nothing', async () => {
   expect(peerConnections[0]?.sent[0]).toBeNull();
   expect(session.others).toEqual([]);
 });
+
+describe('what is wanted of what is sent, and of what is shown', () => {
+  const VOICE = 'm=audio 9 RTP 111\r\na=rtpmap:111 opus/48000/2\r\n';
+  const active = () => last().parameters[1]?.encodings.map((encoding) => encoding.active ?? true);
+  const last = () => peerConnections.at(-1)!;
+  const remote = () => last().remotes.at(-1);
+
+  beforeEach(() => {
+    server.answer = (frame) => {
+      const reply = media(frame);
+      return reply?.type === 'answer' ? { ...reply, sdp: ANSWER + VOICE } : reply;
+    };
+  });
+
+  test('of the camera those encodings are sent that are wanted, and all of a fresh transport', async () => {
+    await join();
+    server.say({ type: 'encodings', kind: 'camera', active: ['q'] });
+    server.say({ type: 'encodings', kind: 'camera', active: ['q', 'h'] });
+    await pass(10);
+    expect(active()).toEqual([true, true, false]);
+    server.say({ type: 'encodings', kind: 'screen', active: [] });
+    await pass(10);
+    expect(last().parameters[2]?.encodings).toEqual([{}]);
+    server.say({ type: 'disconnected', reason: '' });
+    await pass(60);
+    expect(peerConnections).toHaveLength(2);
+    expect(active()).toEqual([true, true, true]);
+  });
+
+  test('a thrifty voice is asked for by the answer there is, over restarts and more seats, and undone', async () => {
+    await join();
+    const plain = remote();
+    server.say({ type: 'audioEncoding', maxBitrateBps: 16_000, frameMs: 60 });
+    await pass(10);
+    const offers = asked('offer');
+    expect(remote()).toContain('a=ptime:60\r\na=maxptime:60');
+    expect(remote()).toContain('maxaveragebitrate=16000');
+    expect(last().parameters[0]?.encodings).toEqual([{ maxBitrate: 16_000 }]);
+    void session.restartIce();
+    await pass(30);
+    expect(remote()).toContain('a=ice-ufrag:other');
+    expect(remote()).toContain('a=ptime:60');
+    server.say({ type: 'seats', seats: [], people: 6 });
+    await pass(60);
+    expect(asked('offer')).toBe(offers + 1);
+    expect(remote()).toContain('a=ptime:60');
+    server.say({ type: 'audioEncoding', maxBitrateBps: null, frameMs: null });
+    await pass(10);
+    expect(remote()).toBe(plain);
+    expect(last().parameters[0]?.encodings).toEqual([{}]);
+    expect(asked('offer')).toBe(offers + 1);
+  });
+
+  test('an answer that does not fit the seats there are by now is left alone', async () => {
+    await join();
+    last().refuses = (sdp) => sdp.includes('ptime');
+    server.say({ type: 'audioEncoding', maxBitrateBps: 16_000, frameMs: 60 });
+    await pass(10);
+    last().refuses = null;
+    server.say({ type: 'seats', seats: [], people: 6 });
+    await pass(60);
+    expect(remote()).toContain('a=ptime:60');
+  });
+
+  test('how a seat is wanted is said anew to a fresh transport', async () => {
+    await join();
+    void session.wish(0, { maxHeight: 180 });
+    void session.wish(0, { priority: 200 });
+    void session.wish(0, { maxHeight: 180, priority: 200 });
+    await pass(30);
+    const wishes = () => server.done.filter((frame) => frame.type === 'subscribe').map(({ slots }) => slots);
+    expect(wishes()).toEqual([[{ seat: 0, maxHeight: 180 }], [{ seat: 0, priority: 200 }]]);
+    server.say({ type: 'disconnected', reason: '' });
+    await pass(60);
+    expect(wishes().at(-1)).toEqual([{ seat: 0, maxHeight: 180, priority: 200 }]);
+  });
+
+  test('it is known who speaks and how good lines are, and forgotten with those it is about', async () => {
+    await join();
+    const other = person('other', { role: 'patient', state: 'active', media: NO_MEDIA });
+    server.say({ type: 'participant', participantId: 'other', participant: other });
+    server.say({ type: 'speaker', participantId: 'other' });
+    const reason = { code: 'uplink_loss', value: 8 } as const;
+    server.say({ type: 'quality', participantId: 'other', level: 'poor', reason });
+    server.say({ type: 'quality', participantId: 'me', level: 'fair', reason });
+    await pass(10);
+    expect([session.speaker, session.quality('other')]).toEqual(['other', { level: 'poor', reason }]);
+    server.say({ type: 'participant', participantId: 'other', participant: null });
+    server.say({ type: 'waiting', position: null, providerPresent: true, deskAttended: true });
+    await pass(10);
+    expect([session.speaker, session.quality('other').level]).toEqual([null, 'good']);
+    expect(session.quality('me').level).toBe('fair');
+  });
+});

@@ -23,8 +23,12 @@ import type {
   ParticipantState,
   Policy,
   PublishKind,
+  QualityLevel,
+  QualityReason,
   ServerFrame,
   SessionState,
+  SlotWish,
+  Stretch,
 } from './wire.ts';
 
 /** How long a broken path may mend by itself before ICE is restarted, in milliseconds. */
@@ -75,6 +79,17 @@ export interface Knock {
   isIn: boolean;
 }
 
+/** How good somebody's connection is, and why it is no better. */
+export interface Quality {
+  level: QualityLevel;
+  reason: QualityReason | null;
+}
+
+/** How a seat's video is wanted. */
+export type SeatWish = Pick<SlotWish, 'maxHeight' | 'priority'>;
+
+const GOOD: Quality = { level: 'good', reason: null };
+
 /** A line of chat that the server has not taken yet. */
 export type UnsaidLine = Pick<ChatLine, 'clientId' | 'text'>;
 
@@ -119,6 +134,8 @@ export class Session extends Emitter<SessionEvents> {
   unsaid: UnsaidLine[] = [];
   /** Whether the session is being recorded. */
   recording = false;
+  /** Who spoke last; it may be this participant. */
+  speaker: string | null = null;
   /** Whether the microphone or camera is meant not to be heard or seen. */
   readonly muted = { audio: false, camera: false };
 
@@ -134,6 +151,10 @@ export class Session extends Emitter<SessionEvents> {
   #restartDue = false;
   #listening = new AbortController();
   #timers = new Set<ReturnType<typeof setTimeout>>();
+  /** By participant, where it was said. */
+  #qualities = new Map<string, Quality>();
+  /** How seats are wanted, where it was said. */
+  #wishes = new Map<number, SeatWish>();
 
   constructor(options: SessionOptions) {
     super();
@@ -167,6 +188,11 @@ export class Session extends Emitter<SessionEvents> {
 
   get offerBytes(): number {
     return this.#transport?.offerBytes ?? 0;
+  }
+
+  /** How good somebody's connection is: this participant's own and, for providers, that of all who are in. */
+  quality(participantId: string): Quality {
+    return this.#qualities.get(participantId) ?? GOOD;
   }
 
   /** Whether this participant is in. */
@@ -270,9 +296,29 @@ export class Session extends Emitter<SessionEvents> {
     return this.#goAs({ name: 'left' });
   }
 
-  /** Asks for another encoding in a seat, by its rid. */
-  selectLayer(seat: number, layer: string): Promise<void> {
-    return this.#ask({ type: 'subscribe', slots: [{ seat, layer }] });
+  /**
+   * Says how a seat's video is wanted: the height in pixels at which it is shown (null: as high as there is; 0: not at all),
+   * and who goes first where the line does not carry everything. What is left out stays as it is; a fresh transport hears
+   * of it anew.
+   */
+  async wish(seat: number, wish: SeatWish): Promise<void> {
+    const before = this.#wishes.get(seat) ?? {};
+    const after = { ...before, ...wish };
+    if (after.maxHeight === before.maxHeight && after.priority === before.priority) return;
+    this.#wishes.set(seat, after);
+    try {
+      await this.#ask({ type: 'subscribe', slots: [{ seat, ...wish }] });
+    } catch (error) {
+      // It is not so, and may be asked for again.
+      if (this.#wishes.get(seat) === after) this.#wishes.delete(seat);
+      throw error;
+    }
+  }
+
+  /** How somebody's connection was. For providers. */
+  async timeline(participantId: string): Promise<Stretch[]> {
+    const reply = await this.#request({ type: 'timeline', participantId });
+    return reply.type === 'timeline' ? reply.stretches : [];
   }
 
   /** Asks for somebody else in a seat; null empties it. */
@@ -388,7 +434,15 @@ export class Session extends Emitter<SessionEvents> {
       });
     }
     for (const kind of ['audio', 'camera'] as const) if (this.muted[kind]) await this.#publish(kind);
+    this.#wishAgain();
     this.#seat(this.#seated);
+  }
+
+  /** A fresh transport has the seats of before, and no wishes. Who waits says them when they are let in. */
+  #wishAgain(): void {
+    const known = new Set(this.seats.map(({ id }) => id));
+    const slots = [...this.#wishes].filter(([seat]) => known.has(seat)).map(([seat, wish]) => ({ seat, ...wish }));
+    if (slots.length > 0 && this.isIn) this.#ask({ type: 'subscribe', slots }).catch(() => undefined);
   }
 
   #reconnect(): void {
@@ -444,6 +498,8 @@ export class Session extends Emitter<SessionEvents> {
     this.chat = frame.chat;
     this.knocks = [];
     this.recording = false;
+    this.speaker = null;
+    this.#qualities.clear();
     this.#offered = frame.seats;
     this.#seated = [];
     if (frame.you.state === 'waiting') {
@@ -466,6 +522,8 @@ export class Session extends Emitter<SessionEvents> {
     switch (frame.type) {
       case 'waiting':
         this.#stand('waiting');
+        this.speaker = null;
+        for (const id of this.#qualities.keys()) if (id !== this.you?.id) this.#qualities.delete(id);
         this.#seated = [];
         this.#seat([]);
         this.participants = [];
@@ -510,6 +568,18 @@ export class Session extends Emitter<SessionEvents> {
         break;
       case 'tier':
         if (this.you) this.you = { ...this.you, tier: frame.profile };
+        break;
+      case 'encodings':
+        this.#transport?.want(frame.kind, frame.active);
+        break;
+      case 'audioEncoding':
+        this.#transport?.encodeVoice(frame).catch((error: unknown) => this.#problem(error));
+        break;
+      case 'speaker':
+        this.speaker = frame.participantId;
+        break;
+      case 'quality':
+        this.#qualities.set(frame.participantId, { level: frame.level, reason: frame.reason });
         break;
       case 'disconnected':
         this.#reconnect();
@@ -578,6 +648,7 @@ export class Session extends Emitter<SessionEvents> {
 
   #participant(id: string, participant: Participant | null): void {
     const known = this.participants.some((other) => other.id === id);
+    if (!participant) this.#qualities.delete(id);
     if (!participant) this.participants = this.participants.filter((other) => other.id !== id);
     else if (known) this.participants = this.participants.map((other) => (other.id === id ? participant : other));
     else this.participants = [...this.participants, participant];

@@ -2,15 +2,15 @@
  * One PeerConnection and its m-lines (docs/protocol.md, section 4): the browser offers, the server answers, seats change
  * without SDP. It knows nothing of people; the session tells it who sits where.
  */
-import { iceCredentials, slimOffer, withIceCredentials } from './sdp.ts';
-import type { IceCredentials } from './sdp.ts';
-import type { IceServer, SeatCounts, SeatMids } from './wire.ts';
+import { iceCredentials, slimOffer, withIceCredentials, withVoice } from './sdp.ts';
+import type { AudioEncoding, IceCredentials } from './sdp.ts';
+import type { IceServer, SeatCounts, SeatMids, VideoKind } from './wire.ts';
 
-/** Simulcast encodings, low to high. */
+/** Simulcast encodings, low to high. The server drops temporal layers before it drops spatial ones. */
 const CAMERA_ENCODINGS: (RTCRtpEncodingParameters & { scalabilityMode: string })[] = [
-  { rid: 'q', scaleResolutionDownBy: 4, maxBitrate: 150_000, scalabilityMode: 'L1T1' },
-  { rid: 'h', scaleResolutionDownBy: 2, maxBitrate: 500_000, scalabilityMode: 'L1T1' },
-  { rid: 'f', scaleResolutionDownBy: 1, maxBitrate: 1_500_000, scalabilityMode: 'L1T1' },
+  { rid: 'q', scaleResolutionDownBy: 4, maxBitrate: 150_000, scalabilityMode: 'L1T3' },
+  { rid: 'h', scaleResolutionDownBy: 2, maxBitrate: 500_000, scalabilityMode: 'L1T3' },
+  { rid: 'f', scaleResolutionDownBy: 1, maxBitrate: 1_500_000, scalabilityMode: 'L1T3' },
 ];
 /** Offers only what the server forwards: an offer must cross a thin line. */
 const CODECS = { audio: ['audio/opus'], video: ['video/vp8', 'video/rtx'] };
@@ -35,6 +35,8 @@ export interface Tracks {
   screen: MediaStreamTrack | null;
 }
 
+const VOICE_AS_IT_LIKES: AudioEncoding = { maxBitrateBps: null, frameMs: null };
+
 /** The signaling a transport needs. */
 export interface Exchange {
   offer: (sdp: string, negotiation: number) => Promise<{ sdp: string; seats: SeatMids[] }>;
@@ -51,7 +53,13 @@ export class Transport {
 
   readonly #exchange: Exchange;
   readonly #senders: Record<keyof Tracks, RTCRtpSender>;
+  /** The server's last answer, with its credentials of now. */
   #answer = '';
+  /** The rids of what is wanted, of those kinds of which it was said. */
+  readonly #wanted = new Map<VideoKind, string[]>();
+  #voice = VOICE_AS_IT_LIKES;
+  /** One change of a sender's parameters at a time. */
+  #parametersTurn: Promise<unknown> = Promise.resolve();
   /** One change of descriptions at a time. */
   #turn: Promise<unknown> = Promise.resolve();
   /** The restart that waits for its turn. */
@@ -77,12 +85,15 @@ export class Transport {
       const offer = slimOffer(this.peerConnection.localDescription?.sdp ?? '');
       this.offerBytes = offer.length;
       const { sdp, seats } = await this.#exchange.offer(offer, this.negotiations);
-      await this.peerConnection.setRemoteDescription({ type: 'answer', sdp });
       this.#answer = sdp;
+      await this.#takeAnswer();
       for (const { seat, video } of seats) {
         const ours = this.seats.find((candidate) => candidate.video.mid === video);
         if (ours) ours.id = seat;
       }
+      // What was wished before there was anything to set it on.
+      for (const kind of this.#wanted.keys()) this.#activate(kind);
+      this.#limitVoice();
     });
   }
 
@@ -107,9 +118,33 @@ export class Transport {
         await peerConnection.setLocalDescription({ type: 'rollback' });
         throw error;
       }
-      await peerConnection.setRemoteDescription({ type: 'answer', sdp: this.#answer });
+      await this.#takeAnswer();
     });
     return this.#restart;
+  }
+
+  /** Sends these encodings, by rid, and no others: nobody is shown them. */
+  want(kind: VideoKind, active: string[]): void {
+    this.#wanted.set(kind, active);
+    this.#activate(kind);
+  }
+
+  /** Encodes the voice as said. Nothing goes over the wire: what the server answered last is taken anew, and asks for it. */
+  async encodeVoice(voice: AudioEncoding): Promise<void> {
+    this.#voice = voice;
+    await this.#inTurn(async () => {
+      // The first answer brings it along, or another wish has come since.
+      if (!this.#answer || this.#voice !== voice) return;
+      const { peerConnection } = this;
+      await peerConnection.setLocalDescription();
+      try {
+        await this.#takeAnswer();
+      } catch {
+        // There are more seats already than were answered: the next answer brings it along.
+        await peerConnection.setLocalDescription({ type: 'rollback' });
+      }
+    });
+    this.#limitVoice();
   }
 
   /** Sends a track, or nothing. */
@@ -119,6 +154,43 @@ export class Transport {
 
   close(): void {
     this.peerConnection.close();
+  }
+
+  #takeAnswer(): Promise<void> {
+    const sdp = withVoice(this.#answer, this.#voice);
+    return this.peerConnection.setRemoteDescription({ type: 'answer', sdp });
+  }
+
+  #activate(kind: VideoKind): void {
+    this.#change(this.#senders[kind], (encodings) => {
+      const wanted = this.#wanted.get(kind);
+      // A screen goes out as it is: it has no rid, and nothing to choose from.
+      for (const encoding of encodings) if (encoding.rid && wanted) encoding.active = wanted.includes(encoding.rid);
+    });
+  }
+
+  #limitVoice(): void {
+    this.#change(this.#senders.microphone, (encodings) => {
+      for (const encoding of encodings) {
+        if (this.#voice.maxBitrateBps === null) delete encoding.maxBitrate;
+        else encoding.maxBitrate = this.#voice.maxBitrateBps;
+      }
+    });
+  }
+
+  /**
+   * Changes a sender's parameters, one after the other: what was read is void after the next change. A sender that has none
+   * yet gets them with the answer, and what cannot be set is sent as before: the server copes with it.
+   */
+  #change(sender: RTCRtpSender, change: (encodings: RTCRtpEncodingParameters[]) => void): void {
+    const set = async (): Promise<void> => {
+      const parameters = sender.getParameters();
+      if (!parameters.encodings?.length) return;
+      const before = JSON.stringify(parameters.encodings);
+      change(parameters.encodings);
+      if (JSON.stringify(parameters.encodings) !== before) await sender.setParameters(parameters);
+    };
+    this.#parametersTurn = this.#parametersTurn.then(set).catch(() => undefined);
   }
 
   #addSender(kind: 'audio' | 'video', sendEncodings?: RTCRtpEncodingParameters[]): RTCRtpSender {

@@ -134,6 +134,11 @@ text: string, }
   | { 'type': 'end', }
   | { 'type': 'leave', }
   | { 'type': 'stats', }
+  | { 'type': 'timeline', 
+/**
+ * Whose.
+ */
+participantId: string, }
   | { 'type': 'ping', 
 /**
  * Everything up to this number was received, and need not be kept any longer.
@@ -150,9 +155,14 @@ seat: number,
  */
 participant?: string | null, 
 /**
- * The rid of the encoding to show (RFC 8851).
+ * No picture higher than this is to be sent, in pixels: the height at which it is shown. `null`: as high as there is;
+ * 0: none.
  */
-layer?: string, };
+maxHeight?: number | null, 
+/**
+ * Who goes first where the line does not carry everything: the higher.
+ */
+priority?: number, };
 
 export type PublishKind = 'audio' | 'camera' | 'screen';
 
@@ -355,6 +365,55 @@ reason: TierReason,
  * Since when.
  */
 since: string, }
+  | { 'type': 'encodings', 
+/**
+ * What you send.
+ */
+kind: VideoKind, 
+/**
+ * Their rids, lowest first (RFC 8851).
+ */
+active: Array<string>, }
+  | { 'type': 'audioEncoding', 
+/**
+ * Bits per second at the most; `null`: as you like.
+ */
+maxBitrateBps: number | null, 
+/**
+ * Milliseconds of a packet; `null`: as you like.
+ */
+frameMs: number | null, }
+  | { 'type': 'speaker', 
+/**
+ * Who; `null` when they are not in any more.
+ */
+participantId: string | null, }
+  | { 'type': 'quality', 
+/**
+ * Whose.
+ */
+participantId: string, 
+/**
+ * How good it is.
+ */
+level: QualityLevel, 
+/**
+ * Why it is no better; of every level but `good`.
+ */
+reason: QualityReason | null, }
+  | { 'type': 'timeline', 
+/**
+ * Whose.
+ */
+participantId: string, 
+/**
+ * While media flowed.
+ */
+stretches: Array<Stretch>, 
+/**
+ * The request.
+ */
+replyTo: RequestId | null, }
   | { 'type': 'superseded', }
   | { 'type': 'removed', }
   | { 'type': 'ended', 
@@ -446,6 +505,40 @@ screen: MediaState, };
 export type MediaState = 'off' | 'muted' | 'live';
 
 export type TierReason = 'chosen';
+
+export type VideoKind = 'camera' | 'screen';
+
+export type QualityLevel = 'good' | 'fair' | 'poor' | 'bad';
+
+export type QualityReason = { 
+/**
+ * What.
+ */
+code: QualityCode, 
+/**
+ * How much, in the unit of the code.
+ */
+value: number, };
+
+export type QualityCode = 'uplink_loss' | 'downlink_loss' | 'round_trip' | 'uplink_jitter' | 'downlink_rate' | 'silence';
+
+export type Stretch = { 
+/**
+ * From when.
+ */
+from: string, 
+/**
+ * Until when.
+ */
+until: string, 
+/**
+ * How good it was.
+ */
+level: QualityLevel, 
+/**
+ * Why it was no better, with the worst value.
+ */
+reason: QualityReason | null, };
 
 export type Policy = { 
 /**

@@ -1,6 +1,12 @@
 /** As much of a browser as a session needs: a PeerConnection without a network, a page's events, storage. */
 import { vi } from 'vitest';
 
+interface Encoding {
+  rid?: string;
+  active?: boolean;
+  maxBitrate?: number;
+}
+
 /** Those that were made, in order. */
 export const peerConnections: FakePeerConnection[] = [];
 
@@ -12,6 +18,10 @@ export class FakePeerConnection {
   remotes: string[] = [];
   sent: (unknown | null)[] = [];
   restarts = 0;
+  /** Of each sender, in the order of the m-lines; none before the first answer. */
+  parameters: { encodings: Encoding[] }[] = [];
+  /** A remote description that cannot be taken. */
+  refuses: ((sdp: string) => boolean) | null = null;
   onconnectionstatechange: (() => void) | null = null;
   oniceconnectionstatechange: (() => void) | null = null;
   #mids = 0;
@@ -20,7 +30,7 @@ export class FakePeerConnection {
     peerConnections.push(this);
   }
 
-  addTransceiver(): object {
+  addTransceiver(_kind?: string, { sendEncodings }: { sendEncodings?: Encoding[] } = {}): object {
     const index = this.#mids;
     this.#mids += 1;
     this.sent.push(null);
@@ -28,7 +38,21 @@ export class FakePeerConnection {
       this.sent[index] = track;
       return Promise.resolve();
     };
-    return { mid: String(index), sender: { replaceTrack }, receiver: { track: {} }, setCodecPreferences: () => undefined };
+    this.parameters.push({ encodings: structuredClone(sendEncodings ?? [{}]) });
+    let read = false;
+    const getParameters = () => {
+      read = true;
+      return structuredClone(this.remotes.length > 0 ? this.parameters[index] : { encodings: [] });
+    };
+    const setParameters = async (parameters: { encodings: Encoding[] }) => {
+      // As browsers do: they are to be read anew each time.
+      if (!read) throw new Error('not read');
+      read = false;
+      await Promise.resolve();
+      this.parameters[index] = parameters;
+    };
+    const sender = { replaceTrack, getParameters, setParameters };
+    return { mid: String(index), sender, receiver: { track: {} }, setCodecPreferences: () => undefined };
   }
 
   createOffer(): Promise<object> {
@@ -42,6 +66,7 @@ export class FakePeerConnection {
   }
 
   setRemoteDescription({ sdp }: { sdp: string }): Promise<void> {
+    if (this.refuses?.(sdp)) return Promise.reject(new Error('refused'));
     this.remotes.push(sdp);
     return Promise.resolve();
   }

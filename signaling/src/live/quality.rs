@@ -1,0 +1,194 @@
+//! How good connections are, who speaks, and what of what people send is wanted: what the engine says of it, and telling
+//! those of it who may know. It is told as it is now; to who is away, when they are back.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use jiff::{SignedDuration, Timestamp};
+use vestibule_domain::{ParticipantId, Rejection};
+
+use super::{LiveSession, Output};
+use crate::media::{AudioProfile, PeerId, Quality, QualityStep, STEP, SourceKind};
+use crate::wire::{ErrorCode, QualityCode, QualityReason, RequestId, ServerMessage, Stretch, VideoKind};
+
+/// Stretches kept of one participant; of more the oldest go.
+pub(super) const STRETCHES_MAX: usize = 512;
+/// Encodings of one source, and characters of a rid (RFC 8851), that are handed on.
+const ENCODINGS_MAX: usize = 8;
+/// A voice on a poor line: bits per second, and milliseconds of a packet.
+const THRIFTY: (u32, u8) = (16_000, 60);
+/// Steps that are further apart than their length by this much have a time between them in which nothing flowed.
+const SLACK: SignedDuration = SignedDuration::from_secs(5);
+
+/// How somebody's connection was: steps alike that follow one another are one stretch.
+#[derive(Debug, Default)]
+pub(super) struct Timeline(VecDeque<Stretch>);
+
+impl Timeline {
+    fn push(&mut self, until: Timestamp, Quality { level, reason }: Quality) {
+        let from = until.checked_sub(STEP).unwrap_or(Timestamp::MIN);
+        let code = |reason: Option<QualityReason>| reason.map(|reason| reason.code);
+        if let Some(last) = self.0.back_mut()
+            && last.level == level
+            && code(last.reason) == code(reason)
+            && from.duration_since(last.until) <= SLACK
+        {
+            last.until = until.max(last.until);
+            last.reason = last.reason.zip(reason).map(|(last, new)| worse(last, new));
+            return;
+        }
+        // After the clock was set back, or a step that came early, nothing overlaps.
+        let from = self.0.back().map_or(from, |last| from.max(last.until).min(until));
+        self.0.push_back(Stretch { from, until, level, reason });
+        if self.0.len() > STRETCHES_MAX {
+            self.0.pop_front();
+        }
+    }
+}
+
+/// The worse of two values of one code.
+fn worse(one: QualityReason, other: QualityReason) -> QualityReason {
+    let value = if one.code == QualityCode::DownlinkRate {
+        one.value.min(other.value)
+    } else {
+        one.value.max(other.value)
+    };
+    QualityReason { value, ..one }
+}
+
+// --- what the engine says ----------------------------------------------------------------------------------------
+
+impl LiveSession {
+    pub(super) fn encodings_wanted(&mut self, peer: PeerId, kind: SourceKind, mut rids: Vec<String>) {
+        let kind = match kind {
+            SourceKind::Microphone => return,
+            SourceKind::Camera => VideoKind::Camera,
+            SourceKind::Screen => VideoKind::Screen,
+        };
+        rids.truncate(ENCODINGS_MAX);
+        if let Some(index) = self.index_of_peer(peer) {
+            self.members[index].wanted.encodings.insert(kind, rids);
+        }
+    }
+
+    pub(super) fn measured(&mut self, now: Timestamp, peer: PeerId, step: Box<QualityStep>) {
+        let Some(index) = self.index_of_peer(peer) else { return };
+        let member = &self.members[index];
+        if member.is_newcomer() {
+            return;
+        }
+        let participant = member.participant;
+        self.timelines.entry(participant).or_default().push(now, step.quality);
+        self.outputs.push_back(Output::Measured(participant, step));
+    }
+}
+
+// --- what people ask ---------------------------------------------------------------------------------------------
+
+impl LiveSession {
+    /// How somebody's connection was. For providers.
+    pub(super) fn timeline(
+        &mut self,
+        index: usize,
+        request: Option<RequestId>,
+        participant_id: ParticipantId,
+    ) {
+        let member = &self.members[index];
+        let id = member.id;
+        if !self.is_inside(member) {
+            return self.refuse_waiting(id, request);
+        }
+        let rejection = if !member.is_provider() {
+            Some(Rejection::NotPermitted)
+        } else if self.session.participant(participant_id).is_none() {
+            Some(Rejection::NoSuchParticipant(participant_id))
+        } else {
+            None
+        };
+        if let Some(rejection) = rejection {
+            let code = ErrorCode::Rejected(rejection.code());
+            return self.refuse(id, request, code, rejection.to_string());
+        }
+        let stretches = self.timelines.get(&participant_id);
+        let stretches = stretches.map_or_else(Vec::new, |timeline| timeline.0.iter().copied().collect());
+        self.tell(id, ServerMessage::Timeline { participant_id, stretches, reply_to: request });
+    }
+}
+
+// --- what people are told ----------------------------------------------------------------------------------------
+
+impl LiveSession {
+    /// Who spoke last, if they are in still.
+    pub(super) fn speaker(&self) -> Option<ParticipantId> {
+        let member = &self.members[self.index_of_peer(self.speaker?)?];
+        self.is_inside(member).then_some(member.participant)
+    }
+
+    /// Of those who are in, and whose connection is not good.
+    pub(super) fn qualities(&self) -> BTreeMap<ParticipantId, Quality> {
+        let worse = self.members_inside().filter(|member| member.quality != Quality::default());
+        worse.map(|member| (member.participant, member.quality)).collect()
+    }
+
+    pub(super) fn tell_speaker(&mut self, index: usize, speaker: Option<ParticipantId>) {
+        let member = &mut self.members[index];
+        if member.connection.is_some() && std::mem::replace(&mut member.told.speaker, speaker) != speaker {
+            let id = member.id;
+            self.tell(id, ServerMessage::Speaker { participant_id: speaker });
+        }
+    }
+
+    /// Tells a publisher what is wanted.
+    pub(super) fn tell_wanted(&mut self, index: usize) {
+        let member = &mut self.members[index];
+        if member.connection.is_none() || member.told.wanted == member.wanted {
+            return;
+        }
+        let before = std::mem::replace(&mut member.told.wanted, member.wanted.clone());
+        let (id, wanted) = (member.id, member.wanted.clone());
+        for (kind, active) in wanted.encodings {
+            if before.encodings.get(&kind) != Some(&active) {
+                self.tell(id, ServerMessage::Encodings { kind, active });
+            }
+        }
+        if before.audio != wanted.audio {
+            let (max_bitrate_bps, frame_ms) = match wanted.audio {
+                AudioProfile::Full => (None, None),
+                AudioProfile::Thrifty => (Some(THRIFTY.0), Some(THRIFTY.1)),
+            };
+            self.tell(id, ServerMessage::AudioEncoding { max_bitrate_bps, frame_ms });
+        }
+    }
+
+    /// Tells somebody of their own connection; a provider who is in, also of those of all others who are. Of who is gone,
+    /// nothing more is said.
+    pub(super) fn tell_qualities(&mut self, index: usize, all: &BTreeMap<ParticipantId, Quality>) {
+        let member = &self.members[index];
+        // Most of the time there is nothing to say. Of who is not in, their own is not among them.
+        let all_is_well =
+            all.is_empty() && member.told.qualities.is_empty() && member.quality == Quality::default();
+        if member.connection.is_none() || all_is_well {
+            return;
+        }
+        let sees_all = member.is_provider() && self.is_inside(member);
+        let mut now = if sees_all { all.clone() } else { BTreeMap::new() };
+        if member.quality == Quality::default() {
+            now.remove(&member.participant);
+        } else {
+            now.insert(member.participant, member.quality);
+        }
+        let (id, own) = (member.id, member.participant);
+        let before = std::mem::replace(&mut self.members[index].told.qualities, now.clone());
+        let seen = &self.members[index].told.participants;
+        let better: Vec<ParticipantId> = before
+            .keys()
+            .copied()
+            .filter(|about| !now.contains_key(about))
+            .filter(|&about| about == own || seen.seen_by(own, true).any(|other| other.id == about))
+            .collect();
+        let worse = now.into_iter().filter(|(about, quality)| before.get(about) != Some(quality));
+        let better = better.into_iter().map(|about| (about, Quality::default()));
+        for (participant_id, Quality { level, reason }) in worse.chain(better) {
+            self.tell(id, ServerMessage::Quality { participant_id, level, reason });
+        }
+    }
+}
