@@ -446,6 +446,8 @@ impl Control {
             Line::Remb(remb) => *remb = Remb::default(),
         }
         self.probe = None;
+        // Nothing of ours stands in the new way.
+        self.allocation.allocated_bps = 0;
         self.follow_estimate(now);
     }
 }

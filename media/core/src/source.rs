@@ -539,8 +539,9 @@ impl From<(&SenderInfo, Time)> for SenderReport {
 #[derive(Clone, Copy, Debug, Default)]
 struct Vp8Normalizer {
     /// Recent frames without an id of their own, by timestamp.
-    frames: [Option<(u32, u16, u8)>; 8],
+    frames: [Option<(u32, u16, u8)>; 16],
     next_frame: u8,
+    newest: Option<u32>,
     last_id: Option<u16>,
     last_tl0: Option<u8>,
 }
@@ -587,6 +588,13 @@ impl Vp8Normalizer {
         if let Some((_, id, tl0)) = self.frames.iter().flatten().find(|(at, ..)| *at == timestamp) {
             return (*id, *tl0);
         }
+        let before = self.newest.filter(|newest| timestamp.wrapping_sub(*newest).cast_signed() < 0);
+        if before.is_some() {
+            // A repair so late that its picture is forgotten: whatever its number, it is of before all that are known.
+            let oldest = self.frames.iter().flatten().min_by_key(|(at, ..)| timestamp.wrapping_sub(*at));
+            return oldest.map_or((0, 0), |(_, id, tl0)| (id.wrapping_sub(1) & 0x7fff, tl0.wrapping_sub(1)));
+        }
+        self.newest = Some(timestamp);
         let id = self.last_id.map_or(0, |id| (id + 1) & 0x7fff);
         let tl0 = self.last_tl0.map_or(0, |tl0| tl0.wrapping_add(1));
         self.frames[self.next_frame as usize % self.frames.len()] = Some((timestamp, id, tl0));

@@ -397,7 +397,7 @@ impl EgressChecker {
         let base_frames = u32::from(to_base.wrapping_sub(from_base));
         let same_source = (a.tag.ssrc, a.tag.peer) == (b.tag.ssrc, b.tag.peer);
         // A keyframe may begin a new stretch of the same source: what it follows is what was sent, not what was published.
-        let entered = step == 1 && b.tag.keyframe && b.tag.part == 0;
+        let entered = step <= 2 && b.tag.keyframe && b.tag.part == 0;
         let published = if same_source { b.tag.frame - a.tag.frame } else { 1 };
         if same_source && b.tag.temporal.layers > 1 {
             // Frames of higher layers may be left out; what is sent is numbered as if they had never been.

@@ -25,7 +25,7 @@ const DECREASE: f64 = 0.85;
 const DECREASE_EARLY: f64 = 0.92;
 const EARLY: Duration = Duration::from_millis(40);
 /// A queue that always stands is too long above this; below the other it is none, and more may be sent.
-const STANDING_MAX: Duration = Duration::from_millis(50);
+const STANDING_MAX: Duration = Duration::from_millis(45);
 const STANDING_DRAINED: Duration = Duration::from_millis(25);
 /// Far from where the line was last full.
 const GROWTH_PER_SECOND: f64 = 0.08;
@@ -296,7 +296,7 @@ impl Estimator {
         let Self { history, loss, .. } = self;
         if feedback.status_count > 0 {
             let last = feedback.base_sequence.wrapping_add(feedback.status_count - 1);
-            history.covered(last, |_| loss.missing());
+            history.covered(feedback.base_sequence, last, |_| loss.missing());
         }
         let rtt = rtt.unwrap_or(RTT_DEFAULT);
         self.loss.update(self.estimate_bps(), rtt, now);

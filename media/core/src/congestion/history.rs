@@ -88,8 +88,9 @@ impl History {
         Some(told)
     }
 
-    /// Everything up to this sequence number has been told of: what did not arrive is missing. Tells each of them once.
-    pub(super) fn covered(&mut self, last: u16, mut missing: impl FnMut(Sent)) {
+    /// A message has told of everything from `first` to `last`: what did not arrive is missing. Tells each of them once. Of
+    /// what lies before, and was never told of, the message was lost, not the packets: nothing is known of them.
+    pub(super) fn covered(&mut self, first: u16, last: u16, mut missing: impl FnMut(Sent)) {
         let Some(oldest) = self.oldest else { return };
         let ahead = last.wrapping_sub(oldest);
         if ahead >= self.next.wrapping_sub(oldest) {
@@ -97,8 +98,11 @@ impl History {
             return;
         }
         for step in 0..=ahead {
-            let place = self.place(oldest.wrapping_add(step));
-            if self.sent[place].fate == Fate::Open {
+            let sequence = oldest.wrapping_add(step);
+            let place = self.place(sequence);
+            if first.wrapping_sub(sequence).wrapping_sub(1) < i16::MAX.cast_unsigned() {
+                self.close(place);
+            } else if self.sent[place].fate == Fate::Open {
                 self.in_flight_bytes -= u64::from(self.sent[place].bytes);
                 self.sent[place].fate = Fate::Missing;
                 missing(self.sent[place]);
@@ -175,9 +179,9 @@ mod tests {
             assert_eq!(history.arrived(first.wrapping_add(step)), None, "told twice");
         }
         let mut missing = Vec::new();
-        history.covered(first.wrapping_add(99), |sent| missing.push(sent.at.as_micros() / 1_000));
+        history.covered(first, first.wrapping_add(99), |sent| missing.push(sent.at.as_micros() / 1_000));
         assert_eq!(missing, [3, 13, 23, 33, 43, 53, 63, 73, 83, 93]);
-        history.covered(first.wrapping_add(99), |_| panic!("told again"));
+        history.covered(first, first.wrapping_add(99), |_| panic!("told again"));
         assert_eq!(history.in_flight_bytes(), 10_000);
         assert!(matches!(history.arrived(first.wrapping_add(13)), Some(Told::ArrivedLate(_))));
         assert_eq!(history.in_flight_bytes(), 10_000);
@@ -201,9 +205,21 @@ mod tests {
         for sequence in [0, 9, 15, 40_000] {
             assert_eq!(history.arrived(sequence), None, "{sequence}");
         }
-        history.covered(15, |_| panic!("not sent"));
+        history.covered(10, 15, |_| panic!("not sent"));
         assert_eq!(history.in_flight_bytes(), 500);
         assert_eq!(History::new().arrived(0), None);
+    }
+
+    #[test]
+    fn a_message_that_was_lost_makes_no_packet_lost() {
+        let mut history = filled(65_530, 30);
+        let mut missing = Vec::new();
+        // The message on the first twenty was lost; of the others every second arrived.
+        let from = 65_530_u16.wrapping_add(20);
+        (0..10).step_by(2).for_each(|step| _ = history.arrived(from.wrapping_add(step)));
+        history.covered(from, from.wrapping_add(9), |sent| missing.push(sent.at.as_micros() / 1_000));
+        assert_eq!(missing, [21, 23, 25, 27, 29]);
+        assert_eq!(history.in_flight_bytes(), 0);
     }
 
     #[test]

@@ -60,6 +60,7 @@ impl Standing {
                 late_began: arrival,
                 late_least: delay,
                 late_packets: 1,
+                last: delay,
                 ..Self::default()
             };
         }
@@ -103,6 +104,15 @@ mod tests {
         assert!(standing.waits() > Duration::from_millis(70), "{:?}", standing.waits());
         packets(&mut standing, 3_000, 4_000, |_| 21_000);
         assert!(standing.waits() < Duration::from_millis(2));
+    }
+
+    #[test]
+    fn what_the_last_packet_waited_is_known_from_the_first_on() {
+        let mut standing = Standing::default();
+        standing.arrived(-40_000_000, 1_000);
+        assert_eq!(standing.waits_now(), Duration::ZERO);
+        standing.arrived(-39_970_000, 2_000);
+        assert_eq!(standing.waits_now(), Duration::from_millis(30));
     }
 
     #[test]
