@@ -133,7 +133,8 @@ impl Sfu {
         divide(claims, &budget, afresh);
         one_at_a_time(claims, control.allocation.may_raise(now));
         let wanted: u64 = claims.iter().map(|claim| claim.ladder.most_bps()).sum();
-        let wanted = ((wanted + with_redundancy(audio_bps, REDUNDANCY_MAX as u8)) as f64 * WANTED_SHARE) as u64;
+        let wanted =
+            ((wanted + with_redundancy(audio_bps, REDUNDANCY_MAX as u8)) as f64 * WANTED_SHARE) as u64;
         control.want(wanted);
         let given: u64 = claims.iter().filter_map(Claim::target).map(|rung| rung.bps).sum();
         let allocation = &mut control.allocation;
@@ -248,7 +249,8 @@ impl Sfu {
             return;
         };
         let limit = if source.profile == AudioProfile::Thrifty { FULL_BPS } else { THRIFTY_BPS };
-        let mut listeners = source.subscribers.iter().filter_map(|subscriber| self.peers.get(subscriber.peer));
+        let mut listeners =
+            source.subscribers.iter().filter_map(|subscriber| self.peers.get(subscriber.peer));
         let is_poor = |peer: &crate::peer::Peer| {
             peer.tx.control.as_ref().is_some_and(|control| control.estimate_bps() < limit)
         };
@@ -304,7 +306,7 @@ fn redundancy(before: u8, loss_share: f64, audio_bps: u64, estimate_bps: u64) ->
         // It ends where hardly anything is lost any more, not between two looks.
         before => before.max(1),
     };
-    let fits = |distance: &u8| with_redundancy(audio_bps, *distance) as f64 <= estimate_bps as f64 * ADD_SHARE;
+    let fits =
+        |distance: &u8| with_redundancy(audio_bps, *distance) as f64 <= estimate_bps as f64 * ADD_SHARE;
     (0..=wanted).rev().find(fits).unwrap_or(0)
 }
-

@@ -159,7 +159,8 @@ pub(crate) fn one_at_a_time(claims: &mut [Claim], may_raise: bool) {
         // A first picture is small, and nobody waits for one.
         let is_first = claim.is.is_none() && claim.to_be == Some(0);
         if !is_first && !std::mem::take(&mut may_raise) {
-            claim.to_be = claim.is.or_else(|| claim.ladder.rungs().first().filter(|rung| rung.flows).map(|_| 0));
+            claim.to_be =
+                claim.is.or_else(|| claim.ladder.rungs().first().filter(|rung| rung.flows).map(|_| 0));
         }
     }
 }
@@ -221,12 +222,8 @@ mod tests {
     }
 
     fn claims(ranks: &[u8]) -> Vec<Claim> {
-        let claim = |(slot, rank): (u16, &u8)| Claim {
-            slot,
-            rank: *rank,
-            ladder: simulcast(3),
-            ..Claim::default()
-        };
+        let claim =
+            |(slot, rank): (u16, &u8)| Claim { slot, rank: *rank, ladder: simulcast(3), ..Claim::default() };
         (0..).zip(ranks).map(claim).collect()
     }
 
@@ -244,9 +241,10 @@ mod tests {
 
     #[test]
     fn pictures_become_fewer_before_they_become_smaller() {
-        let steps: Vec<_> = [1_500_000, 1_499_000, 900_000, 890_000, 400_000, 299_000, 100_000, 80_000, 59_000]
-            .map(|budget| divided(&[0], budget)[0].1)
-            .into();
+        let steps: Vec<_> =
+            [1_500_000, 1_499_000, 900_000, 890_000, 400_000, 299_000, 100_000, 80_000, 59_000]
+                .map(|budget| divided(&[0], budget)[0].1)
+                .into();
         let all = TEMPORAL_ALL;
         let expected = [
             Some((2, all)),
@@ -284,8 +282,7 @@ mod tests {
         let mut claims = claims(&[0, 0]);
         claims[0].is = claims[0].ladder.place(2, TEMPORAL_ALL);
         claims[1].is = claims[1].ladder.place(0, TEMPORAL_ALL);
-        let budget =
-            Budget { all_bps: 1_700_000, kept_bps: 1_800_000, proven_bps: 1_700_000, waits: false };
+        let budget = Budget { all_bps: 1_700_000, kept_bps: 1_800_000, proven_bps: 1_700_000, waits: false };
         divide(&mut claims, &budget, false);
         assert_eq!(seen(&claims), [(0, Some((2, TEMPORAL_ALL))), (1, Some((0, TEMPORAL_ALL)))]);
         divide(&mut claims, &budget, true);

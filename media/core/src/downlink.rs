@@ -189,7 +189,7 @@ impl Downlink {
             return;
         }
         let line = match (feedback, remb) {
-            (true, _) => Line::Feedback(Box::new(Estimator::new())),
+            (true, _) => Line::Feedback(Box::default()),
             (false, true) => Line::Remb(Remb::default()),
             (false, false) => return self.control = None,
         };

@@ -233,8 +233,7 @@ impl Sfu {
             if source.media == MediaKind::Video && !tx.is_free(now) {
                 let Some(control) = tx.control.as_mut().filter(|control| {
                     control.drains_until().is_none() && slot.cares_for(key, source, encoding)
-                })
-                else {
+                }) else {
                     continue;
                 };
                 let offer = Offer { source: key, index, slot: subscriber.slot, encoding, at: now };
@@ -335,7 +334,9 @@ impl Sfu {
         for (encoding, waited) in (0_u8..).zip(&mut waited_for[..source.encodings.len()]) {
             *waited = source.subscribers.iter().any(|subscriber| {
                 self.peers.get(subscriber.peer).is_some_and(|peer| {
-                    peer.is_open() && !peer.tx.drains() && peer.slots[subscriber.slot as usize].waits_for(key, source, encoding)
+                    peer.is_open()
+                        && !peer.tx.drains()
+                        && peer.slots[subscriber.slot as usize].waits_for(key, source, encoding)
                 })
             });
         }

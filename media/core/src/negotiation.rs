@@ -83,7 +83,9 @@ impl Sfu {
             let all = [ids.mid, ids.transport_cc, ids.audio_level, ids.video_orientation, ids.playout_delay];
             let wide_id = all.into_iter().flatten().any(|id| id > 14);
             peer.tx.two_byte_extensions = wide_id && offer.extmap_allow_mixed;
-            peer.tx.negotiated(offer.media.iter().any(|media| media.codec.as_ref().is_some_and(|codec| codec.remb)));
+            peer.tx.negotiated(
+                offer.media.iter().any(|media| media.codec.as_ref().is_some_and(|codec| codec.remb)),
+            );
         }
     }
 

@@ -222,7 +222,8 @@ mod tests {
         let mut pacer = Pacer::new(40_000);
         let taken = (0..5_000).filter(|index| pacer.offer(offer(*index, Time::ZERO))).count();
         assert_eq!(taken, PACED_OFFERS_MAX);
-        let taken = (0..5_000).filter(|sequence| pacer.repair(Repair { slot: 0, sequence: *sequence })).count();
+        let taken =
+            (0..5_000).filter(|sequence| pacer.repair(Repair { slot: 0, sequence: *sequence })).count();
         assert_eq!(taken, PACED_REPAIRS_MAX);
         pacer.clear();
         assert_eq!(pacer.due_at(Time::ZERO), None);

@@ -141,7 +141,8 @@ mod tests {
         let len = body.write(&mut out);
         assert_eq!(len, body.len());
         let (blocks, count) = parse(&out[..len]).unwrap();
-        let read: Vec<_> = blocks[..count].iter().map(|b| (b.payload_type, b.offset, b.payload.len())).collect();
+        let read: Vec<_> =
+            blocks[..count].iter().map(|b| (b.payload_type, b.offset, b.payload.len())).collect();
         assert_eq!(read, [(111, 1_920, 60), (111, 960, 70), (111, 0, 80)]);
         assert_eq!(blocks[1].payload, [2; 70]);
     }

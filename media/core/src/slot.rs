@@ -11,8 +11,7 @@ use slotmap::SlotMap;
 
 use crate::api::SeatWish;
 use crate::bounds::{
-    DATAGRAM_BYTES_MAX, PACKET_BYTES_MAX, RTX_HISTORY, RTX_HOLD_OFF_MIN, SEAT_LINGER,
-    SEGMENTS_PER_SLOT_MAX,
+    DATAGRAM_BYTES_MAX, PACKET_BYTES_MAX, RTX_HISTORY, RTX_HOLD_OFF_MIN, SEAT_LINGER, SEGMENTS_PER_SLOT_MAX,
 };
 use crate::downlink::{Downlink, Egress};
 use crate::keys::SourceKey;
@@ -111,8 +110,13 @@ struct Thinning {
 pub(crate) const TEMPORAL_ALL: u8 = u8::MAX;
 
 impl Thinning {
-    const NONE: Self =
-        Self { limit: TEMPORAL_ALL, interim: TEMPORAL_ALL, applied: TEMPORAL_ALL, left_out: None, last: None };
+    const NONE: Self = Self {
+        limit: TEMPORAL_ALL,
+        interim: TEMPORAL_ALL,
+        applied: TEMPORAL_ALL,
+        left_out: None,
+        last: None,
+    };
 }
 
 /// How long a publisher goes on with what a line no longer carries.
@@ -298,7 +302,8 @@ impl Slot {
 
     /// Encodings of the bound source that are of use, or will be.
     pub(crate) fn needs(&self, key: SourceKey) -> impl Iterator<Item = u8> {
-        let of_bound = [self.target, self.aspired, self.kept].map(|at| at.filter(|_| self.bound == Some(key)));
+        let of_bound =
+            [self.target, self.aspired, self.kept].map(|at| at.filter(|_| self.bound == Some(key)));
         of_bound.into_iter().chain([self.shows(key)]).flatten()
     }
 
@@ -414,7 +419,8 @@ impl Slot {
     ) {
         let holds = |(segment, last_out): &&(Segment, u64)| {
             segment.is_of(current)
-                && (segment.first_in..=segment.first_in + (last_out - segment.first_out)).contains(&meta.index)
+                && (segment.first_in..=segment.first_in + (last_out - segment.first_out))
+                    .contains(&meta.index)
         };
         let Some((segment, _)) = self.closed.iter().rev().find(holds).copied() else {
             // Before the keyframe the stream was entered at, or left out with its picture.
@@ -557,14 +563,7 @@ impl Slot {
     }
 
     /// Joins a new stretch to the end of the stream.
-    fn begin_segment(
-        &mut self,
-        key: SourceKey,
-        source: &Source,
-        encoding: u8,
-        meta: &PacketMeta,
-        now: Time,
-    ) {
+    fn begin_segment(&mut self, key: SourceKey, source: &Source, encoding: u8, meta: &PacketMeta, now: Time) {
         let timestamp_offset =
             self.switch_timestamp(key, source, encoding, meta, now).wrapping_sub(meta.timestamp);
         // Numbers may be kept for packets that are still on their way.
@@ -750,11 +749,7 @@ impl Slot {
         }
     }
 
-    fn find_sent<'a>(
-        &self,
-        sequence: u16,
-        sources: &'a SlotMap<SourceKey, Source>,
-    ) -> Option<Found<'a>> {
+    fn find_sent<'a>(&self, sequence: u16, sources: &'a SlotMap<SourceKey, Source>) -> Option<Found<'a>> {
         if !self.out.started {
             return None;
         }

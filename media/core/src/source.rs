@@ -156,7 +156,8 @@ impl Source {
 
     /// Whether its publisher was told to send an encoding.
     pub(crate) fn wants(&self, encoding: &Encoding) -> bool {
-        let at = self.encodings.iter().position(|other| other.ssrc == encoding.ssrc && other.rid == encoding.rid);
+        let at =
+            self.encodings.iter().position(|other| other.ssrc == encoding.ssrc && other.rid == encoding.rid);
         at.is_none_or(|at| self.wanted & (1 << at) != 0)
     }
 

@@ -108,7 +108,8 @@ impl Sfu {
         let speaker = room.speakers.active().and_then(|key| self.peers.get(key)).map(|peer| peer.id);
         self.emit(Event::Speaker { room: id, speaker });
         // Whoever speaks goes first on everybody's line.
-        let others = self.peers.get(key).and_then(|peer| self.rooms.get(peer.room)).map_or(0, |r| r.peers.len());
+        let others =
+            self.peers.get(key).and_then(|peer| self.rooms.get(peer.room)).map_or(0, |r| r.peers.len());
         for at in 0..others {
             let room = self.peers.get(key).and_then(|peer| self.rooms.get(peer.room));
             let Some(&other) = room.and_then(|room| room.peers.get(at)) else { return };

@@ -175,7 +175,7 @@ t=0 0
 a=ice-lite
 a=group:BUNDLE 0 1
 a=extmap-allow-mixed
-m=audio 9 UDP/TLS/RTP/SAVPF 111
+m=audio 9 UDP/TLS/RTP/SAVPF 111 63
 c=IN IP4 0.0.0.0
 a=candidate:1 1 udp 2130706431 192.0.2.1 7000 typ host
 a=candidate:2 1 udp 2130706175 2001:db8::1 7000 typ host
@@ -195,6 +195,8 @@ a=rtcp-rsize
 a=rtpmap:111 opus/48000/2
 a=rtcp-fb:111 transport-cc
 a=fmtp:111 minptime=10;useinbandfec=1
+a=rtpmap:63 red/48000/2
+a=fmtp:63 111/111
 a=ssrc:9000 cname:vestibule
 m=video 9 UDP/TLS/RTP/SAVPF 96 97
 c=IN IP4 0.0.0.0

@@ -6,7 +6,6 @@ use vestibule_sim::scenario::{Figures, Form, all};
 const SEED: u64 = 1;
 
 #[test]
-#[ignore = "until the core paces and allocates"]
 fn conversations_on_bad_lines_are_what_they_are_aimed_to_be() {
     let mut missed = Vec::new();
     for scenario in all(Form::Short) {

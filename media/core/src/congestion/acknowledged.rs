@@ -58,7 +58,8 @@ impl Acknowledged {
 
     /// The same of the last quarter of a second: what the line carries when it is full, soon after it was not.
     pub(super) fn recent_bps(&self) -> Option<u64> {
-        let recent = || self.buckets.iter().rev().take_while(|(at, _)| self.last_arrival - at <= RECENT_MICROS);
+        let recent =
+            || self.buckets.iter().rev().take_while(|(at, _)| self.last_arrival - at <= RECENT_MICROS);
         let (first, first_bytes) = *recent().last()?;
         let span = self.last_arrival - first;
         let bytes: u64 = recent().map(|(_, bytes)| bytes).sum();

@@ -25,8 +25,8 @@ pub(super) struct LossLimit {
     arrived: u32,
     missing: u32,
     since: Option<Time>,
+    latest: f64,
     share: f64,
-    smoothed: f64,
     lowered_at: Option<Time>,
 }
 
@@ -37,8 +37,8 @@ impl LossLimit {
             arrived: 0,
             missing: 0,
             since: None,
+            latest: 0.0,
             share: 0.0,
-            smoothed: 0.0,
             lowered_at: None,
         }
     }
@@ -49,12 +49,12 @@ impl LossLimit {
 
     /// The share that got lost lately, 0.0..=1.0: of some seconds, for of few packets chance makes what it likes.
     pub(super) const fn share(&self) -> f64 {
-        self.smoothed
+        self.share
     }
 
     /// So much is lost that less is to be sent.
     pub(super) const fn is_high(&self) -> bool {
-        self.share > LOSS_HIGH
+        self.latest > LOSS_HIGH
     }
 
     /// A probe went through: the line carries this.
@@ -82,19 +82,19 @@ impl LossLimit {
         if packets < PACKETS_MIN || now.since(since) < SPAN {
             return;
         }
-        self.share = f64::from(self.missing) / f64::from(packets);
-        self.smoothed += SMOOTHED_FOLLOWS * (self.share - self.smoothed);
+        self.latest = f64::from(self.missing) / f64::from(packets);
+        self.share += SMOOTHED_FOLLOWS * (self.latest - self.share);
         (self.arrived, self.missing, self.since) = (0, 0, Some(now));
-        if self.share > LOSS_HIGH {
+        if self.latest > LOSS_HIGH {
             // Until the sender has slowed down and feedback has told of it, more loss is the same loss.
             let patience = SPAN + rtt;
             if self.lowered_at.is_none_or(|at| now.since(at) >= patience) {
-                let least = if self.smoothed < LOSS_HOPELESS { FLOOR_BPS } else { ESTIMATE_MIN_BPS as f64 };
-                let lowered = self.limit_bps.min(estimate_bps as f64) * (1.0 - 0.5 * self.share);
+                let least = if self.share < LOSS_HOPELESS { FLOOR_BPS } else { ESTIMATE_MIN_BPS as f64 };
+                let lowered = self.limit_bps.min(estimate_bps as f64) * (1.0 - 0.5 * self.latest);
                 self.limit_bps = lowered.max(least.min(self.limit_bps));
                 self.lowered_at = Some(now);
             }
-        } else if self.share < LOSS_LOW {
+        } else if self.latest < LOSS_LOW {
             let grown = 1.0 + GROWTH_PER_SECOND * now.since(since).as_secs_f64();
             self.limit_bps = (self.limit_bps * grown).min(ESTIMATE_MAX_BPS as f64);
         }

@@ -393,9 +393,13 @@ impl Default for Shared {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum PayloadUse {
     Media(CodecName),
-    Retransmission { of: u8 },
+    Retransmission {
+        of: u8,
+    },
     /// Redundant audio of this codec.
-    Redundancy { of: u8 },
+    Redundancy {
+        of: u8,
+    },
 }
 
 impl Shared {
@@ -680,7 +684,9 @@ fn associated_payload_type(fmtp: Option<&str>) -> Option<u8> {
 
 /// Whether all blocks of redundant audio are of this payload type: `111/111` (RFC 2198 section 5).
 fn carries_only(fmtp: Option<&str>, payload_type: u8) -> bool {
-    fmtp.is_some_and(|fmtp| fmtp.split('/').all(|block| read_payload_type(block.trim()) == Some(payload_type)))
+    fmtp.is_some_and(|fmtp| {
+        fmtp.split('/').all(|block| read_payload_type(block.trim()) == Some(payload_type))
+    })
 }
 
 /// The known extensions of a section, each once (RFC 8285 section 5).

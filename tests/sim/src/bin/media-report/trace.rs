@@ -8,7 +8,10 @@ use vestibule_sim::scenario::Scenario;
 pub(crate) fn write(scenario: &Scenario, seed: u64) -> Result<String, fmt::Error> {
     let seen = scenario.run(seed);
     let mut text = format!("{}, seed {seed}\n", scenario.name);
-    writeln!(text, "s\tcarries\testimate\tarrives\tgiven\twanted\tpaced\tqueue ms\tlost %\tlost\tprobes\tRED\tseats")?;
+    writeln!(
+        text,
+        "s\tcarries\testimate\tarrives\tgiven\twanted\tpaced\tqueue ms\tlost %\tlost\tprobes\tRED\tseats"
+    )?;
     let mut lost_before = 0;
     for sample in seen.watched() {
         let down = &sample.stats.downlink;
