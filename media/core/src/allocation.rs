@@ -23,7 +23,7 @@ const MORE_TIMES: f64 = 1.2;
 /// By how much what is sent may go over the estimate before it is too much: encoders do not keep to the bit.
 const OVER_SHARE: f64 = 1.06;
 /// Kept free of what is added, for the same reason.
-const ADD_SHARE: f64 = 0.96;
+const ADD_SHARE: f64 = 0.93;
 /// By how much more than is seen to arrive may be added without a probe.
 const UNPROVEN_SHARE: f64 = 1.15;
 /// What has waited for the pacer as long as this is of the past: pictures begin anew.
