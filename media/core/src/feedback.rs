@@ -327,7 +327,7 @@ impl Sfu {
             source.is_some_and(|source| source.flowing || source.encodings.iter().any(|e| e.flowing))
         };
         // With nothing to tell the reports sleep, until the next packet either way.
-        if sent || shows || peer.uplink.sources.iter().any(receives) {
+        if sent || shows || peer.watch.is_settling() || peer.uplink.sources.iter().any(receives) {
             self.report_later(key, now);
         }
     }

@@ -86,6 +86,7 @@ impl Sfu {
     }
 
     fn remove_peer(&mut self, key: PeerKey, now: Time) {
+        self.end_watch(key, now);
         self.stop_sources(key);
         self.forget_addresses(key);
         let Some(peer) = self.peers.get(key) else { return };

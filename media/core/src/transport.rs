@@ -151,6 +151,8 @@ impl Sfu {
         let event = Event::Heard { peer: peer.id };
         self.schedule(key);
         self.emit(event);
+        // Its connection may be good again, which is told once it has been for a while.
+        self.report_later(key, now);
     }
 
     pub(crate) fn quiet_timeout(&mut self, key: PeerKey, now: Time) {
@@ -163,6 +165,7 @@ impl Sfu {
         peer.quiet = true;
         let event = Event::Quiet { peer: peer.id };
         self.emit(event);
+        self.watch(key, now);
     }
 
     // DTLS

@@ -23,6 +23,8 @@ const WORSE_AFTER: Duration = Duration::from_millis(1_900);
 const BETTER_AFTER: Duration = Duration::from_millis(4_900);
 /// How much of the news of one second counts.
 const FOLLOWS: f64 = 0.4;
+/// A step that is cut short is told of from this length on.
+const STEP_MIN: Duration = Duration::from_secs(2);
 /// Fewer packets in a second say nothing of loss.
 const PACKETS_MIN: u64 = 8;
 
@@ -78,6 +80,11 @@ struct Look {
 impl Watch {
     pub(crate) const fn quality(&self) -> Quality {
         self.quality
+    }
+
+    /// It seems to be other than was told, and that is yet to be seen.
+    pub(crate) const fn is_settling(&self) -> bool {
+        self.pending.is_some()
     }
 
     fn look(&mut self, look: &Look, now: Time) -> (bool, Option<QualityStep>) {
@@ -228,6 +235,16 @@ impl Sfu {
         }
         if let Some(step) = step {
             self.emit(Event::QualityStep { peer: id, step: Box::new(step) });
+        }
+    }
+
+    /// Tells of the step that a peer's leaving cuts short.
+    pub(crate) fn end_watch(&mut self, key: PeerKey, now: Time) {
+        let (Some(look), Some(peer)) = (self.look(key), self.peers.get(key)) else { return };
+        let step = peer.watch.step;
+        if peer.watch.at.is_some() && now.since(step.began_at) >= STEP_MIN {
+            let event = Event::QualityStep { peer: peer.id, step: Box::new(step.told(&look, now)) };
+            self.emit(event);
         }
     }
 
