@@ -20,6 +20,7 @@ use vestibule_media_core::twcc::TwccRecorder;
 use crate::checker::CheckedLine;
 use crate::offer::{self, ClientAnswer, ClientLine, ClientOffer};
 use crate::receive::{Packet, Received, RxStream};
+use crate::red;
 use crate::synthetic::{TAG_BYTES, Tag, Temporal, vp8_frame_start};
 
 /// How often a browser checks its path (libwebrtc: 2.5 s on a stable one).
@@ -41,6 +42,10 @@ const FRAME_SIZES: std::ops::RangeInclusive<f64> = 0.8..=1.2;
 /// RFC 6464: the V bit, and the level of who speaks all the time, in -dBov. Quieter than the second is no voice.
 const VOICE_ACTIVITY: u8 = 0x80;
 const LEVEL_SPEAKING: u8 = 30;
+/// A client's SSRC of its screen, from the first of its own.
+const SCREEN_SSRC: u32 = 40;
+/// How often the receiver's own estimate is told.
+const REMB_INTERVAL: Duration = Duration::from_secs(1);
 const LEVEL_QUIET: u8 = 70;
 
 /// The frames of a voice.
@@ -87,6 +92,16 @@ pub struct ClientConfig {
     pub obeys: bool,
     /// Offers redundant audio (RFC 2198).
     pub red: bool,
+    /// Earlier frames that go along with each of its own voice (RFC 2198).
+    pub red_distance: usize,
+    /// Offers transport-wide feedback.
+    pub transport_cc: bool,
+    /// Offers its own estimate of what it receives (`goog-remb`); it tells it once [`Client::remb_bps`] is set.
+    pub remb: bool,
+    /// Bit rate of a screen, in one encoding, beside the camera.
+    pub screen_bps: Option<u32>,
+    /// Seats for screens asked for, behind the others.
+    pub screen_seats: usize,
     /// Time between two transport-wide feedback messages; a multiple of 20 ms. Chromium takes 50 to 250 ms.
     pub transport_feedback: Duration,
     /// Time between two NACKs of one packet; browsers take the round trip.
@@ -112,6 +127,11 @@ impl Default for ClientConfig {
             sizes_seed: None,
             obeys: false,
             red: true,
+            red_distance: 0,
+            transport_cc: true,
+            remb: true,
+            screen_bps: None,
+            screen_seats: 0,
             transport_feedback: RECEIVER_TICK,
             nack_retry: Duration::from_millis(100),
             keyframe_patience: Duration::from_millis(400),
@@ -174,6 +194,10 @@ pub struct Client {
     pub reports: HashMap<u32, ReportBlock>,
     /// NACKs it sends name only packets it really misses; a storm client asks for everything, always.
     pub nack_storm: bool,
+    /// It tells nothing of what it receives: no feedback, no reports, no NACKs.
+    pub mute_feedback: bool,
+    /// What it tells that it can receive (draft-alvestrand-rmcat-remb-03): once a second, and at once when it changes.
+    pub remb_bps: Option<u64>,
     /// How quickly it did as it was told.
     pub obedience: Obedience,
     ufrag: String,
@@ -192,6 +216,8 @@ pub struct Client {
     next_tick_at: Time,
     next_transport_feedback_at: Time,
     next_report_at: Time,
+    /// What was told last of [`Self::remb_bps`], and when.
+    remb_told: Option<(u64, Time)>,
     wall_clock: WallClock,
     sizes: Option<StdRng>,
 }
@@ -249,13 +275,18 @@ impl Client {
             1 => offer.with(ClientLine::Screen { ssrc: base + 10, rtx: base + 20 }),
             n => offer.with(ClientLine::Camera { rids: offer::RIDS[..n].to_vec() }),
         };
+        if config.screen_bps.is_some() {
+            offer = offer.with(ClientLine::Screen { ssrc: base + SCREEN_SSRC, rtx: base + SCREEN_SSRC + 10 });
+        }
         offer = offer.with_seats(config.seats);
-        offer.red = config.red;
+        // Behind another video line, for a line without audio before it.
+        offer.lines.extend((0..config.screen_seats).map(|_| ClientLine::VideoSeat));
+        (offer.red, offer.transport_cc, offer.remb) = (config.red, config.transport_cc, config.remb);
         let ids = ExtensionIds {
             mid: Some(offer::MID_ID),
             rid: Some(offer::RID_ID),
             repaired_rid: Some(offer::REPAIRED_RID_ID),
-            transport_cc: Some(offer::TRANSPORT_CC_ID),
+            transport_cc: config.transport_cc.then_some(offer::TRANSPORT_CC_ID),
             audio_level: Some(offer::AUDIO_LEVEL_ID),
             video_orientation: Some(offer::VIDEO_ORIENTATION_ID),
             playout_delay: Some(offer::PLAYOUT_DELAY_ID),
@@ -280,6 +311,8 @@ impl Client {
             transport_arrivals: 0,
             reports: HashMap::new(),
             nack_storm: false,
+            mute_feedback: false,
+            remb_bps: None,
             obedience: Obedience::default(),
             ufrag,
             pwd,
@@ -297,6 +330,7 @@ impl Client {
             next_tick_at: Time::ZERO,
             next_transport_feedback_at: Time::ZERO,
             next_report_at: Time::ZERO,
+            remb_told: None,
             wall_clock,
             sizes,
         }
@@ -338,6 +372,11 @@ impl Client {
             let bytes = config.rates_bps[encoding] as usize / 8 / 30;
             let ssrc = base + 10 + encoding as u32;
             streams.push(stream(mid, rid, ssrc, true, encoding as u8, FRAME_INTERVAL, bytes));
+        }
+        if let Some(bps) = config.screen_bps {
+            let mid = ["0", "1", "2"][usize::from(config.microphone) + usize::from(config.camera > 0)];
+            let bytes = bps as usize / 8 / 30;
+            streams.push(stream(mid, None, base + SCREEN_SSRC, true, 0, FRAME_INTERVAL, bytes));
         }
         streams
     }
@@ -623,7 +662,14 @@ impl Client {
         if stream.history.len() > 1_000 {
             stream.history.pop_front();
         }
-        let (payload_type, ssrc) = (stream.payload_type, stream.ssrc);
+        let (ssrc, distance) = (stream.ssrc, self.config.red_distance);
+        let (payload_type, payload) = if stream.video || distance == 0 {
+            (stream.payload_type, payload)
+        } else {
+            let frames: Vec<_> = stream.history.iter().map(|(_, at, _, frame)| (*at, &frame[..])).collect();
+            let along = frames.len().min(distance + 1);
+            (offer::RED, red::payload(&frames[frames.len() - along..], stream.payload_type))
+        };
         self.send_rtp(at, payload_type, ssrc, index, timestamp, marker, &payload, false, now);
     }
 
@@ -644,8 +690,10 @@ impl Client {
         let mut out = vec![0; payload.len() + 128];
         let mut header =
             HeaderWriter::new(&mut out, payload_type, marker, index as u16, timestamp, ssrc, false);
-        header.extension(offer::TRANSPORT_CC_ID, &self.transport_sequence.to_be_bytes());
-        self.transport_sequence = self.transport_sequence.wrapping_add(1);
+        if self.config.transport_cc {
+            header.extension(offer::TRANSPORT_CC_ID, &self.transport_sequence.to_be_bytes());
+            self.transport_sequence = self.transport_sequence.wrapping_add(1);
+        }
         if u64::from(stream.sent_packets) < FIRST_PACKETS || rtx {
             header.extension(offer::MID_ID, stream.mid.as_bytes());
             if let Some(rid) = stream.rid {
@@ -702,6 +750,18 @@ impl Client {
         self.send_media(at, timestamp, false, Vec::new(), Time::ZERO);
     }
 
+    /// Sends a compound of RTCP that a test wrote, sealed.
+    ///
+    /// # Panics
+    ///
+    /// If it is longer than a datagram.
+    pub fn send_compound(&mut self, compound: &[u8]) {
+        let mut out = [0; 1_400];
+        out[..compound.len()].copy_from_slice(compound);
+        let len = self.sealer.seal_rtcp(&mut out, compound.len()).expect("a client's RTCP can be sealed");
+        self.outbox.push(out[..len].to_vec());
+    }
+
     fn send_rtcp(&mut self, write: impl FnOnce(&mut RtcpWriter<'_>)) {
         let mut out = [0; 1_400];
         let mut writer = RtcpWriter::new(&mut out);
@@ -726,9 +786,8 @@ impl Client {
                 (stream.ssrc, SenderInfo { ntp, rtp, packets: stream.sent_packets, bytes: 0 })
             })
             .collect();
-        let blocks: Vec<ReportBlock> = self
-            .received
-            .iter()
+        let received = self.received.iter().filter(|_| !self.mute_feedback);
+        let blocks: Vec<ReportBlock> = received
             .filter_map(|(ssrc, stream)| {
                 let (middle, at) = stream.last_sender_report.unwrap_or((0, now));
                 Some(ReportBlock {
@@ -855,8 +914,23 @@ impl Client {
         self.send_rtp(at, offer::VP8_RTX, rtx_ssrc, index, timestamp, marker, &payload, true, now);
     }
 
+    fn tell_estimate(&mut self, own: u32, now: Time) {
+        let Some(bps) = self.remb_bps else { return };
+        let due = self.remb_told.is_none_or(|(told, at)| told != bps || now.since(at) >= REMB_INTERVAL);
+        if due {
+            self.remb_told = Some((bps, now));
+            let ssrcs: Vec<u32> = self.lines.iter().filter(|l| l.video).map(|line| line.ssrc).collect();
+            self.send_rtcp(|writer| _ = writer.remb(own, bps, &ssrcs));
+        }
+    }
+
     fn receiver_feedback(&mut self, now: Time) {
         let own = self.streams.first().map_or(77, |stream| stream.ssrc);
+        if self.mute_feedback {
+            self.recorder = TwccRecorder::new();
+            return;
+        }
+        self.tell_estimate(own, now);
         let (retry, patience) = (self.config.nack_retry, self.config.keyframe_patience);
         let mut nacks = Vec::new();
         let mut plis = Vec::new();

@@ -8,6 +8,8 @@ use std::net::SocketAddr;
 
 /// Payload type of Opus in these offers.
 pub const OPUS: u8 = 111;
+/// Payload type of redundant audio (RFC 2198) in these offers.
+pub const RED: u8 = 63;
 /// Payload type of VP8 in these offers.
 pub const VP8: u8 = 96;
 /// Payload type of VP8's retransmissions in these offers.
@@ -64,6 +66,10 @@ pub struct ClientOffer {
     pub lines: Vec<ClientLine>,
     /// Whether audio lines offer redundant audio (RFC 2198), as Chromium's do.
     pub red: bool,
+    /// Whether lines offer transport-wide feedback, and its header extension, as Chromium's do.
+    pub transport_cc: bool,
+    /// Whether video lines offer the receiver's own estimate (`goog-remb`), as Chromium's do.
+    pub remb: bool,
 }
 
 /// A publisher of all three kinds with `seats` seats: an offer as the page makes it.
@@ -75,7 +81,16 @@ impl ClientOffer {
     /// An offer without m-lines.
     pub fn new(ufrag: &str, pwd: &str, fingerprint: &str) -> Self {
         let (ufrag, pwd, fingerprint) = (ufrag.to_owned(), pwd.to_owned(), fingerprint.to_owned());
-        Self { ufrag, pwd, fingerprint, version: 2, lines: Vec::new(), red: true }
+        Self {
+            ufrag,
+            pwd,
+            fingerprint,
+            version: 2,
+            lines: Vec::new(),
+            red: true,
+            transport_cc: true,
+            remb: true,
+        }
     }
 
     /// Microphone (mid 0), camera in three encodings (mid 1), screen (mid 2).
@@ -139,13 +154,13 @@ impl ClientOffer {
         if direction.is_empty() {
             return write!(sdp, "a=sctp-port:5000\r\na=max-message-size:262144\r\n");
         }
-        write_extensions(sdp, is_audio)?;
+        self.write_extensions(sdp, is_audio)?;
         write!(sdp, "a={direction}\r\n")?;
         if direction == "sendonly" {
             write!(sdp, "a=msid:- track-{mid}\r\n")?;
         }
         write!(sdp, "a=rtcp-mux\r\na=rtcp-rsize\r\n")?;
-        sdp.push_str(if is_audio { AUDIO_FORMATS } else { VIDEO_FORMATS });
+        self.write_formats(sdp, if is_audio { AUDIO_FORMATS } else { VIDEO_FORMATS });
         if is_audio && self.red {
             sdp.push_str(RED_FORMAT);
         }
@@ -164,26 +179,37 @@ impl ClientOffer {
             ClientLine::AudioSeat | ClientLine::VideoSeat | ClientLine::DataChannel => Ok(()),
         }
     }
-}
 
-fn write_extensions(sdp: &mut String, is_audio: bool) -> std::fmt::Result {
-    let video = [
-        (VIDEO_ORIENTATION_ID, "urn:3gpp:video-orientation"),
-        (PLAYOUT_DELAY_ID, "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay"),
-        (RID_ID, "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id"),
-        (REPAIRED_RID_ID, "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id"),
-    ];
-    let audio = [(AUDIO_LEVEL_ID, "urn:ietf:params:rtp-hdrext:ssrc-audio-level")];
-    let both = [
-        (2, "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"),
-        (TRANSPORT_CC_ID, "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"),
-        (MID_ID, "urn:ietf:params:rtp-hdrext:sdes:mid"),
-    ];
-    let own = if is_audio { &audio[..] } else { &video[..] };
-    for (id, uri) in own.iter().chain(&both) {
-        write!(sdp, "a=extmap:{id} {uri}\r\n")?;
+    fn write_extensions(&self, sdp: &mut String, is_audio: bool) -> std::fmt::Result {
+        let video = [
+            (VIDEO_ORIENTATION_ID, "urn:3gpp:video-orientation"),
+            (PLAYOUT_DELAY_ID, "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay"),
+            (RID_ID, "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id"),
+            (REPAIRED_RID_ID, "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id"),
+        ];
+        let audio = [(AUDIO_LEVEL_ID, "urn:ietf:params:rtp-hdrext:ssrc-audio-level")];
+        let both = [
+            (2, "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"),
+            (TRANSPORT_CC_ID, "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"),
+            (MID_ID, "urn:ietf:params:rtp-hdrext:sdes:mid"),
+        ];
+        let own = if is_audio { &audio[..] } else { &video[..] };
+        let offered = |(id, _): &&(u8, &str)| *id != TRANSPORT_CC_ID || self.transport_cc;
+        for (id, uri) in own.iter().chain(&both).filter(offered) {
+            write!(sdp, "a=extmap:{id} {uri}\r\n")?;
+        }
+        Ok(())
     }
-    Ok(())
+
+    fn write_formats(&self, sdp: &mut String, formats: &str) {
+        for line in formats.split_inclusive("\r\n") {
+            let is_offered = (self.transport_cc || !line.ends_with("transport-cc\r\n"))
+                && (self.remb || !line.ends_with("goog-remb\r\n"));
+            if is_offered {
+                sdp.push_str(line);
+            }
+        }
+    }
 }
 
 const AUDIO_FORMATS: &str = "a=rtpmap:111 opus/48000/2\r\na=rtcp-fb:111 transport-cc\r\n\

@@ -64,6 +64,21 @@ impl Red {
     }
 }
 
+/// The payload of a packet with these frames, each with its timestamp, oldest first; the last is the packet's own.
+pub(crate) fn payload(frames: &[(u32, &[u8])], payload_type: u8) -> Vec<u8> {
+    let Some(((timestamp, own), earlier)) = frames.split_last() else { return Vec::new() };
+    let mut out = Vec::new();
+    for (at, frame) in earlier {
+        let word = timestamp.wrapping_sub(*at) << 10 | frame.len() as u32;
+        out.push(FOLLOWS | payload_type);
+        out.extend_from_slice(&word.to_be_bytes()[1..]);
+    }
+    out.push(payload_type);
+    earlier.iter().for_each(|(_, frame)| out.extend_from_slice(frame));
+    out.extend_from_slice(own);
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use vestibule_media_core::time::Time;
