@@ -12,6 +12,11 @@ const CAMERA_ENCODINGS: (RTCRtpEncodingParameters & { scalabilityMode: string })
   { rid: 'h', scaleResolutionDownBy: 2, maxBitrate: 500_000, scalabilityMode: 'L1T3' },
   { rid: 'f', scaleResolutionDownBy: 1, maxBitrate: 1_500_000, scalabilityMode: 'L1T3' },
 ];
+/** Those of a shared screen: whoever's line is slow sees a smaller one rather than none. */
+const SCREEN_ENCODINGS: typeof CAMERA_ENCODINGS = [
+  { rid: 'q', scaleResolutionDownBy: 2, maxBitrate: 250_000, scalabilityMode: 'L1T3' },
+  { rid: 'f', scaleResolutionDownBy: 1, maxBitrate: 1_500_000, scalabilityMode: 'L1T3' },
+];
 /** Offers only what the server forwards: an offer must cross a thin line. */
 const CODECS = { audio: ['audio/opus'], video: ['video/vp8', 'video/rtx'] };
 
@@ -71,7 +76,7 @@ export class Transport {
     this.#senders = {
       microphone: this.#addSender('audio'),
       camera: this.#addSender('video', CAMERA_ENCODINGS),
-      screen: this.#addSender('video'),
+      screen: this.#addSender('video', SCREEN_ENCODINGS),
     };
     this.#addSeats(seats.people, false);
     this.#addSeats(seats.screens, true);
