@@ -5,6 +5,7 @@
 
 pub(crate) mod client;
 pub(crate) mod cpu;
+pub(crate) mod reports;
 pub(crate) mod trace;
 
 use std::net::SocketAddr;
@@ -63,11 +64,13 @@ impl Server {
         self.now = self.now + time;
     }
 
-    /// Does what is due.
-    pub(crate) fn timers(&mut self) {
-        if self.sfu.poll_timeout().is_some_and(|at| at <= self.now) {
+    /// Does what is due. True if anything was.
+    pub(crate) fn timers(&mut self) -> bool {
+        let is_due = self.sfu.poll_timeout().is_some_and(|at| at <= self.now);
+        if is_due {
             self.sfu.handle_input(Input::Timeout, self.now);
         }
+        is_due
     }
 
     pub(crate) fn drop_outputs(&mut self) {

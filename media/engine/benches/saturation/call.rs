@@ -5,20 +5,29 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use vestibule_media_core::rtp::RtpHeader;
-use vestibule_media_core::srtp::{self, KeyingMaterial, SrtpOpener, SrtpRole, SrtpSealer};
-use vestibule_media_core::{PeerId, RoomId};
+use vestibule_media_core::srtp::{self, SrtpOpener, SrtpRole, SrtpSealer};
+use vestibule_media_core::{Counters, Output, PeerId, RoomId};
 use vestibule_sim::offer::ClientLine;
 
 use crate::driver::Server;
 use crate::driver::client::Client;
+use crate::driver::cpu::{spent, thread_nanos};
+use crate::driver::reports::{REPORT_MS, Reports};
 
 /// Milliseconds between two frames, and two packets of audio.
 const FRAME_MS: usize = 33;
 const SPEECH_MS: usize = 20;
 /// Milliseconds between two checks of each client.
 const CHECK_MS: usize = 5_000;
-/// Milliseconds until rings have grown to the bit rate and were filled once.
+/// Milliseconds until rings have grown to the bit rate and were filled once; and until all that is published is seen to get
+/// through to everybody: probes come first, then one picture after another, each with a keyframe.
 const WARM_UP_MS: usize = 8_000;
+const KEYFRAME_MS: usize = 990;
+const KEYFRAMES_UNTIL_MS: usize = 20_000;
+/// Without anything new everything that waits for a pacer has left by then.
+const SETTLE_MS: usize = 60;
+/// Datagrams taken in one turn, as the engine takes them from its socket.
+const TURN_DATAGRAMS: usize = 64;
 /// Bytes by which a packet leaves longer than its payload: header, extension block, tag.
 const HEADER_BYTES: usize = 20;
 const TAG_BYTES: usize = 16;
@@ -50,23 +59,39 @@ pub(crate) struct Sent {
     publisher: usize,
 }
 
-/// What is kept of everybody.
-struct Member {
-    address: SocketAddr,
-    check: Vec<u8>,
-    keys: KeyingMaterial,
+/// Nanoseconds that something took.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Spent {
+    /// Packets on their way through, and timers.
+    pub(crate) packets: u64,
+    /// Of that, the taking of the outputs.
+    pub(crate) drain: u64,
+    /// What subscribers tell of what arrived, and what follows from it at once.
+    pub(crate) feedback: u64,
+}
+
+impl std::ops::AddAssign for Spent {
+    fn add_assign(&mut self, other: Self) {
+        self.packets += other.packets;
+        self.drain += other.drain;
+        self.feedback += other.feedback;
+    }
 }
 
 /// A server with its clients.
 pub(crate) struct Call {
     pub(crate) server: Server,
-    publishers: Vec<Client>,
-    /// For each publisher, the keys of those who are shown it.
+    /// Everybody, in the order of their ids.
+    all: Vec<Client>,
+    reports: Reports,
+    /// Who of all publishes.
+    publishers: Vec<usize>,
+    /// For each publisher, those who are shown it.
     viewers: Vec<Vec<PeerId>>,
-    all: Vec<Member>,
     audio: bool,
     video: bool,
     tick: usize,
+    played_ms: u64,
 }
 
 impl Call {
@@ -74,27 +99,27 @@ impl Call {
     pub(crate) fn new(shape: &Shape, seated: bool) -> Self {
         let mut call = Self {
             server: Server::new(),
+            all: Vec::new(),
+            reports: Reports::default(),
             publishers: Vec::new(),
             viewers: Vec::new(),
-            all: Vec::new(),
             audio: shape.audio,
             video: shape.video,
             tick: 0,
+            played_ms: 0,
         };
         for room in 0..shape.rooms {
             call.add_room(room, shape, seated);
         }
-        for _ in 0..WARM_UP_MS {
-            call.server.pass(Duration::from_millis(1));
-            call.server.timers();
-            for mut sent in call.tick() {
-                call.server.datagram(sent.from, &mut sent.bytes);
-                if call.server.sfu.wants_flush() {
-                    call.server.drop_outputs();
-                }
+        let warm_up = if seated && shape.video { KEYFRAMES_UNTIL_MS + WARM_UP_MS } else { WARM_UP_MS };
+        for ms in 0..warm_up {
+            if ms.is_multiple_of(KEYFRAME_MS) && ms < KEYFRAMES_UNTIL_MS {
+                call.all.iter_mut().for_each(|client| client.keyframe_due = true);
             }
-            call.server.drop_outputs();
+            let sent = call.tick();
+            call.play(&mut [sent]);
         }
+        call.settle();
         call
     }
 
@@ -128,15 +153,87 @@ impl Call {
         for member in &mut members {
             let mut report = member.report();
             self.server.datagram(member.address, &mut report);
-            let (address, check, keys) = (member.address, member.check.clone(), member.keys.clone());
-            self.all.push(Member { address, check, keys });
+            self.reports.add(member);
         }
         self.server.drop_outputs();
         for at in 0..shape.publishers {
             self.viewers.push((0..size).filter(|other| *other != at).map(peer_of).collect());
+            self.publishers.push(self.all.len() + at);
         }
-        members.truncate(shape.publishers);
-        self.publishers.extend(members);
+        self.all.extend(members);
+    }
+
+    /// Lets the datagrams of each millisecond in, a turn at a time, and everybody tell of what arrived when it is time.
+    pub(crate) fn play(&mut self, stretch: &mut [Vec<Sent>]) -> Spent {
+        let mut took = Spent::default();
+        let mut start = thread_nanos();
+        for sent in stretch {
+            self.server.pass(Duration::from_millis(1));
+            self.played_ms += 1;
+            if self.played_ms.is_multiple_of(REPORT_MS) {
+                took.packets += thread_nanos() - start;
+                took.feedback += self.feedback();
+                start = thread_nanos();
+            }
+            let fired = self.server.timers();
+            if fired && sent.is_empty() {
+                took.drain += self.drain();
+            }
+            for turn in sent.chunks_mut(TURN_DATAGRAMS) {
+                for sent in turn {
+                    self.server.datagram(sent.from, &mut sent.bytes);
+                    if self.server.sfu.wants_flush() {
+                        took.drain += self.drain();
+                    }
+                }
+                took.drain += self.drain();
+            }
+        }
+        took.packets += thread_nanos() - start;
+        took
+    }
+
+    /// Lets everything leave that waits for a pacer.
+    pub(crate) fn settle(&mut self) -> Spent {
+        self.play(&mut vec![Vec::new(); SETTLE_MS])
+    }
+
+    /// Everybody tells of what arrived. Gives what it took the server.
+    fn feedback(&mut self) -> u64 {
+        let mut messages = self.reports.tell(&mut self.all);
+        spent(|| {
+            for turn in messages.chunks_mut(TURN_DATAGRAMS) {
+                for (from, message) in turn {
+                    self.server.datagram(*from, message);
+                }
+                self.drain();
+            }
+        })
+    }
+
+    /// The reading of the monotonic clock costs a twentieth of that of a thread's.
+    #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
+    fn drain(&mut self) -> u64 {
+        let start = std::time::Instant::now();
+        let Self { server, reports, .. } = self;
+        while let Some(output) = server.sfu.poll_output() {
+            let Output::Transmits(transmits) = output else { continue };
+            for transmit in transmits {
+                let mut last: &[u8] = &[];
+                let mut bytes = 0;
+                for packet in transmit.packets() {
+                    bytes += packet.len();
+                    last = packet;
+                }
+                black_box(bytes);
+                reports.note(transmit.to, last, server.now);
+            }
+        }
+        start.elapsed().as_nanos() as u64
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        *self.server.sfu.counters()
     }
 
     /// What all publishers send in the next milliseconds, until there are `datagrams` of them.
@@ -158,7 +255,8 @@ impl Call {
             self.check();
         }
         let mut sent = Vec::new();
-        for (publisher, client) in self.publishers.iter_mut().enumerate() {
+        for (publisher, at) in self.publishers.iter().enumerate() {
+            let client = &mut self.all[*at];
             let from = client.address;
             let mut push = |bytes| sent.push(Sent { from, bytes, publisher });
             if self.audio && (self.tick + publisher).is_multiple_of(SPEECH_MS) {
@@ -181,15 +279,15 @@ impl Call {
 
     /// What the server opens each publisher's packets with.
     pub(crate) fn openers(&self) -> Openers {
-        let opener = |client: &Client| srtp::session(&client.keys, SrtpRole::Server).unwrap().1;
+        let opener = |at: &usize| srtp::session(&self.all[*at].keys, SrtpRole::Server).unwrap().1;
         Openers { openers: self.publishers.iter().map(opener).collect() }
     }
 
     /// What the server seals with for everybody.
     pub(crate) fn sealers(&self) -> Sealers {
-        let sealer = |keys| srtp::session(keys, SrtpRole::Server).unwrap().0;
+        let sealer = |client: &Client| srtp::session(&client.keys, SrtpRole::Server).unwrap().0;
         Sealers {
-            sealers: self.all.iter().map(|member| sealer(&member.keys)).collect(),
+            sealers: self.all.iter().map(sealer).collect(),
             viewers: self.viewers.clone(),
             slab: vec![0x5a; 4 * 1024 * 1024],
             sealed: 0,
