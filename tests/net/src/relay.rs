@@ -107,6 +107,8 @@ struct Relay {
     refused: u64,
     /// Datagrams for an upstream address that was forgotten.
     stray: u64,
+    /// Datagrams that were held because their stream is late.
+    held: u64,
     /// Clients so far; with the seed it seeds the links of the next one.
     clients_seen: u64,
     upstreams_seen: u64,
@@ -143,6 +145,7 @@ impl Relay {
             clients: HashMap::new(),
             refused: 0,
             stray: 0,
+            held: 0,
             clients_seen: 0,
             upstreams_seen: 0,
             gone: Default::default(),
@@ -180,7 +183,7 @@ impl Relay {
             client.last_used_us = now_us;
             match self.late.late_us(&datagram) {
                 0 => client.up.send(now_us, datagram),
-                late_us if client.late.hold(now_us + late_us, datagram) => {}
+                late_us if client.late.hold(now_us + late_us, datagram) => self.held += 1,
                 _ => self.refused += 1,
             }
         }
@@ -289,11 +292,12 @@ impl Relay {
             .map(|address| format!("\"{address}\""))
             .collect();
         format!(
-            "{{\"clients\":{},\"upstream\":[{}],\"refused\":{},\"stray\":{},\"up\":{},\"down\":{}}}",
+            "{{\"clients\":{},\"upstream\":[{}],\"refused\":{},\"stray\":{},\"held\":{},\"up\":{},\"down\":{}}}",
             self.clients.len(),
             upstream.join(","),
             self.refused,
             self.stray,
+            self.held,
             json_stats(&up),
             json_stats(&down),
         )

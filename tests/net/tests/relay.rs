@@ -203,11 +203,11 @@ fn a_stream_is_late_by_what_was_said() {
     let target = socket();
     let mut relay = Relay::start(target.local_addr().unwrap(), &[]);
     let client = socket();
-    relay.command("late 20000 7");
     relay.command("late 10000 7");
     client.send_to(&sent_by(7, false), relay.address).unwrap();
     client.send_to(b"on time", relay.address).unwrap();
     assert_eq!(receive(&target).0, b"on time");
+    relay.stats_with("\"held\":1,");
     assert_silent(&target);
     relay.end();
 }
