@@ -192,8 +192,11 @@ export async function joinAll(t, browser, server, names, camera = {}) {
   return tabs;
 }
 
-/** Runs in the page: whatever address the server says it has, it is reached at this one, and by UDP alone. */
-function reroute(address) {
+/**
+ * Runs in a page: whatever address the server says it has, it is reached at this one, and by UDP alone.
+ * @param {string} address
+ */
+export function reroute(address) {
   const [host, port] = address.split(':');
   const { setRemoteDescription } = RTCPeerConnection.prototype;
   RTCPeerConnection.prototype.setRemoteDescription = function ({ type, sdp }) {
