@@ -42,9 +42,17 @@ test('who speaks is marked, and a poor line is shown to those who may know', asy
   await provider.button('Admit').first().click();
   const [patientId, interpreterId] = [await patient.id(), await interpreter.id()];
   await Promise.all([provider.plays(patientId), provider.plays(interpreterId)]);
-  // The false microphones all beep: those of two are off.
+  // The false microphones all beep, which is no speech: those of two are off, and there is a tone in place of the third.
   await provider.press('Mute');
   await interpreter.press('Mute');
+  await patient.page.evaluate(() => {
+    const context = new AudioContext();
+    const to = context.createMediaStreamDestination();
+    const tone = context.createOscillator();
+    tone.connect(to);
+    tone.start();
+    return window.vestibule.session.setMicrophone(to.stream.getAudioTracks()[0]);
+  });
   const speaks = (guest, id) =>
     until('the patient to be marked', () =>
       guest.page.evaluate((id) => document.querySelector(`[data-participant="${id}"]`)?.classList.contains('speaking'), id),
