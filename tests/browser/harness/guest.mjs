@@ -1,4 +1,5 @@
 /** A person in front of the real page: opens their link, clicks what people click, and notes what the server said. */
+import { reroute } from './tab.mjs';
 import { until } from './wait.mjs';
 
 export class Guest {
@@ -17,9 +18,10 @@ export class Guest {
     });
   }
 
-  /** Opens a link in a tab of its own. */
-  static async open(browser, link, name, options = {}) {
+  /** Opens a link in a tab of its own, and with media through a relay if there is one. */
+  static async open(browser, link, name, { relay = undefined, ...options } = {}) {
     const page = await browser.blank(options);
+    if (relay) await page.addInitScript(reroute, relay.address);
     const guest = new Guest(page, name);
     await page.goto(link);
     return guest;

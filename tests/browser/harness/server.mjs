@@ -13,11 +13,12 @@ export class Server {
   /** @type {Relay | undefined} */
   relay;
 
-  /** @param {Process} process @param {string} origin @param {string} data */
-  constructor(process, origin, data) {
+  /** @param {Process} process @param {string} origin @param {string} data @param {string} media its UDP address */
+  constructor(process, origin, data, media) {
     this.process = process;
     this.origin = origin;
     this.data = data;
+    this.media = media;
   }
 
   /** Starts on free ports, with a data folder of its own; `data` starts on one that is there already. */
@@ -25,14 +26,14 @@ export class Server {
     const folder = data ?? (await mkdtemp(join(tmpdir(), 'vestibule-')));
     const process = new Process(builtProgram('vestibule'), ['--listen', listen, '--data', folder, ...args]);
     const [, origin] = await process.line(/^Serving (https?:\/\/[^/\s;]+)/);
-    await process.line(/udp ([^\s,]+)/);
-    return new Server(process, origin, folder);
+    const [, media] = await process.line(/udp ([^\s,]+)/);
+    return new Server(process, origin, folder, media);
   }
 
   /** Starts behind a relay that treats datagrams each way as `line` says, e.g. `loss=0.03`. */
   static async startBehindRelay({ seed, line }) {
     const port = await freeUdpPort();
-    const relay = await Relay.start({ target: `127.0.0.1:${port}`, seed, line });
+    const relay = await Relay.start({ target: `127.0.0.1:${port}`, seed, up: line, down: line });
     const server = await Server.start(['--media-port', String(port), '--announce', relay.address]);
     server.relay = relay;
     return server;
@@ -90,8 +91,9 @@ export class Relay {
     this.address = address;
   }
 
-  static async start({ target, seed, line }) {
-    const args = ['--target', target, '--seed', String(seed), '--up', line, '--down', line];
+  /** Between whoever sends to it and `target`; `up` and `down` say how the line is, to the target and from it. */
+  static async start({ target, seed, up = '', down = '', listen = '127.0.0.1:0' }) {
+    const args = ['--listen', listen, '--target', target, '--seed', String(seed), '--up', up, '--down', down];
     const process = new Process(builtProgram('vestibule-relay'), args);
     const [, address] = await process.line(/"listen":"([^"]+)"/);
     return new Relay(process, address);

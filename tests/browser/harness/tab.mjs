@@ -13,13 +13,16 @@ export class Tab {
    * @param {any} browser
    * @param {string} link
    * @param {string} name
-   * @param {{width?: number, height?: number}} [camera] below 960x540 Chromium sends fewer than three encodings, and it
-   *   is the highest rid that it leaves out
+   * @param {{width?: number, height?: number} | null} [camera] below 960x540 Chromium sends fewer than three encodings, and
+   *   it is the highest rid that it leaves out; null: none
+   * @param {import('./server.mjs').Relay} [relay] media goes through it
    */
-  static async join(browser, link, name, camera = {}) {
+  static async join(browser, link, name, camera = {}, relay = undefined) {
     const { origin, hash } = new URL(link);
     const tab = new Tab(await browser.open(`${origin}/`), name);
-    await tab.page.evaluate(enter, [hash.slice(1), camera.width ?? 960, camera.height ?? 540]);
+    if (relay) await tab.page.evaluate(reroute, relay.address);
+    const size = camera && [camera.width ?? 960, camera.height ?? 540];
+    await tab.page.evaluate(enter, [hash.slice(1), size]);
     await tab.connected();
     return tab;
   }
@@ -189,16 +192,31 @@ export async function joinAll(t, browser, server, names, camera = {}) {
   return tabs;
 }
 
+/**
+ * Runs in a page: whatever address the server says it has, it is reached at this one, and by UDP alone.
+ * @param {string} address
+ */
+export function reroute(address) {
+  const [host, port] = address.split(':');
+  const { setRemoteDescription } = RTCPeerConnection.prototype;
+  RTCPeerConnection.prototype.setRemoteDescription = function ({ type, sdp }) {
+    const lines = sdp.split('\r\n').filter((line) => !/^a=candidate:\S+ \d+ tcp /i.test(line));
+    const there = lines.map((line) => line.replace(/^(a=candidate:\S+ \d+ udp \d+) \S+ \d+/i, `$1 ${host} ${port}`));
+    return Reflect.apply(setRemoteDescription, this, [{ type, sdp: there.join('\r\n') }]);
+  };
+}
+
 /** Runs in the page. */
-async function enter([token, width, height]) {
+async function enter([token, size]) {
   // @ts-expect-error the server's own module
   const { Session } = await import('/sdk.js');
-  const video = { width: { ideal: width }, height: { ideal: height }, frameRate: { ideal: 30, max: 30 } };
-  const media = await navigator.mediaDevices.getUserMedia({ audio: true, video });
+  const [width, height] = size ?? [];
+  const video = size && { width: { ideal: width }, height: { ideal: height }, frameRate: { ideal: 30, max: 30 } };
+  const media = await navigator.mediaDevices.getUserMedia({ audio: true, video: video ?? false });
   const session = new Session({
     token,
     microphone: media.getAudioTracks()[0],
-    camera: media.getVideoTracks()[0],
+    camera: media.getVideoTracks()[0] ?? null,
     people: 3,
     screens: 1,
   });
@@ -227,6 +245,7 @@ async function enter([token, width, height]) {
     stats: async () => [...(await session.peerConnection.getStats()).values()],
     serverStats: () => session.serverStats(),
   };
+  window.vestibule.joinsAt = Date.now();
   await session.join();
   document.body.replaceChildren();
   for (const seat of session.seats) {

@@ -15,7 +15,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use vestibule_testnet::{Link, LinkConfig, LinkStats};
+use vestibule_testnet::{ConfigError, Held, LateStreams, Link, LinkConfig, LinkStats};
 
 const USAGE: &str = "\
 usage: vestibule-relay --target IP:PORT [--listen IP:PORT] [--seed N] [--up LINK] [--down LINK]
@@ -30,6 +30,7 @@ Commands, one per line on stdin; each is answered by one line of JSON on stdout.
   up LINK, down LINK       change what is named, for the present clients and those to come
   block, unblock           let nothing through, both ways; let it through again
   rebind                   give every client a new upstream address, and forget the old ones
+  late [MS SSRC ...]       hold RTP of these streams, and RTCP that they send, for so long before it goes up; no others
   stats                    what became of the datagrams so far";
 
 /// Clients at a time; datagrams of more are dropped and counted.
@@ -98,6 +99,7 @@ struct Relay {
     target: SocketAddr,
     seed: u64,
     lines: Lines,
+    late: LateStreams,
     socket: UdpSocket,
     inbox: SyncSender<Incoming>,
     clients: HashMap<SocketAddr, Client>,
@@ -105,6 +107,8 @@ struct Relay {
     refused: u64,
     /// Datagrams for an upstream address that was forgotten.
     stray: u64,
+    /// Datagrams that were held because their stream is late.
+    held: u64,
     /// Clients so far; with the seed it seeds the links of the next one.
     clients_seen: u64,
     upstreams_seen: u64,
@@ -114,6 +118,8 @@ struct Relay {
 }
 
 struct Client {
+    /// What is late on its way to `up`.
+    late: Held,
     up: Link,
     down: Link,
     upstream: Upstream,
@@ -133,11 +139,13 @@ impl Relay {
             target: options.target,
             seed: options.seed,
             lines: options.lines,
+            late: LateStreams::default(),
             socket,
             inbox,
             clients: HashMap::new(),
             refused: 0,
             stray: 0,
+            held: 0,
             clients_seen: 0,
             upstreams_seen: 0,
             gone: Default::default(),
@@ -173,7 +181,11 @@ impl Relay {
         }
         if let Some(client) = self.clients.get_mut(&from) {
             client.last_used_us = now_us;
-            client.up.send(now_us, datagram);
+            match self.late.late_us(&datagram) {
+                0 => client.up.send(now_us, datagram),
+                late_us if client.late.hold(now_us + late_us, datagram) => self.held += 1,
+                _ => self.refused += 1,
+            }
         }
         Ok(())
     }
@@ -193,6 +205,9 @@ impl Relay {
     fn deliver(&mut self) {
         let now_us = self.now_us();
         for (address, client) in &mut self.clients {
+            while let Some(datagram) = client.late.poll(now_us) {
+                client.up.send(now_us, datagram);
+            }
             while let Some(datagram) = client.up.poll(now_us) {
                 let _ = client.upstream.socket.send(&datagram);
             }
@@ -204,7 +219,10 @@ impl Relay {
 
     /// How long nothing has to be delivered.
     fn wait(&self) -> Duration {
-        let due_us = self.clients.values().flat_map(|client| [client.up.next_at(), client.down.next_at()]);
+        let due_us = self
+            .clients
+            .values()
+            .flat_map(|client| [client.late.next_at(), client.up.next_at(), client.down.next_at()]);
         match due_us.flatten().min() {
             Some(due_us) => Duration::from_micros(due_us.saturating_sub(self.now_us())).min(CLIENT_IDLE),
             None => CLIENT_IDLE,
@@ -215,14 +233,19 @@ impl Relay {
     fn command(&mut self, line: &str) -> io::Result<String> {
         let (name, rest) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
         let lines = self.lines;
+        let text = |error: ConfigError| error.to_string();
         let changed = match name {
-            "up" => lines.up.with_text(rest).map(|up| Lines { up, ..lines }),
-            "down" => lines.down.with_text(rest).map(|down| Lines { down, ..lines }),
+            "up" => lines.up.with_text(rest).map(|up| Lines { up, ..lines }).map_err(text),
+            "down" => lines.down.with_text(rest).map(|down| Lines { down, ..lines }).map_err(text),
             "block" | "unblock" => Ok(lines.blocked(name == "block")),
             "rebind" => {
                 self.rebind()?;
                 Ok(lines)
             }
+            "late" => LateStreams::from_text(rest).map(|late| {
+                self.late = late;
+                lines
+            }),
             "stats" => return Ok(self.stats()),
             _ => return Ok(format!("{{\"error\":\"no command {}\"}}", json_text(name))),
         };
@@ -231,7 +254,7 @@ impl Relay {
                 self.set_lines(lines);
                 format!("{{\"done\":\"{name}\"}}")
             }
-            Err(error) => format!("{{\"error\":\"{}\"}}", json_text(&error.to_string())),
+            Err(error) => format!("{{\"error\":\"{}\"}}", json_text(&error)),
         })
     }
 
@@ -269,11 +292,12 @@ impl Relay {
             .map(|address| format!("\"{address}\""))
             .collect();
         format!(
-            "{{\"clients\":{},\"upstream\":[{}],\"refused\":{},\"stray\":{},\"up\":{},\"down\":{}}}",
+            "{{\"clients\":{},\"upstream\":[{}],\"refused\":{},\"stray\":{},\"held\":{},\"up\":{},\"down\":{}}}",
             self.clients.len(),
             upstream.join(","),
             self.refused,
             self.stray,
+            self.held,
             json_stats(&up),
             json_stats(&down),
         )
@@ -297,6 +321,7 @@ impl Relay {
         let seed = self.seed.wrapping_add(self.clients_seen.wrapping_mul(2));
         self.clients_seen += 1;
         Ok(Client {
+            late: Held::default(),
             up: Link::new(self.lines.up, seed),
             down: Link::new(self.lines.down, seed.wrapping_add(1)),
             upstream,

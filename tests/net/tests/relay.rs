@@ -172,3 +172,55 @@ fn a_wrong_command_is_answered_and_changes_nothing() {
     assert_eq!(receive(&target).0, b"still here");
     relay.end();
 }
+
+/// A datagram of RTP, or of RTCP, that a stream sends.
+fn sent_by(ssrc: u32, rtcp: bool) -> Vec<u8> {
+    let header: &[u8] = if rtcp { &[0x80, 200, 0, 6] } else { &[0x80, 96, 0, 1, 0, 0, 0, 2] };
+    [header, &ssrc.to_be_bytes()].concat()
+}
+
+#[test]
+fn what_a_late_stream_sends_is_overtaken_by_everything_else() {
+    let target = socket();
+    let mut relay = Relay::start(target.local_addr().unwrap(), &[]);
+    let client = socket();
+    assert_eq!(relay.command("late 200 7 4294967295"), "{\"done\":\"late\"}");
+    let late = [sent_by(7, false), sent_by(7, true), sent_by(u32::MAX, false)];
+    let others = [sent_by(8, false), sent_by(8, true), b"short".to_vec(), vec![0; 20]];
+    for datagram in late.iter().chain(&others) {
+        client.send_to(datagram, relay.address).unwrap();
+    }
+    let arrived: Vec<Vec<u8>> = (0..7).map(|_| receive(&target).0).collect();
+    assert_eq!(arrived, [&others[..], &late[..]].concat());
+    assert_eq!(relay.command("late"), "{\"done\":\"late\"}");
+    client.send_to(&late[0], relay.address).unwrap();
+    assert_eq!(receive(&target).0, late[0]);
+    relay.end();
+}
+
+#[test]
+fn a_stream_is_late_by_what_was_said() {
+    let target = socket();
+    let mut relay = Relay::start(target.local_addr().unwrap(), &[]);
+    let client = socket();
+    relay.command("late 10000 7");
+    client.send_to(&sent_by(7, false), relay.address).unwrap();
+    client.send_to(b"on time", relay.address).unwrap();
+    assert_eq!(receive(&target).0, b"on time");
+    relay.stats_with("\"held\":1,");
+    assert_silent(&target);
+    relay.end();
+}
+
+#[test]
+fn wrong_words_about_late_streams_change_nothing() {
+    let target = socket();
+    let mut relay = Relay::start(target.local_addr().unwrap(), &[]);
+    assert_eq!(relay.command("late soon 7"), "{\"error\":\"`soon` is no number that fits\"}");
+    assert_eq!(relay.command("late 5 -1"), "{\"error\":\"`-1` is no number that fits\"}");
+    assert_eq!(relay.command("late 10001 7"), "{\"error\":\"at most 10000 ms and 32 streams\"}");
+    let client = socket();
+    client.send_to(&sent_by(7, false), relay.address).unwrap();
+    assert_eq!(receive(&target).0, sent_by(7, false));
+    relay.end();
+}

@@ -17,8 +17,14 @@ const SCREEN_ENCODINGS: typeof CAMERA_ENCODINGS = [
   { rid: 'q', scaleResolutionDownBy: 2, maxBitrate: 250_000, scalabilityMode: 'L1T3' },
   { rid: 'f', scaleResolutionDownBy: 1, maxBitrate: 1_500_000, scalabilityMode: 'L1T3' },
 ];
-/** Offers only what the server forwards: an offer must cross a thin line. */
-const CODECS = { audio: ['audio/opus'], video: ['video/vp8', 'video/rtx'] };
+/**
+ * Offers only what the server forwards, in the order in which it is wanted: an offer must cross a thin line. A microphone
+ * sends plain Opus; what is heard may come with redundancy (RFC 2198), which the server makes where packets get lost.
+ */
+const CODECS = {
+  sent: { audio: ['audio/opus'], video: ['video/vp8', 'video/rtx'] },
+  received: { audio: ['audio/opus', 'audio/red'], video: ['video/vp8', 'video/rtx'] },
+};
 
 /** Where one participant, or one shared screen, is played. */
 export interface Seat {
@@ -203,14 +209,14 @@ export class Transport {
       direction: 'sendonly',
       ...(sendEncodings && { sendEncodings }),
     });
-    preferCodecs(transceiver, kind);
+    preferCodecs(transceiver, kind, CODECS.sent[kind]);
     return transceiver.sender;
   }
 
   #addSeats(count: number, screen: boolean): void {
     const add = (kind: 'audio' | 'video'): RTCRtpTransceiver => {
       const transceiver = this.peerConnection.addTransceiver(kind, { direction: 'recvonly' });
-      preferCodecs(transceiver, kind);
+      preferCodecs(transceiver, kind, CODECS.received[kind]);
       return transceiver;
     };
     for (let index = 0; index < count; index += 1) {
@@ -229,7 +235,9 @@ export class Transport {
   }
 }
 
-function preferCodecs(transceiver: RTCRtpTransceiver, kind: 'audio' | 'video'): void {
+/** Offers these codecs and no others, as far as the browser has them, in their order. */
+function preferCodecs(transceiver: RTCRtpTransceiver, kind: 'audio' | 'video', mimeTypes: string[]): void {
   const codecs = RTCRtpReceiver.getCapabilities(kind)?.codecs ?? [];
-  transceiver.setCodecPreferences(codecs.filter(({ mimeType }) => CODECS[kind].includes(mimeType.toLowerCase())));
+  const wanted = mimeTypes.flatMap((mimeType) => codecs.filter((codec) => codec.mimeType.toLowerCase() === mimeType));
+  transceiver.setCodecPreferences(wanted);
 }

@@ -20,6 +20,8 @@ export class FakePeerConnection {
   restarts = 0;
   /** Of each sender, in the order of the m-lines; none before the first answer. */
   parameters: { encodings: Encoding[] }[] = [];
+  /** What each m-line offers, in their order. */
+  codecs: string[][] = [];
   /** A remote description that cannot be taken. */
   refuses: ((sdp: string) => boolean) | null = null;
   onconnectionstatechange: (() => void) | null = null;
@@ -52,7 +54,10 @@ export class FakePeerConnection {
       this.parameters[index] = parameters;
     };
     const sender = { replaceTrack, getParameters, setParameters };
-    return { mid: String(index), sender, receiver: { track: {} }, setCodecPreferences: () => undefined };
+    const setCodecPreferences = (codecs: { mimeType: string }[]) => {
+      this.codecs[index] = codecs.map(({ mimeType }) => mimeType);
+    };
+    return { mid: String(index), sender, receiver: { track: {} }, setCodecPreferences };
   }
 
   createOffer(): Promise<object> {
@@ -82,6 +87,12 @@ export class FakePeerConnection {
   }
 }
 
+/** What it can receive, in an order of its own. */
+const CODECS: Record<string, string[]> = {
+  audio: ['audio/red', 'audio/G722', 'audio/opus', 'audio/telephone-event'],
+  video: ['video/AV1', 'video/VP8', 'video/rtx', 'video/VP9'],
+};
+
 export class FakeStorage {
   readonly kept = new Map<string, string>();
   getItem = (key: string) => this.kept.get(key) ?? null;
@@ -94,6 +105,8 @@ export interface FakePage {
   document: EventTarget & { visibilityState: string };
   connection: EventTarget;
   storage: FakeStorage;
+  /** By kind, what a connection can receive. */
+  codecs: Record<string, string[]>;
 }
 
 /** Puts it in place of what Node does not have. */
@@ -104,13 +117,16 @@ export function stubBrowser(): FakePage {
     document: Object.assign(new EventTarget(), { visibilityState: 'visible' }),
     connection: new EventTarget(),
     storage: new FakeStorage(),
+    codecs: structuredClone(CODECS),
   };
   vi.stubGlobal('window', page.window);
   vi.stubGlobal('document', page.document);
   vi.stubGlobal('navigator', { connection: page.connection });
   vi.stubGlobal('sessionStorage', page.storage);
   vi.stubGlobal('RTCPeerConnection', FakePeerConnection);
-  vi.stubGlobal('RTCRtpReceiver', { getCapabilities: () => ({ codecs: [] }) });
+  vi.stubGlobal('RTCRtpReceiver', {
+    getCapabilities: (kind: string) => ({ codecs: (page.codecs[kind] ?? []).map((mimeType) => ({ mimeType })) }),
+  });
   vi.stubGlobal('MediaStream', class {});
   vi.stubGlobal('CustomEvent', CustomEvent);
   return page;
