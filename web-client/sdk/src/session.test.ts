@@ -483,7 +483,7 @@ test('who is sent back waits again, and sends nothing', async () => {
 
 describe('what is wanted of what is sent, and of what is shown', () => {
   const VOICE = 'm=audio 9 RTP 111\r\na=rtpmap:111 opus/48000/2\r\n';
-  const active = () => last().parameters[1]?.encodings.map((encoding) => encoding.active ?? true);
+  const active = (sender = 1) => last().parameters[sender]?.encodings.map((encoding) => encoding.active ?? true);
   const last = () => peerConnections.at(-1)!;
   const remote = () => last().remotes.at(-1);
 
@@ -494,15 +494,16 @@ describe('what is wanted of what is sent, and of what is shown', () => {
     };
   });
 
-  test('of the camera those encodings are sent that are wanted, and all of a fresh transport', async () => {
+  test('of camera and screen those encodings are sent that are wanted, and all of a fresh transport', async () => {
     await join();
     server.say({ type: 'encodings', kind: 'camera', active: ['q'] });
     server.say({ type: 'encodings', kind: 'camera', active: ['q', 'h'] });
     await pass(10);
     expect(active()).toEqual([true, true, false]);
-    server.say({ type: 'encodings', kind: 'screen', active: [] });
+    server.say({ type: 'encodings', kind: 'screen', active: ['q'] });
     await pass(10);
-    expect(last().parameters[2]?.encodings).toEqual([{}]);
+    expect(active(2)).toEqual([true, false]);
+    expect(active()).toEqual([true, true, false]);
     server.say({ type: 'disconnected', reason: '' });
     await pass(60);
     expect(peerConnections).toHaveLength(2);
