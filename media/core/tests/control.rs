@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use proptest::prelude::{Strategy, any, prop, prop_assert, prop_oneof};
+use proptest::prelude::{Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof};
 use proptest::test_runner::{Config, RngAlgorithm, RngSeed, TestRunner};
 use vestibule_media_core::api::{AudioProfile, Command, Event, MediaGate, SeatWish, SourceKind};
 use vestibule_media_core::bounds::{PACED_OFFERS_MAX, PACED_REPAIRS_MAX, QUALITY_STEP};
@@ -47,7 +47,13 @@ fn publisher() -> ClientConfig {
 
 /// Who only watches.
 fn viewer(seats: usize) -> ClientConfig {
-    ClientConfig { microphone: false, camera: 0, seats, transport_feedback: millis(60), ..ClientConfig::default() }
+    ClientConfig {
+        microphone: false,
+        camera: 0,
+        seats,
+        transport_feedback: millis(60),
+        ..ClientConfig::default()
+    }
 }
 
 /// One publisher, and one viewer behind this line, who is shown it: members 0 and 1.
@@ -146,9 +152,12 @@ fn a_receiver_with_remb_alone_is_sent_what_it_allows() {
 
 #[test]
 fn remb_is_answered_only_where_transport_wide_feedback_was_not_offered() {
-    for (transport_cc, remb, expected) in
-        [(true, true, "transport-cc"), (true, false, "transport-cc"), (false, true, "goog-remb"), (false, false, "")]
-    {
+    for (transport_cc, remb, expected) in [
+        (true, true, "transport-cc"),
+        (true, false, "transport-cc"),
+        (false, true, "goog-remb"),
+        (false, false, ""),
+    ] {
         let mut world = World::new(2);
         world.join(ClientConfig { transport_cc, remb, ..publisher() });
         let media = &world.members[0].client.answers[0].media;
@@ -413,9 +422,10 @@ fn silence_is_told_at_once_and_forgiven() {
     world.members[0].client.frozen = true;
     world.run(secs(12));
     let id = world.members[0].client.peer;
-    let quiet = world.events.iter().find_map(|(at, event)| {
-        matches!(event, Event::Quiet { peer } if *peer == id).then_some(*at)
-    });
+    let quiet = world
+        .events
+        .iter()
+        .find_map(|(at, event)| matches!(event, Event::Quiet { peer } if *peer == id).then_some(*at));
     let quiet = quiet.expect("a silent peer");
     let told = qualities(&world, 0);
     let (at, worst) = *told.last().expect("told");
@@ -540,6 +550,33 @@ fn redundancy_towards_a_subscriber_grows_with_loss_and_ends_with_it() {
     }
 }
 
+#[test]
+fn redundancy_that_is_none_harms_nobody() {
+    const CASES: u32 = 32;
+    /// Headers of blocks, and now and then the end of them.
+    const MARKED: [u8; 3] = [0x80 | 111, 111, 0xff];
+    let byte = prop_oneof![1 => any::<u8>(), 1 => proptest::sample::select(MARKED.to_vec())];
+    let payloads = prop::collection::vec(prop::collection::vec(byte, 0..300), 1..50);
+    let run = seeded(CASES).run(&payloads, |payloads| {
+        let mut world = watched(62, line());
+        // Nobody hears it: what it sends is no voice.
+        world.join(ClientConfig { camera: 0, ..publisher() });
+        world.run(secs(1));
+        world.members[2].client.muted = true;
+        for payload in &payloads {
+            let now = world.now;
+            world.members[2].client.send_redundant(payload, now);
+            world.run(millis(20));
+        }
+        world.run(secs(2));
+        let counters = world.sfu.counters();
+        prop_assert_eq!(counters.dropped_rtp_auth + counters.dropped_payload_type, 0);
+        prop_assert!(world.shown(1, 0).0.heard.frames().concealed == 0);
+        Ok(())
+    });
+    run.expect("the other voice is as it was");
+}
+
 // What is not the line's
 
 #[test]
@@ -553,7 +590,10 @@ fn feedback_that_is_lost_lowers_nothing() {
         world.run(secs(1));
         let downlink = world.stats(1).downlink;
         assert!(downlink.loss_share < 0.01, "{downlink:?}");
-        assert!(downlink.estimate_bps.is_some_and(|bps| bps as f64 > before as f64 * 0.95), "{before} {downlink:?}");
+        assert!(
+            downlink.estimate_bps.is_some_and(|bps| bps as f64 > before as f64 * 0.95),
+            "{before} {downlink:?}"
+        );
     }
     assert_eq!(encoding(&world, 1, 0), Some(2));
 }
@@ -626,7 +666,10 @@ fn a_flood_of_nacks_stays_within_what_was_saved_up() {
     // Half of what is sent for the first time may be sent again.
     assert!(again * 3 <= sent + 300, "{again} of {sent} packets were retransmissions");
     let counters = world.sfu.counters();
-    assert!(counters.rtx_held_off + counters.rtx_over_budget + counters.dropped_nack_rate > 5_000, "{counters:?}");
+    assert!(
+        counters.rtx_held_off + counters.rtx_over_budget + counters.dropped_nack_rate > 5_000,
+        "{counters:?}"
+    );
     let (audio, _) = world.shown(1, 0);
     assert!(audio.packets > 34 * 48, "{audio:?}");
 }
@@ -709,21 +752,29 @@ fn beside(messages: &[Hostile]) -> (u64, u64, f64) {
     (world.shown(1, 0).1.frames_decoded, estimate, downlink.loss_share)
 }
 
-#[test]
-fn hostile_feedback_changes_nothing_but_its_own_line() {
-    const CASES: u32 = 24;
-    let (honest_frames, honest_estimate, _) = beside(&[]);
-    let config = Config {
-        cases: CASES,
+fn seeded(cases: u32) -> TestRunner {
+    TestRunner::new(Config {
+        cases,
         failure_persistence: None,
         rng_algorithm: RngAlgorithm::ChaCha,
         rng_seed: RngSeed::Fixed(1),
         ..Config::default()
-    };
-    let run = TestRunner::new(config).run(&hostile(), |messages| {
+    })
+}
+
+#[test]
+fn hostile_feedback_changes_nothing_but_its_own_line() {
+    const CASES: u32 = 24;
+    let (honest_frames, honest_estimate, _) = beside(&[]);
+    let run = seeded(CASES).run(&hostile(), |messages| {
         let (frames, estimate, loss_share) = beside(&messages);
         prop_assert!(frames + 3 >= honest_frames, "{} of {} frames", frames, honest_frames);
-        prop_assert!(estimate * 10 >= honest_estimate * 9, "{} of {} bits per second", estimate, honest_estimate);
+        prop_assert!(
+            estimate * 10 >= honest_estimate * 9,
+            "{} of {} bits per second",
+            estimate,
+            honest_estimate
+        );
         prop_assert!(loss_share < f64::EPSILON, "{}", loss_share);
         Ok(())
     });

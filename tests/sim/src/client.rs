@@ -713,6 +713,19 @@ impl Client {
         self.outbox.push(out);
     }
 
+    /// Sends a packet of redundant audio (RFC 2198) with this payload, whatever it is.
+    ///
+    /// # Panics
+    ///
+    /// If the client has no microphone.
+    pub fn send_redundant(&mut self, payload: &[u8], now: Time) {
+        let at = self.streams.iter().position(|stream| !stream.video).expect("a microphone");
+        let stream = &mut self.streams[at];
+        let (ssrc, index, timestamp) = (stream.ssrc, stream.index, stream.timestamp_base);
+        stream.index += 1;
+        self.send_rtp(at, offer::RED, ssrc, index, timestamp, false, payload, false, now);
+    }
+
     /// Sends an RTP padding packet on the RTX SSRC, as libwebrtc probes.
     pub fn send_rtx_padding(&mut self, video_stream: usize) {
         let at = self.streams.iter().position(|stream| stream.video).expect("a video stream") + video_stream;

@@ -54,7 +54,13 @@ struct Kind {
 
 const KINDS: [Kind; 7] = [
     Kind { name: "TWCC of 20 packets", packets: 20, lost_of_400: 0, asks: 0, make: Bench::transport_report },
-    Kind { name: "TWCC of 200 packets", packets: 200, lost_of_400: 0, asks: 0, make: Bench::transport_report },
+    Kind {
+        name: "TWCC of 200 packets",
+        packets: 200,
+        lost_of_400: 0,
+        asks: 0,
+        make: Bench::transport_report,
+    },
     Kind {
         name: "TWCC of 200 packets, 5 % lost",
         packets: 200,
@@ -168,11 +174,16 @@ impl Bench {
                 self.server.datagram(self.publisher.address, &mut packet);
             }
             self.pass_millis(FRAME_MS);
-            for (from, mut message) in self.reports.tell(&mut self.subscribers) {
-                self.server.datagram(from, &mut message);
-            }
-            self.note_sent();
+            self.tell();
         }
+    }
+
+    /// Everybody tells of what arrived.
+    fn tell(&mut self) {
+        for (from, mut message) in self.reports.tell(&mut self.subscribers) {
+            self.server.datagram(from, &mut message);
+        }
+        self.note_sent();
     }
 
     fn pass_millis(&mut self, millis: u64) {
@@ -213,6 +224,7 @@ impl Bench {
             });
             if kind.asks > 0 {
                 whole += spent(|| self.pass_millis(PACED_MS));
+                self.tell();
             }
             read += spent(|| {
                 for (report, opener) in copies.iter_mut().zip(&mut self.openers) {

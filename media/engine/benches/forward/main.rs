@@ -164,6 +164,7 @@ impl Bench {
                 self.room.tell();
                 start = thread_nanos();
             }
+            self.room.server.timers();
             for packet in frame {
                 self.room.publish(packet);
                 if flush_when_asked && self.room.server.sfu.wants_flush() {
@@ -173,6 +174,8 @@ impl Bench {
             self.drain(variant.sending);
         }
         spent += thread_nanos() - start;
+        // What waits for a pacer, if anything does, leaves now.
+        self.room.settle();
         let forwarded = self.room.server.sfu.counters().rtp_out - before;
         assert_eq!(
             forwarded,

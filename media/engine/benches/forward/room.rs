@@ -17,6 +17,7 @@ const PACKET_MS: u64 = 1;
 /// Until so much is seen to get through to everybody: probes come first, and a keyframe each second.
 const WARM_UP_MS: u64 = 15_000;
 const KEYFRAME_MS: u64 = 990;
+const SETTLE_MS: u64 = 20;
 
 pub(crate) struct Room {
     pub(crate) server: Server,
@@ -104,6 +105,16 @@ impl Room {
         }
         self.server.timers();
         self.drain();
+    }
+
+    /// Lets some time pass in which nothing comes.
+    pub(crate) fn settle(&mut self) {
+        for _ in 0..SETTLE_MS {
+            self.pass(1);
+            self.server.timers();
+            self.drain();
+        }
+        self.tell();
     }
 
     fn drain(&mut self) {
