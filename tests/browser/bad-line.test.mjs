@@ -137,7 +137,8 @@ test('encodings that nobody wants to see are not sent, and come back', async (t)
   const full = showsHeight(viewer, (height) => height === FULL, 20_000).then(() => Date.now() - wokenAt);
   const times = { paused, woken: (await busy) - wokenAt, 'higher picture': await picture, 'full picture': await full };
   result('wishes, ms from the message', times);
-  assert.ok(times.paused <= 1_500 && times.woken <= 1_500, 'the aim is 500 ms');
+  // The aim is 500 ms for each.
+  for (const what of ['paused', 'woken', 'higher picture']) assert.ok(times[what] <= 1_500, `${what}: ${times[what]} ms`);
 });
 
 test('a picture that is late at its publisher stays with the voice', async (t) => {
