@@ -7,12 +7,24 @@ import { result } from './result.mjs';
 const ATTEMPTS_MAX = 3;
 
 /**
- * Runs until nothing froze, three times at the most: a browser that gets no processor for 200 ms freezes too. Every run
- * is reported with how much of the time somebody waited for a processor.
+ * Runs until nothing froze, three times at the most: a browser that gets no processor for 200 ms freezes too.
  * @param {string} name
  * @param {() => Promise<{freezes: number} & Record<string, unknown>>} run what happened, to be reported
  */
-export async function withoutFreeze(name, run) {
+export function withoutFreeze(name, run) {
+  return untilRight(name, run, ({ freezes }) => freezes > 0 && 'a freeze');
+}
+
+/**
+ * Runs until nothing is wrong with what happened, three times at the most. Every run is reported with how much of the time
+ * somebody waited for a processor.
+ * @template {Record<string, unknown>} Numbers
+ * @param {string} name
+ * @param {() => Promise<Numbers>} run what happened, to be reported
+ * @param {(numbers: Numbers) => string | false} wrong what is wrong with it
+ */
+export async function untilRight(name, run, wrong) {
+  const found = [];
   for (let attempt = 1; attempt <= ATTEMPTS_MAX; attempt += 1) {
     const waited = await cpuWaitedMs();
     const begun = performance.now();
@@ -23,9 +35,11 @@ export async function withoutFreeze(name, run) {
       'cpu waited for %': Math.round(100 * share),
       ...(attempt > 1 && { attempt }),
     });
-    if (numbers.freezes === 0) return;
+    const what = wrong(numbers);
+    if (!what) return;
+    found.push(what);
   }
-  assert.fail(`${name}: a freeze in each of ${ATTEMPTS_MAX} runs`);
+  assert.fail(`${name}: wrong in each of ${ATTEMPTS_MAX} runs: ${found.join('; ')}`);
 }
 
 /** Milliseconds since boot in which some task was ready and had no processor; NaN where the kernel does not say. */
