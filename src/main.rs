@@ -47,7 +47,7 @@ use axum::Router;
 use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
 use clap::Parser as _;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::Duration;
 use tracing_subscriber::EnvFilter;
@@ -181,6 +181,8 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         invite(&links);
     }
     accounts::invite_first_admins(&store, &ids, &origin, clock::now()).await?;
+    // Whoever reads that it serves may end it.
+    let terminate = signal(SignalKind::terminate())?;
     announce(&origin, &tls, identity.as_ref(), engine.addresses());
     let app = App::new(Parts {
         store: store.clone(),
@@ -209,7 +211,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let handle = Handle::new();
     let mut server = tokio::spawn(listen(listener, identity, http::router(app), handle.clone()));
     let reason = tokio::select! {
-        reason = stop(&engine) => reason,
+        reason = stop(&engine, terminate) => reason,
         ended = &mut server => Err(anyhow!("the HTTP server has ended: {ended:?}")),
     };
     tracing::info!("stopping");
@@ -303,9 +305,9 @@ fn announce<'a>(
 }
 
 /// Ready when the server is to end, with the error if it is for one.
-async fn stop(engine: &Engine) -> anyhow::Result<()> {
+async fn stop(engine: &Engine, terminate: Signal) -> anyhow::Result<()> {
     tokio::select! {
-        told = told_to_stop() => told,
+        told = told_to_stop(terminate) => told,
         shard = shard_failed(engine) => Err(anyhow!("media thread {shard} has ended; its rooms are lost")),
     }
 }
@@ -322,8 +324,7 @@ async fn shard_failed(engine: &Engine) -> usize {
 }
 
 /// Ready on Ctrl-C or SIGTERM.
-async fn told_to_stop() -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
+async fn told_to_stop(mut terminate: Signal) -> anyhow::Result<()> {
     tokio::select! {
         interrupted = tokio::signal::ctrl_c() => interrupted?,
         _ = terminate.recv() => {}

@@ -171,8 +171,7 @@ test('a picture that is late at its publisher stays with the voice', async (t) =
     const after = median(await watch(5_000, () => apart(viewer), 500));
     return { before, soon, after, 'together after ms': Math.round(together) };
   };
-  const wrong = ({ after }) => Math.abs(after) > APART_MS_MAX && `${after} ms apart`;
-  await untilRight('lip sync, ms the picture is behind', run, wrong);
+  await untilRight('lip sync, ms the picture is behind', run, ({ after }) => Math.abs(after) > APART_MS_MAX && `${after} ms apart`);
 });
 
 /** Somebody who sends, and somebody who watches them, one of them over a line of their own. */
