@@ -164,13 +164,14 @@ impl Source {
     /// The highest encoding whose picture is not higher than `max_height` in pixels; none of it at 0. The lowest counts
     /// as low enough, and so does one whose height is not known: before its first keyframe nobody is shown it.
     pub(crate) fn highest_within(&self, max_height: Option<u16>) -> Option<u8> {
-        let fits = |encoding: &Encoding| match (max_height, encoding.height) {
-            (Some(most), Some(height)) => height <= most,
-            _ => true,
-        };
+        // Encodings are in order of their quality: above one that is too high none is low enough.
+        let is_too_high = |encoding: &Encoding| max_height.zip(encoding.height).is_some_and(|(m, h)| h > m);
         match max_height {
             Some(0) => None,
-            _ => Some(self.encodings.iter().rposition(fits).unwrap_or(0) as u8),
+            _ => {
+                let within = self.encodings.iter().position(is_too_high).unwrap_or(self.encodings.len());
+                Some(within.saturating_sub(1) as u8)
+            }
         }
     }
 

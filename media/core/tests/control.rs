@@ -120,6 +120,22 @@ fn estimate(world: &mut World, who: usize) -> u64 {
     world.stats(who).downlink.estimate_bps.expect("a line with feedback")
 }
 
+// Wishes
+
+#[test]
+fn an_encoding_of_unknown_height_above_one_that_is_too_high_is_too_high() {
+    let mut world = World::new(31);
+    world.join(publisher());
+    // As a browser does whose camera is small: the highest is never sent.
+    world.members[0].client.pause_encoding(2, true);
+    world.join(viewer(1));
+    world.wish(1, 0, LOWEST);
+    world.seat(1, 0, Some(0));
+    world.run(secs(6));
+    assert_eq!(encoding(&world, 1, 0), Some(0));
+    assert_eq!(wanted(&world, 0), ["q"]);
+}
+
 // The receiver's own estimate, and none
 
 #[test]
