@@ -8,10 +8,9 @@
  * consent that is asked for. Commands: /admit /deny /send-back /remove, each with the beginning of a name where there
  * is a choice; /end /leave.
  *
- * It leaves out all that is media: offer, answer, restart, subscribe, publish, seats, tier, stats, disconnected,
- * encodings, audioEncoding, speaker, quality, timeline. It keeps its resume secret in memory alone; a page keeps it in
- * sessionStorage, and after a reload says `hello` with it and without an incarnation. For a server with a certificate of
- * its own, name that in NODE_EXTRA_CA_CERTS.
+ * It leaves out all that is media, from `offer` to `quality`, and how connections were. It keeps its resume secret in
+ * memory alone; a page keeps it in sessionStorage, and after a reload says `hello` with it and without an incarnation.
+ * For a server with a certificate of its own, name that in NODE_EXTRA_CA_CERTS.
  */
 import { randomUUID } from 'node:crypto';
 import { createInterface } from 'node:readline';
