@@ -168,6 +168,7 @@ impl Bench {
     /// Frames of video, and what arrived of them told at once: what NACKs ask for was sent shortly before, and
     /// retransmissions are paid for by what is sent.
     fn show(&mut self, frames: usize) {
+        self.check();
         for frame in 0..frames {
             self.publisher.keyframe_due |= frame.is_multiple_of(FRAMES);
             for mut packet in self.publisher.frame() {
@@ -176,6 +177,14 @@ impl Bench {
             self.pass_millis(FRAME_MS);
             self.tell();
         }
+    }
+
+    /// Everybody's consent to go on.
+    fn check(&mut self) {
+        for client in self.subscribers.iter_mut().chain([&mut self.publisher]) {
+            self.server.datagram(client.address, &mut client.check);
+        }
+        self.note_sent();
     }
 
     /// Everybody tells of what arrived.

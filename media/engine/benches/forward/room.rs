@@ -115,6 +115,15 @@ impl Room {
             self.drain();
         }
         self.tell();
+        self.check();
+    }
+
+    /// Everybody's consent to go on.
+    fn check(&mut self) {
+        for client in self.subscribers.iter_mut().chain([&mut self.publisher]) {
+            self.server.datagram(client.address, &mut client.check);
+        }
+        self.drain();
     }
 
     fn drain(&mut self) {
