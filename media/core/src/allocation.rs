@@ -130,7 +130,7 @@ impl Sfu {
             proven_bps: (proven as u64).min(too_much).saturating_sub(voices + repairs),
         };
         let afresh = std::mem::replace(&mut control.allocation.shape, shape) != shape;
-        divide(claims, &budget, afresh);
+        let is_too_much = divide(claims, &budget, afresh) && !afresh;
         one_at_a_time(claims, control.allocation.may_raise(now));
         let wanted: u64 = claims.iter().map(|claim| claim.ladder.most_bps()).sum();
         let wanted =
@@ -138,7 +138,7 @@ impl Sfu {
         control.want(wanted);
         let given: u64 = claims.iter().filter_map(Claim::target).map(|rung| rung.bps).sum();
         let allocation = &mut control.allocation;
-        if !afresh && claims.iter().any(Claim::is_lowered) {
+        if is_too_much && claims.iter().any(Claim::is_lowered) {
             allocation.lowered(is_congested, now);
         } else if claims.iter().any(|claim| claim.to_be > claim.is) {
             allocation.raised_at = Some(now);

@@ -166,14 +166,21 @@ pub(crate) fn one_at_a_time(claims: &mut [Claim], may_raise: bool) {
 }
 
 /// Divides a line. What is sent stays as long as it fits, unless it is to be divided `afresh`; then everybody gets a
-/// picture before anybody gets a better one, and of equal rank whoever has the poorest gets a better one first.
+/// picture before anybody gets a better one, and of equal rank whoever has the poorest gets a better one first. Nor does it
+/// stay where somebody has a better picture than somebody before them who could have one.
 ///
-/// Claims come in any order and leave by rank, equals in the order of their slots.
-pub(crate) fn divide(claims: &mut [Claim], budget: &Budget, afresh: bool) {
+/// Claims come in any order and leave by rank, equals in the order of their slots. True if what was sent was too much.
+pub(crate) fn divide(claims: &mut [Claim], budget: &Budget, afresh: bool) -> bool {
     claims.sort_unstable_by_key(|claim| (std::cmp::Reverse(claim.rank), claim.slot));
     let kept = |claim: &Claim| claim.is.filter(|at| claim.ladder.rungs()[*at].flows);
     let mut total: u64 = claims.iter().map(|claim| claim.bps(kept(claim))).sum();
-    let stays = !afresh && total <= budget.kept_bps;
+    let is_outranked = |claim: &Claim| {
+        let could_rise =
+            claim.ladder.rungs().iter().skip(claim.is.map_or(0, |at| at + 1)).any(|rung| rung.flows);
+        could_rise && claims.iter().any(|other| other.rank < claim.rank && other.is > claim.is)
+    };
+    let is_too_much = total > budget.kept_bps;
+    let stays = !afresh && !is_too_much && !claims.iter().any(is_outranked);
     for claim in claims.iter_mut() {
         claim.to_be = if stays { kept(claim) } else { None };
     }
@@ -198,9 +205,15 @@ pub(crate) fn divide(claims: &mut [Claim], budget: &Budget, afresh: bool) {
         }
     }
     let left = budget.all_bps.saturating_sub(total);
-    for claim in claims.iter_mut() {
-        claim.aspired = claim.ladder.best(left + claim.bps(claim.to_be));
+    for at in 0..claims.len() {
+        // What those behind hold beyond their poorest picture is theirs until somebody before them can use it.
+        let rank = claims[at].rank;
+        let yields = |claim: &Claim| claim.bps(claim.to_be).saturating_sub(claim.bps(claim.to_be.map(|_| 0)));
+        let behind: u64 = claims[at..].iter().filter(|claim| claim.rank < rank).map(yields).sum();
+        let claim = &mut claims[at];
+        claim.aspired = claim.ladder.best(left + behind + claim.bps(claim.to_be));
     }
+    is_too_much
 }
 
 #[cfg(test)]
@@ -293,6 +306,20 @@ mod tests {
         claims[1].landing = Some(1);
         divide(&mut claims, &waits, true);
         assert_eq!(seen(&claims), [(0, Some((2, 1))), (1, Some((1, TEMPORAL_ALL)))]);
+    }
+
+    #[test]
+    fn who_comes_first_by_now_takes_what_those_behind_hold() {
+        let mut claims = claims(&[0, 100]);
+        claims[0].is = claims[0].ladder.place(2, TEMPORAL_ALL);
+        claims[1].ladder = simulcast(1);
+        claims[1].is = claims[1].ladder.place(0, TEMPORAL_ALL);
+        divide(&mut claims, &of(1_700_000), false);
+        assert_eq!(seen(&claims)[1], (0, Some((2, TEMPORAL_ALL))), "it stays while nobody can use it");
+        assert_eq!(claims[0].aspired.map(|rung| rung.encoding), Some(2), "and is aspired to");
+        claims[0].ladder = simulcast(3);
+        assert!(!divide(&mut claims, &of(1_700_000), false), "the line has nothing to do with it");
+        assert_eq!(seen(&claims), [(1, Some((2, TEMPORAL_ALL))), (0, Some((0, TEMPORAL_ALL)))]);
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub(crate) struct Egress<'a> {
     pub(crate) tx: &'a mut Downlink,
     pub(crate) counters: &'a mut Counters,
     pub(crate) now: Time,
+    /// When what is sent came: it may have waited for the pacer.
+    pub(crate) came_at: Time,
 }
 
 /// What is known of one subscriber's line, and what follows from it.

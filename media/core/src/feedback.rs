@@ -162,7 +162,7 @@ impl Sfu {
             return self.pace_later(key, now);
         }
         let was_empty = tx.queue.is_empty();
-        let mut egress = Egress { slab: &mut self.slab, tx, counters: &mut self.counters, now };
+        let mut egress = Egress { slab: &mut self.slab, tx, counters: &mut self.counters, now, came_at: now };
         slots[ours.slot as usize].retransmit(sequence, &self.sources, rtt, &mut egress);
         if was_empty && !tx.queue.is_empty() {
             self.dirty.push(key);

@@ -62,8 +62,8 @@ pub(crate) struct CheckOutcome {
     pub(crate) accepted: bool,
     /// This address gave way to the new one.
     pub(crate) evicted: Option<SocketAddr>,
-    /// The address packets go to changed.
-    pub(crate) selected_changed: bool,
+    /// Packets go to another host from now on, not only to another port of a NAT: by another way.
+    pub(crate) roamed: bool,
     /// A restart is complete: the new generation was nominated.
     pub(crate) restarted: bool,
 }
@@ -265,7 +265,7 @@ impl IceAgent {
             Some(old) => nominated && generation >= old.generation,
         };
         if better {
-            outcome.selected_changed = self.selected() != Some(from);
+            outcome.roamed = self.selected().is_some_and(|before| before.ip() != from.ip());
             self.selected = Some(Selected { address: from, generation, nominated });
         }
         let carried = self.selected.is_some_and(|s| s.generation == self.current_number && s.nominated);

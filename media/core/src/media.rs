@@ -248,7 +248,8 @@ impl Sfu {
                 continue;
             }
             let was_empty = tx.queue.is_empty();
-            let mut egress = Egress { slab: &mut self.slab, tx, counters: &mut self.counters, now };
+            let mut egress =
+                Egress { slab: &mut self.slab, tx, counters: &mut self.counters, now, came_at: now };
             if slot.on_packet(key, source, encoding, index, &mut egress) {
                 self.scratch.switched.push(key);
             }

@@ -29,7 +29,12 @@ impl Sfu {
             let Peer { slots, tx, timers, .. } = peer;
             let was_empty = tx.queue.is_empty();
             while let Some(next) = tx.control.as_mut().and_then(|control| control.next(now)) {
-                let mut egress = Egress { slab: &mut self.slab, tx, counters: &mut self.counters, now };
+                let came_at = match next {
+                    Next::Offer(offer) => offer.at,
+                    Next::Repair(_) => now,
+                };
+                let mut egress =
+                    Egress { slab: &mut self.slab, tx, counters: &mut self.counters, now, came_at };
                 match next {
                     Next::Repair(Repair { slot, sequence }) => {
                         slots[slot as usize].retransmit(sequence, &self.sources, rtt, &mut egress);
@@ -80,7 +85,8 @@ impl Sfu {
             }
             let (back, small) = (run.back, run.is_small());
             run.back += 1;
-            let mut egress = Egress { slab: &mut self.slab, tx, counters: &mut self.counters, now };
+            let mut egress =
+                Egress { slab: &mut self.slab, tx, counters: &mut self.counters, now, came_at: now };
             // One packet more than was asked for: a rate is of what lies between two.
             let over = run_is_over(&egress);
             if !filler.send_filler(back, small, &self.sources, &mut egress) || over {

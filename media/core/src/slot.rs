@@ -378,7 +378,7 @@ impl Slot {
             egress.counters.switch_late += u64::from(self.current.is_some());
             return false;
         }
-        self.begin_segment(key, source, encoding, meta, egress.now);
+        self.begin_segment(key, source, encoding, meta, egress.came_at);
         egress.counters.switches += u64::from(self.sent.switches > 0);
         self.sent.switches += 1;
         // Packets of the keyframe that overtook its first one are in the ring already, and were offered before it.
@@ -534,7 +534,7 @@ impl Slot {
         if meta.entry_point && self.parameters.media == MediaKind::Video {
             egress.tx.keyframe(egress.now);
         }
-        self.note_sent(segment, meta, payload, out, egress.now);
+        self.note_sent(segment, meta, payload, out, egress.came_at);
     }
 
     #[inline]

@@ -90,11 +90,11 @@ impl Sfu {
         let Some(peer) = self.peers.get_mut(key) else { return };
         peer.timers.set(Timer::Ice, peer.ice.next_timeout());
         let id = peer.id;
+        if outcome.roamed {
+            peer.tx.path_changed(now);
+        }
         self.schedule(key);
         if outcome.restarted {
-            if let Some(peer) = self.peers.get_mut(key) {
-                peer.tx.path_changed(now);
-            }
             self.emit(Event::PathChanged { peer: id });
         }
     }

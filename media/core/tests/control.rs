@@ -120,22 +120,6 @@ fn estimate(world: &mut World, who: usize) -> u64 {
     world.stats(who).downlink.estimate_bps.expect("a line with feedback")
 }
 
-// Wishes
-
-#[test]
-fn an_encoding_of_unknown_height_above_one_that_is_too_high_is_too_high() {
-    let mut world = World::new(31);
-    world.join(publisher());
-    // As a browser does whose camera is small: the highest is never sent.
-    world.members[0].client.pause_encoding(2, true);
-    world.join(viewer(1));
-    world.wish(1, 0, LOWEST);
-    world.seat(1, 0, Some(0));
-    world.run(secs(6));
-    assert_eq!(encoding(&world, 1, 0), Some(0));
-    assert_eq!(wanted(&world, 0), ["q"]);
-}
-
 // The receiver's own estimate, and none
 
 #[test]
@@ -207,6 +191,20 @@ fn who_tells_nothing_of_what_arrives_is_sent_everything_at_once() {
 }
 
 // What is wished for
+
+#[test]
+fn an_encoding_of_unknown_height_above_one_that_is_too_high_is_too_high() {
+    let mut world = World::new(31);
+    world.join(publisher());
+    // As a browser does whose camera is small: the highest is never sent.
+    world.members[0].client.pause_encoding(2, true);
+    world.join(viewer(1));
+    world.wish(1, 0, LOWEST);
+    world.seat(1, 0, Some(0));
+    world.run(secs(6));
+    assert_eq!(encoding(&world, 1, 0), Some(0));
+    assert_eq!(wanted(&world, 0), ["q"]);
+}
 
 #[test]
 fn what_the_only_viewer_has_no_room_for_is_paused_and_comes_back_with_a_picture() {
@@ -328,6 +326,50 @@ fn who_speaks_is_the_large_one() {
         let [speaker, other] = [speaks, 1 - speaks].map(|seat| encoding(&world, 2, seat));
         assert!(speaker == Some(2) && other < Some(2), "{speaker:?} {other:?}");
     }
+}
+
+fn sized(seed: u64) -> ClientConfig {
+    ClientConfig { sizes_seed: Some(seed), ..publisher() }
+}
+
+/// Until the picture of seat 1 is the large one and that of seat 0 is not.
+fn swapped(world: &mut World) -> Duration {
+    let at = world.now;
+    let so = |world: &World| encoding(world, 2, 1) == Some(2) && encoding(world, 2, 0) < Some(2);
+    assert!(world.run_until(secs(60), so), "not in a minute");
+    world.now.since(at)
+}
+
+#[test]
+fn another_pin_changes_who_is_large() {
+    let took: Vec<_> = (20..26)
+        .map(|seed| {
+            let mut world = narrow(seed, sized(seed), sized(seed), viewer(2));
+            world.wish(2, 0, PINNED);
+            world.run(secs(20));
+            world.wish(2, 0, SeatWish::DEFAULT);
+            world.wish(2, 1, PINNED);
+            swapped(&mut world)
+        })
+        .collect();
+    assert!(took.iter().all(|took| *took < secs(6)), "{took:?}");
+}
+
+#[test]
+fn another_speaker_changes_who_is_large() {
+    let turn = Time::from_millis(20_000);
+    let took: Vec<_> = (20..26)
+        .map(|seed| {
+            let speaks = |before, after| ClientConfig {
+                levels: vec![(Time::ZERO, before), (turn, after)],
+                ..sized(seed)
+            };
+            let mut world = narrow(seed, speaks(SPEAKS, SILENT), speaks(SILENT, SPEAKS), viewer(2));
+            world.run(secs(20));
+            swapped(&mut world)
+        })
+        .collect();
+    assert!(took.iter().all(|took| *took < secs(7)), "{took:?}");
 }
 
 // Who speaks
@@ -645,6 +687,44 @@ fn a_new_path_begins_with_little_and_is_soon_up_again() {
     world.run(secs(8));
     assert_eq!(encoding(&world, 1, 0), Some(2));
     assert!(estimate(&mut world, 1) > 2 * ESTIMATE_START_BPS);
+}
+
+#[test]
+fn a_way_without_a_restart_begins_with_little_too() {
+    let mut world = watched(72, line());
+    world.run(secs(15));
+    assert!(estimate(&mut world, 1) > 5 * ESTIMATE_START_BPS);
+    world.roam(1, "10.9.9.9:1234".parse().expect("an address"));
+    let before = world.members[1].carried.sent;
+    assert!(world.run_until(secs(10), |world| world.members[1].carried.sent > before));
+    assert!(estimate(&mut world, 1) <= ESTIMATE_START_BPS);
+}
+
+#[test]
+fn another_port_of_a_nat_is_the_same_way() {
+    let mut world = watched(73, line());
+    world.run(secs(15));
+    let known = estimate(&mut world, 1);
+    let mut address = world.members[1].client.address;
+    address.set_port(address.port() + 1);
+    world.roam(1, address);
+    let before = world.members[1].carried.sent;
+    assert!(world.run_until(secs(10), |world| world.members[1].carried.sent > before));
+    assert!(estimate(&mut world, 1) >= known / 2);
+}
+
+#[test]
+fn a_keyframe_that_waited_has_the_time_of_its_capture() {
+    let mut world = watched(72, line());
+    world.run(secs(15));
+    world.members[1].down.set_config(world.now.as_micros(), line().loss(1.0));
+    world.run(millis(200));
+    world.roam(1, "10.9.9.9:1234".parse().expect("an address"));
+    world.members[1].down.set_config(world.now.as_micros(), line());
+    let before = world.members[1].checker.packets;
+    // The checker has it that media time does not run away from capture time.
+    world.run(secs(10));
+    assert!(world.members[1].checker.packets > before + 500);
 }
 
 // Bounds
