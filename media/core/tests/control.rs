@@ -382,8 +382,8 @@ fn a_speaker_is_named_once_for_each_turn_and_not_for_a_cough() {
         ..publisher()
     };
     let mut world = World::new(30);
-    // A cough of 200 ms in the second turn.
-    world.join(levels(&[(0, SPEAKS), (5_000, SILENT), (7_000, 10), (7_200, SILENT)]));
+    // A cough in the second turn, as loud and as long as one can be.
+    world.join(levels(&[(0, SPEAKS), (5_000, SILENT), (7_000, 0), (7_400, SILENT)]));
     world.join(levels(&[(0, SILENT), (5_000, SPEAKS), (10_000, SILENT)]));
     world.join(levels(&[(0, SILENT), (10_000, SPEAKS), (14_000, SILENT)]));
     world.run(secs(20));
@@ -884,12 +884,13 @@ fn behind_a_gate_that_closes_nothing_that_waited_leaves() {
     for closes in [0, 1] {
         let mut closed = 0;
         for seed in 90..96 {
-            let mut world = watched(seed, line().rate_bps(1_500_000).queue_ms(300));
+            // Some are waited for again: what is to be repaired waits too.
+            let mut world = watched(seed, line().rate_bps(1_500_000).queue_ms(300).loss(0.03));
             world.run(secs(6));
             let mut waits = false;
             for _ in 0..5_000 {
                 world.run(millis(2));
-                waits = world.stats(1).downlink.paced_packets > 0;
+                waits = world.stats(1).downlink.paced_packets > 2;
                 if waits {
                     break;
                 }
