@@ -148,6 +148,7 @@ impl Sfu {
         allocation.allocated_bps = given + voices + repairs;
         allocation.wanted_bps = wanted;
         allocation.redundancy = redundancy;
+        control.follow_window();
         if estimate < wanted && peer.timers.get(Timer::Probe).is_none() && peer.is_open() {
             peer.timers.set(Timer::Probe, Some(now + PROBE_LOOK));
             self.timers.schedule(key, &mut peer.timers);

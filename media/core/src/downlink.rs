@@ -50,6 +50,8 @@ pub(crate) struct Control {
     retransmitted: RetransmitRate,
     retransmit_bytes_max: u32,
     retransmit_divisor: u32,
+    /// How much may be on its way.
+    window_bytes: u64,
     /// Only voices are sent until then.
     drains_until: Option<Time>,
 }
@@ -269,6 +271,7 @@ impl Control {
             retransmitted: RetransmitRate::default(),
             retransmit_bytes_max: RTX_BUDGET_BYTES_MAX,
             retransmit_divisor: RETRANSMIT_DIVISOR,
+            window_bytes: u64::MAX,
             drains_until: None,
         }
     }
@@ -286,10 +289,15 @@ impl Control {
     /// So much is on its way that video waits for what feedback has to say.
     pub(crate) fn is_window_full(&self) -> bool {
         match &self.line {
-            Line::Feedback(estimator) => {
-                estimator.in_flight_bytes() > estimator.window_bytes(self.allocation.allocated_bps)
-            }
+            Line::Feedback(estimator) => estimator.in_flight_bytes() > self.window_bytes,
             Line::Remb(_) => false,
+        }
+    }
+
+    /// Another rate is to be sent, or answers come sooner or later than before.
+    pub(crate) fn follow_window(&mut self) {
+        if let Line::Feedback(estimator) = &self.line {
+            self.window_bytes = estimator.window_bytes(self.allocation.allocated_bps);
         }
     }
 
@@ -381,6 +389,7 @@ impl Control {
         if let Line::Feedback(estimator) = &mut self.line {
             estimator.feedback(feedback, rtt, now);
             self.follow_estimate(now);
+            self.follow_window();
         }
     }
 

@@ -6,7 +6,7 @@ use crate::api::Event;
 use crate::bounds::{
     NACKED_PACKETS_PER_SECOND, REPORT_GRID, REPORT_INTERVAL, RTCP_BYTES_MAX, RTT_MAX, TWCC_INTERVAL,
 };
-use crate::downlink::Egress;
+use crate::downlink::{Downlink, Egress};
 use crate::keys::{PeerKey, SourceKey};
 use crate::pacer::Repair;
 use crate::peer::{Peer, Transport};
@@ -14,7 +14,7 @@ use crate::rtcp::{ReportBlock, RtcpPacket, RtcpWriter, SenderInfo, packets};
 use crate::sfu::Sfu;
 use crate::source::{KeyframeRequest, SenderReport};
 use crate::time::Time;
-use crate::timers::Timer;
+use crate::timers::{Timer, TimerHeap, Timers};
 use crate::twcc::TwccView;
 
 /// Our canonical name (RFC 7022 wants one that tells nothing of the host).
@@ -417,6 +417,21 @@ impl Sfu {
                 self.allocate_subscribers(source_key, now);
             }
         }
+    }
+}
+
+/// Media has left for a subscriber: its reports go on. Once a flush is often enough: they are seconds apart.
+#[inline]
+pub(crate) fn media_left(
+    key: PeerKey,
+    tx: &mut Downlink,
+    timers: &mut Timers,
+    heap: &mut TimerHeap,
+    now: Time,
+) {
+    if !std::mem::replace(&mut tx.sent_since_report, true) && timers.get(Timer::Report).is_none() {
+        timers.set(Timer::Report, Some((now + REPORT_INTERVAL).round_up(REPORT_GRID)));
+        heap.schedule(key, timers);
     }
 }
 

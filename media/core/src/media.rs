@@ -1,8 +1,9 @@
 //! RTP on its way through: open, find its source, keep it, and offer it to every slot that shows the source.
 
 use crate::api::{Event, MediaGate};
-use crate::bounds::{REPORT_GRID, REPORT_INTERVAL, TWCC_INTERVAL};
+use crate::bounds::TWCC_INTERVAL;
 use crate::downlink::Egress;
+use crate::feedback::media_left;
 use crate::keys::{PeerKey, SourceKey};
 use crate::pacer::Offer;
 use crate::peer::Peer;
@@ -255,12 +256,7 @@ impl Sfu {
             }
             if was_empty && !tx.queue.is_empty() {
                 self.dirty.push(subscriber.peer);
-                // Once a flush is often enough: reports are seconds apart.
-                if !std::mem::replace(&mut tx.sent_since_report, true) && timers.get(Timer::Report).is_none()
-                {
-                    timers.set(Timer::Report, Some((now + REPORT_INTERVAL).round_up(REPORT_GRID)));
-                    self.timers.schedule(subscriber.peer, timers);
-                }
+                media_left(subscriber.peer, tx, timers, &mut self.timers, now);
             }
         }
         // One source: what the others have switched to changes nothing more.

@@ -1,11 +1,12 @@
 //! What leaves when the pacer lets it, and probes.
 
-use crate::bounds::{REPORT_GRID, REPORT_INTERVAL};
 use crate::downlink::Egress;
+use crate::feedback::media_left;
 use crate::keys::PeerKey;
 use crate::pacer::{Next, Repair};
 use crate::peer::Peer;
 use crate::sfu::Sfu;
+use crate::slot::Slot;
 use crate::time::Time;
 use crate::timers::Timer;
 
@@ -50,10 +51,7 @@ impl Sfu {
             }
             if was_empty && !tx.queue.is_empty() {
                 self.dirty.push(key);
-                if !std::mem::replace(&mut tx.sent_since_report, true) && timers.get(Timer::Report).is_none()
-                {
-                    timers.set(Timer::Report, Some((now + REPORT_INTERVAL).round_up(REPORT_GRID)));
-                }
+                media_left(key, tx, timers, &mut self.timers, now);
             }
         }
         if let Some(source) = switched {
@@ -104,7 +102,7 @@ impl Sfu {
     /// Looks whether a probe is due, and begins it.
     pub(crate) fn probe(&mut self, key: PeerKey, now: Time) {
         let Some(peer) = self.peers.get_mut(key).filter(|peer| peer.is_open()) else { return };
-        if !peer.slots.iter().any(crate::slot::Slot::can_fill) {
+        if !peer.slots.iter().any(Slot::can_fill) {
             return;
         }
         if peer.tx.control.as_mut().is_some_and(|control| control.begin_probe(now)) {

@@ -176,33 +176,18 @@ impl Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::synthetic::Temporal;
 
     const FRAME_MS: u64 = 20;
     const TRAVEL_MS: u64 = 50;
-
-    fn tag(frame: u32) -> Tag {
-        Tag {
-            peer: 1,
-            ssrc: 2,
-            frame,
-            part: 0,
-            parts: 1,
-            keyframe: false,
-            encoding: 0,
-            captured_at: Time::from_millis(u64::from(frame) * FRAME_MS),
-            temporal: Temporal::NONE,
-            duration_ms: FRAME_MS as u8,
-        }
-    }
 
     /// A voice of which each packet with a number that is a multiple of `lost` does not come.
     fn voice(redundancy: u32, lost: u32) -> Heard {
         let mut playout = Playout::default();
         for frame in (2..1_000).filter(|frame| frame % lost != 0) {
-            let redundant: Vec<Tag> = (frame - redundancy..frame).map(tag).collect();
+            let redundant: Vec<Tag> =
+                (frame - redundancy..frame).map(|frame| Tag::of_voice(frame, FRAME_MS as u8)).collect();
             let at = Time::from_millis(u64::from(frame) * FRAME_MS + TRAVEL_MS);
-            playout.packet(tag(frame), &redundant, at);
+            playout.packet(Tag::of_voice(frame, FRAME_MS as u8), &redundant, at);
         }
         playout.heard
     }
@@ -222,7 +207,7 @@ mod tests {
         for frame in 0..1_000 {
             let late = if frame >= 500 { 200 } else { 0 };
             let at = Time::from_millis(u64::from(frame) * FRAME_MS + TRAVEL_MS + late);
-            playout.packet(tag(frame), &[], at);
+            playout.packet(Tag::of_voice(frame, FRAME_MS as u8), &[], at);
         }
         let concealed = playout.heard.frames().concealed;
         assert!((5..20).contains(&concealed), "{concealed}");

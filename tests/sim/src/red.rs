@@ -81,25 +81,8 @@ pub(crate) fn payload(frames: &[(u32, &[u8])], payload_type: u8) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use vestibule_media_core::time::Time;
-
     use super::*;
-    use crate::synthetic::{TAG_BYTES, Temporal};
-
-    fn tag(frame: u32) -> Tag {
-        Tag {
-            peer: 1,
-            ssrc: 2,
-            frame,
-            part: 0,
-            parts: 1,
-            keyframe: false,
-            encoding: 0,
-            captured_at: Time::from_millis(1_000 + u64::from(frame) * 20),
-            temporal: Temporal::NONE,
-            duration_ms: 20,
-        }
-    }
+    use crate::synthetic::TAG_BYTES;
 
     fn packet(offsets: &[(u32, u16)], primary: u32) -> Vec<u8> {
         let mut out = Vec::new();
@@ -110,7 +93,7 @@ mod tests {
         }
         out.push(111);
         for frame in offsets.iter().map(|(frame, _)| *frame).chain([primary]) {
-            tag(frame).write(&mut out, TAG_BYTES);
+            Tag::of_voice(frame, 20).write(&mut out, TAG_BYTES);
         }
         out
     }

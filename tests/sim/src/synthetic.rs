@@ -103,6 +103,23 @@ impl Temporal {
 }
 
 impl Tag {
+    /// A frame of a voice, for tests of what takes such frames apart.
+    #[cfg(test)]
+    pub(crate) fn of_voice(frame: u32, duration_ms: u8) -> Self {
+        Self {
+            peer: 1,
+            ssrc: 2,
+            frame,
+            part: 0,
+            parts: 1,
+            keyframe: false,
+            encoding: 0,
+            captured_at: Time::from_millis(u64::from(frame) * u64::from(duration_ms)),
+            temporal: Temporal::NONE,
+            duration_ms,
+        }
+    }
+
     /// Writes the tag and filler up to `len` bytes in all.
     pub fn write(&self, out: &mut Vec<u8>, len: usize) {
         let start = out.len();

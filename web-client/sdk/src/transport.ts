@@ -175,7 +175,7 @@ export class Transport {
   #activate(kind: VideoKind): void {
     this.#change(this.#senders[kind], (encodings) => {
       const wanted = this.#wanted.get(kind);
-      // A screen goes out as it is: it has no rid, and nothing to choose from.
+      // One without a rid is the only one there is.
       for (const encoding of encodings) if (encoding.rid && wanted) encoding.active = wanted.includes(encoding.rid);
     });
   }
