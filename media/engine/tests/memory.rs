@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use driver::Server;
 use driver::client::Client;
+use driver::reports::{REPORT_MS, Reports};
 use rtc_crypto::RTCCryptoProvider;
 use rtc_crypto::providers::AwsLcRsProvider;
 use rtc_dtls::config::{ConfigBuilder, ExtendedMasterSecretType, HandshakeConfig};
@@ -21,7 +22,7 @@ use rtc_dtls::endpoint::Endpoint;
 use rtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 use rtc_shared::TransportProtocol;
 use vestibule_media_core::srtp::SrtpProfile;
-use vestibule_media_core::{PeerId, RoomId};
+use vestibule_media_core::{Output, PeerId, RoomId};
 use vestibule_media_engine::dtls::{
     AssociationOutput, DtlsAcceptor, DtlsAssociation, RtcDtlsAcceptor, ServerCertificate,
 };
@@ -42,7 +43,7 @@ fn who_only_watches_takes_little_memory() {
     assert!(core + dtls <= BYTES_MAX, "{core} and {dtls}");
 }
 
-/// Of one of many who are shown a camera, have reported on it, and have asked for packets again.
+/// Of one of many who are shown a camera, tell of each packet of it as browsers do, and have asked for some again.
 fn bytes_in_the_core() -> isize {
     let mut server = Server::new();
     let (room, owner) = (RoomId(1), PeerId(1));
@@ -50,17 +51,7 @@ fn bytes_in_the_core() -> isize {
     let lines = [Client::microphone(owner), Client::camera(owner)];
     let mut publisher = Client::join(&mut server, room, owner, "10.0.0.1:5000".parse().unwrap(), &lines);
     // The ring of the one who is seen has grown before; it is shared by all.
-    let play = |server: &mut Server, publisher: &mut Client| {
-        for _ in 0..300 {
-            server.pass(Duration::from_millis(33));
-            for mut packet in publisher.frame() {
-                server.datagram(publisher.address, &mut packet);
-            }
-            server.timers();
-            server.drop_outputs();
-        }
-    };
-    play(&mut server, &mut publisher);
+    play(&mut server, &mut publisher, &mut [], &mut Reports::default());
     let before = counting::held();
     let mut watchers: Vec<_> = (0..PEERS)
         .map(|at| {
@@ -73,8 +64,10 @@ fn bytes_in_the_core() -> isize {
             watcher
         })
         .collect();
+    let mut reports = Reports::default();
+    watchers.iter().for_each(|watcher| reports.add(watcher));
     publisher.keyframe_due = true;
-    play(&mut server, &mut publisher);
+    play(&mut server, &mut publisher, &mut watchers, &mut reports);
     for watcher in &mut watchers {
         let mut report = watcher.report();
         server.datagram(watcher.address, &mut report);
@@ -82,11 +75,40 @@ fn bytes_in_the_core() -> isize {
         let lost: Vec<u16> = (0..=u16::MAX).step_by(256).collect();
         let mut nack = watcher.rtcp(|writer| writer.nack(1, ssrc, &lost).unwrap());
         server.datagram(watcher.address, &mut nack);
-        server.drop_outputs();
     }
+    pass(&mut server, 100, &mut reports);
     assert!(server.sfu.counters().rtx_out >= PEERS as u64, "{:?}", server.sfu.counters());
-    drop(watchers);
+    drop((watchers, reports));
     (counting::held() - before) / PEERS as isize
+}
+
+/// Ten seconds of the camera, and of what its watchers tell of it.
+fn play(server: &mut Server, publisher: &mut Client, watchers: &mut [Client], reports: &mut Reports) {
+    for at in 1..=300 {
+        publisher.keyframe_due |= at % 30 == 0;
+        for mut packet in publisher.frame() {
+            server.datagram(publisher.address, &mut packet);
+        }
+        pass(server, 33, reports);
+        if at % (REPORT_MS / 33) == 0 {
+            for (from, mut message) in reports.tell(watchers) {
+                server.datagram(from, &mut message);
+            }
+        }
+    }
+}
+
+fn pass(server: &mut Server, millis: usize, reports: &mut Reports) {
+    for _ in 0..millis {
+        server.pass(Duration::from_millis(1));
+        server.timers();
+        while let Some(output) = server.sfu.poll_output() {
+            let Output::Transmits(transmits) = output else { continue };
+            for transmit in transmits {
+                reports.note(transmit.to, transmit.packets().last().unwrap_or_default(), server.now);
+            }
+        }
+    }
 }
 
 /// After its handshake, with the clients' side taken off.
