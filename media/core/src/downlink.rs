@@ -42,18 +42,22 @@ pub(crate) struct Egress<'a> {
 }
 
 /// What is known of one subscriber's line, and what follows from it.
+///
+/// What each packet touches comes first, in the order of these fields: between two packets of one subscriber come those of
+/// all others, and each line of the cache is fetched anew.
+#[repr(C, align(128))]
 pub(crate) struct Control {
-    line: Line,
     pub(crate) pacer: Pacer,
-    pub(crate) probe: Option<ProbeRun>,
-    pub(crate) allocation: Allocation,
-    retransmitted: RetransmitRate,
-    retransmit_bytes_max: u32,
-    retransmit_divisor: u32,
     /// How much may be on its way.
     window_bytes: u64,
+    retransmit_bytes_max: u32,
+    retransmit_divisor: u32,
+    pub(crate) probe: Option<Box<ProbeRun>>,
     /// Only voices are sent until then.
     drains_until: Option<Time>,
+    line: Line,
+    pub(crate) allocation: Allocation,
+    retransmitted: RetransmitRate,
 }
 
 /// How long video makes way for what stands in a line that is much too slow.
@@ -71,9 +75,10 @@ const CONGESTED: Duration = Duration::from_secs(3);
 const SMALL_PROBE_BYTES: u32 = 3_000;
 
 /// Who tells of what arrives.
+#[expect(clippy::large_enum_variant, reason = "all but a few subscribers tell of each packet; one pointer less to follow")]
 enum Line {
     /// Transport-wide feedback, on all that is sent.
-    Feedback(Box<Estimator>),
+    Feedback(Estimator),
     /// The receiver's own estimate (draft-alvestrand-rmcat-remb-03).
     Remb(Remb),
 }
@@ -193,7 +198,7 @@ impl Downlink {
             return;
         }
         let line = match (feedback, remb) {
-            (true, _) => Line::Feedback(Box::default()),
+            (true, _) => Line::Feedback(Estimator::new()),
             (false, true) => Line::Remb(Remb::default()),
             (false, false) => return self.control = None,
         };
@@ -264,15 +269,15 @@ impl Downlink {
 impl Control {
     fn new(line: Line) -> Self {
         Self {
-            line,
             pacer: Pacer::new(ESTIMATE_START_BPS),
-            probe: None,
-            allocation: Allocation::default(),
-            retransmitted: RetransmitRate::default(),
+            window_bytes: u64::MAX,
             retransmit_bytes_max: RTX_BUDGET_BYTES_MAX,
             retransmit_divisor: RETRANSMIT_DIVISOR,
-            window_bytes: u64::MAX,
+            probe: None,
             drains_until: None,
+            line,
+            allocation: Allocation::default(),
+            retransmitted: RetransmitRate::default(),
         }
     }
 
@@ -421,7 +426,7 @@ impl Control {
         if self.probe.is_some() {
             return false;
         }
-        self.probe = estimator.probe_due(now).map(|probe| ProbeRun::new(probe, now));
+        self.probe = estimator.probe_due(now).map(|probe| Box::new(ProbeRun::new(probe, now)));
         self.allocation.probes += u64::from(self.probe.is_some());
         self.probe.is_some()
     }

@@ -46,10 +46,11 @@ pub(crate) enum Next {
 }
 
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Pacer {
-    rate_bps: u64,
     allowance: i64,
     allowed_at: Time,
+    rate_bps: u64,
     offers: VecDeque<Offer>,
     repairs: VecDeque<Repair>,
 }
@@ -57,9 +58,9 @@ pub(crate) struct Pacer {
 impl Pacer {
     pub(crate) fn new(estimate_bps: u64) -> Self {
         let mut pacer = Self {
-            rate_bps: 0,
             allowance: 0,
             allowed_at: Time::ZERO,
+            rate_bps: 0,
             offers: VecDeque::new(),
             repairs: VecDeque::new(),
         };

@@ -130,5 +130,5 @@ impl Sfu {
 }
 
 fn run_is_over(egress: &Egress<'_>) -> bool {
-    egress.tx.control.as_ref().and_then(|control| control.probe).is_none_or(|run| run.is_over())
+    egress.tx.control.as_ref().and_then(|control| control.probe.as_deref()).is_none_or(|run| run.is_over())
 }

@@ -47,6 +47,9 @@ impl Voice {
 
     /// How loud it is by now: who sends nothing is silent.
     fn loudness(&self, now: Time) -> f64 {
+        if self.loudness == 0.0 {
+            return 0.0;
+        }
         self.loudness * (-(now.since(self.at).as_secs_f64() / FOLLOWS.as_secs_f64())).exp()
     }
 }

@@ -80,10 +80,12 @@ const PROBE_EXPIRY: Duration = Duration::from_secs(1);
 /// Bits of `reference_time_64ms`.
 const REFERENCE_BITS: u32 = 24;
 
-/// The estimate for one line.
+/// The estimate for one line. What each packet that is sent touches comes first.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub struct Estimator {
     history: History,
+    sent_bytes: SentRate,
     trend: Trend,
     standing: Standing,
     loss: LossLimit,
@@ -95,7 +97,6 @@ pub struct Estimator {
     capacity: Option<Capacity>,
     /// The receiver's clock, unwrapped, at the reference of the last message, in µs.
     reference: Option<(i32, i64)>,
-    sent_bytes: SentRate,
     answers: Answers,
     burst_at: Option<Time>,
     probes: Probes,
@@ -156,6 +157,7 @@ impl Estimator {
     pub fn new() -> Self {
         Self {
             history: History::new(),
+            sent_bytes: SentRate::default(),
             trend: Trend::new(),
             standing: Standing::default(),
             loss: LossLimit::new(),
@@ -165,7 +167,6 @@ impl Estimator {
             lowered_at: None,
             capacity: None,
             reference: None,
-            sent_bytes: SentRate::default(),
             answers: Answers::default(),
             burst_at: None,
             probes: Probes { next_number: 1, ..Probes::default() },
