@@ -37,13 +37,15 @@ const PROBE_LOOK: Duration = Duration::from_millis(1_000);
 /// An encoding that was never seen takes so many times as much as the one below it.
 const UNSEEN_TIMES: u64 = 3;
 const UNSEEN_BPS: u64 = 150_000;
+/// What was added for somebody is not paused sooner, so that nobody's wishes keep a publisher busy.
+const PAUSE_INTERVAL: Duration = Duration::from_millis(250);
 /// How long a source that begins may send all it likes.
 const PAUSE_AFTER: Duration = Duration::from_secs(3);
 /// Loss from which a voice has a frame, and two frames, sent along with each.
 const REDUNDANCY_LOSS: [f64; 2] = [0.02, 0.08];
 /// Loss at which redundancy ends again.
 const REDUNDANCY_END: f64 = 0.01;
-/// A line that carries less, or that loses more, is poor: a voice is asked to be thrifty.
+/// A line that carries less is poor: a voice is asked to be thrifty, until the line carries the other.
 const THRIFTY_BPS: u64 = 100_000;
 const FULL_BPS: u64 = 160_000;
 
@@ -63,22 +65,23 @@ impl Sfu {
     pub(crate) fn allocate(&mut self, key: PeerKey, now: Time) {
         let mut claims = std::mem::take(&mut self.scratch.claims);
         claims.clear();
-        let audio_bps = self.claim(key, &mut claims);
-        self.settle(key, audio_bps, &mut claims, now);
+        let voices = self.claim(key, &mut claims);
+        self.settle(key, voices, &mut claims, now);
         self.scratch.claims = claims;
     }
 
     /// What a subscriber's slots may be sent. Gives what voices take.
-    fn claim(&mut self, key: PeerKey, claims: &mut Vec<Claim>) -> u64 {
+    fn claim(&mut self, key: PeerKey, claims: &mut Vec<Claim>) -> Voices {
         let Self { peers, sources, rooms, .. } = self;
-        let Some(peer) = peers.get_mut(key) else { return 0 };
+        let Some(peer) = peers.get_mut(key) else { return Voices::default() };
         let speaker = rooms.get(peer.room).and_then(|room| room.speakers.active());
-        let mut audio_bps = 0;
+        let mut voices = Voices::default();
         for (slot, at) in peer.slots.iter_mut().zip(0_u16..) {
             let Some(source) = slot.bound.and_then(|source| sources.get(source)) else { continue };
             if source.media == MediaKind::Audio {
                 slot.target = source.best_flowing(Some(0));
-                audio_bps += slot.target.and_then(|_| source.encodings[0].meter.total_bps()).unwrap_or(0);
+                voices.bps += slot.target.and_then(|_| source.encodings[0].meter.total_bps()).unwrap_or(0);
+                voices.thrifty |= source.profile == AudioProfile::Thrifty;
                 continue;
             }
             // Nobody's line is tried for what nobody sends.
@@ -91,10 +94,10 @@ impl Sfu {
             let rank = slot.wish.priority.max(least);
             claims.push(Claim { slot: at, rank, ladder: ladder(source, top), ..Claim::default() });
         }
-        audio_bps
+        voices
     }
 
-    fn settle(&mut self, key: PeerKey, audio_bps: u64, claims: &mut [Claim], now: Time) {
+    fn settle(&mut self, key: PeerKey, audio: Voices, claims: &mut [Claim], now: Time) {
         let Some(peer) = self.peers.get_mut(key) else { return };
         let mut shape = 0_u64;
         for claim in claims.iter_mut() {
@@ -118,8 +121,8 @@ impl Sfu {
         }
         let is_congested = control.is_congested(now);
         let loss = if is_congested { 0.0 } else { control.loss_share() };
-        let redundancy = redundancy(control.allocation.redundancy, loss, audio_bps, estimate);
-        let voices = with_redundancy(audio_bps, redundancy);
+        let redundancy = redundancy(control.allocation.redundancy, loss, audio.bps, estimate);
+        let voices = with_redundancy(audio.bps, redundancy);
         let repairs = control.retransmitted_bps().min(estimate / 4);
         let proven = (control.proven_bps() as f64 * UNPROVEN_SHARE).min(estimate as f64) * ADD_SHARE;
         let too_much = control.allocation.too_much_bps(control.proven_bps(), now);
@@ -133,8 +136,12 @@ impl Sfu {
         let is_too_much = divide(claims, &budget, afresh) && !afresh;
         one_at_a_time(claims, control.allocation.may_raise(now));
         let wanted: u64 = claims.iter().map(|claim| claim.ladder.most_bps()).sum();
-        let wanted =
-            ((wanted + with_redundancy(audio_bps, REDUNDANCY_MAX as u8)) as f64 * WANTED_SHARE) as u64;
+        let mut wanted = wanted + with_redundancy(audio.bps, REDUNDANCY_MAX as u8);
+        if audio.thrifty {
+            // What a thrifty voice takes does not show that the line would carry the other: that is to be tried.
+            wanted = wanted.max(FULL_BPS);
+        }
+        let wanted = (wanted as f64 * WANTED_SHARE) as u64;
         control.want(wanted);
         let given: u64 = claims.iter().filter_map(Claim::target).map(|rung| rung.bps).sum();
         let allocation = &mut control.allocation;
@@ -211,20 +218,20 @@ impl Sfu {
         // The lowest is what everybody falls back on.
         let mut wanted = 1_u8;
         for subscriber in &source.subscribers {
-            let Some(peer) = self.peers.get(subscriber.peer) else { continue };
+            let Some(peer) = self.peers.get(subscriber.peer).filter(|peer| peer.is_open()) else { continue };
             let slot = &peer.slots[subscriber.slot as usize];
             wanted |= slot.needs(key).fold(0, |mask, encoding| mask | (1 << encoding));
         }
         let Some(source) = self.sources.get_mut(key) else { return };
+        let begins = source.began_at.is_none_or(|at| now.since(at) < PAUSE_AFTER);
+        if begins || source.wanted_at.is_some_and(|at| now.since(at) < PAUSE_INTERVAL) {
+            // What may be paused is looked at again with the next report.
+            wanted |= source.wanted;
+        }
         if source.wanted == wanted {
             return;
         }
-        let begins = source.began_at.is_none_or(|at| now.since(at) < PAUSE_AFTER);
-        if begins && wanted & !source.wanted == 0 {
-            // Looked at again with the next report.
-            return;
-        }
-        source.wanted = wanted;
+        (source.wanted, source.wanted_at) = (wanted, Some(now));
         let rids = (0..).zip(&source.encodings).filter(|(at, _)| wanted & (1 << *at) != 0);
         let rids = rids.filter_map(|(_, encoding)| encoding.rid).collect();
         let (owner, kind) = (source.owner, source.kind);
@@ -250,12 +257,16 @@ impl Sfu {
             return;
         };
         let limit = if source.profile == AudioProfile::Thrifty { FULL_BPS } else { THRIFTY_BPS };
-        let mut listeners =
-            source.subscribers.iter().filter_map(|subscriber| self.peers.get(subscriber.peer));
+        let mut listeners = source
+            .subscribers
+            .iter()
+            .filter_map(|subscriber| self.peers.get(subscriber.peer))
+            .filter(|peer| peer.is_open())
+            .peekable();
         let is_poor = |peer: &crate::peer::Peer| {
             peer.tx.control.as_ref().is_some_and(|control| control.estimate_bps() < limit)
         };
-        let profile = match source.subscribers.is_empty() {
+        let profile = match listeners.peek().is_none() {
             false if listeners.all(is_poor) => AudioProfile::Thrifty,
             _ => AudioProfile::Full,
         };
@@ -267,6 +278,14 @@ impl Sfu {
             self.emit(event);
         }
     }
+}
+
+/// What a subscriber's voices take.
+#[derive(Clone, Copy, Default)]
+struct Voices {
+    bps: u64,
+    /// One of them at least was asked to take little.
+    thrifty: bool,
 }
 
 /// The rungs of a source up to the encoding `top`.

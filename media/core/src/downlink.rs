@@ -58,6 +58,8 @@ pub(crate) struct Control {
     line: Line,
     pub(crate) allocation: Allocation,
     retransmitted: RetransmitRate,
+    /// The window was full, and is not any more.
+    reopened: bool,
 }
 
 /// How long video makes way for what stands in a line that is much too slow.
@@ -75,7 +77,10 @@ const CONGESTED: Duration = Duration::from_secs(3);
 const SMALL_PROBE_BYTES: u32 = 3_000;
 
 /// Who tells of what arrives.
-#[expect(clippy::large_enum_variant, reason = "all but a few subscribers tell of each packet; one pointer less to follow")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "all but a few subscribers tell of each packet; one pointer less to follow"
+)]
 enum Line {
     /// Transport-wide feedback, on all that is sent.
     Feedback(Estimator),
@@ -186,9 +191,10 @@ impl Downlink {
         Self { rtx_budget_bytes: RTX_BUDGET_BYTES_MAX / 4, ..Self::default() }
     }
 
-    /// What the peer's offer says of who tells what arrives.
-    pub(crate) fn negotiated(&mut self, remb: bool) {
-        let feedback = self.extensions.transport_cc.is_some();
+    /// What the peer's offer says of who tells what arrives: of each packet, or an estimate.
+    pub(crate) fn negotiated(&mut self, transport_cc: bool, remb: bool) {
+        // Both take an offer: packets are to be numbered, and feedback on the numbers is sent.
+        let feedback = transport_cc && self.extensions.transport_cc.is_some();
         let same = match self.control.as_deref().map(|control| &control.line) {
             Some(Line::Feedback(_)) => feedback,
             Some(Line::Remb(_)) => !feedback && remb,
@@ -253,6 +259,11 @@ impl Downlink {
         self.control.as_ref().is_some_and(|control| control.drains_until.is_some())
     }
 
+    /// Only voices are sent until the line has drained, or until it is known what became of what was sent.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.drains() || self.control.as_ref().is_some_and(|control| control.is_window_full())
+    }
+
     /// Packets go another way from now on.
     pub(crate) fn path_changed(&mut self, now: Time) {
         if let Some(control) = &mut self.control {
@@ -278,6 +289,7 @@ impl Control {
             line,
             allocation: Allocation::default(),
             retransmitted: RetransmitRate::default(),
+            reopened: false,
         }
     }
 
@@ -391,11 +403,18 @@ impl Control {
     }
 
     pub(crate) fn feedback(&mut self, feedback: &TwccView<'_>, rtt: Option<Duration>, now: Time) {
+        let was_full = self.is_window_full();
         if let Line::Feedback(estimator) = &mut self.line {
             estimator.feedback(feedback, rtt, now);
             self.follow_estimate(now);
             self.follow_window();
+            self.reopened |= was_full && !self.is_window_full();
         }
+    }
+
+    /// True once, when video may leave again after its window was full.
+    pub(crate) const fn take_reopened(&mut self) -> bool {
+        std::mem::replace(&mut self.reopened, false)
     }
 
     /// The receiver's own estimate.
@@ -462,6 +481,7 @@ impl Control {
             Line::Remb(remb) => *remb = Remb::default(),
         }
         self.probe = None;
+        self.pacer.path_changed();
         // Nothing of ours stands in the new way.
         self.allocation.allocated_bps = 0;
         self.follow_estimate(now);
@@ -501,5 +521,24 @@ impl ProbeRun {
     /// When its next packet is to leave.
     pub(crate) fn due_at(&self) -> Time {
         self.began_at + Duration::from_micros(self.sent_bytes * 8_000_000 / self.probe.rate_bps.max(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_numbers_packets_and_tells_nothing_of_the_numbers_is_believed_by_their_own_estimate() {
+        let mut downlink = Downlink::new();
+        downlink.extensions.transport_cc = Some(3);
+        downlink.negotiated(false, true);
+        let control = downlink.control.as_mut().expect("an estimate is told");
+        control.remb(700_000, Time::from_millis(1));
+        assert_eq!(control.estimate_bps(), 700_000);
+        downlink.negotiated(false, false);
+        assert!(downlink.control.is_none());
+        downlink.negotiated(true, false);
+        assert!(matches!(downlink.control.as_ref().map(|control| &control.line), Some(Line::Feedback(_))));
     }
 }

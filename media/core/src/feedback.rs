@@ -46,11 +46,30 @@ impl Sfu {
             return;
         }
         self.counters.rtcp_in += 1;
+        let told = (self.counters.twcc_in, self.counters.remb_in);
         for packet in packets(&bytes[..len]) {
             match packet {
                 Ok(packet) => self.handle_rtcp_packet(key, &packet, now),
                 Err(_) => self.counters.dropped_rtcp_malformed += 1,
             }
+        }
+        if told != (self.counters.twcc_in, self.counters.remb_in) {
+            self.line_told(key, now);
+        }
+    }
+
+    /// Something was told of a subscriber's line. A datagram may say it many times: what follows from it follows once.
+    fn line_told(&mut self, key: PeerKey, now: Time) {
+        let Some(control) = self.peers.get_mut(key).and_then(|peer| peer.tx.control.as_mut()) else { return };
+        let waits = control.pacer.waiting() > 0;
+        if control.take_reopened() {
+            // It was silent about all that was on its way; what is shown began anew meanwhile.
+            self.want_keyframes_for(key, now);
+        }
+        self.reallocate(key, now);
+        self.probe(key, now);
+        if waits {
+            self.pace(key, now);
         }
     }
 
@@ -82,19 +101,12 @@ impl Sfu {
         let Some(peer) = self.peers.get_mut(key) else { return };
         let Some(control) = &mut peer.tx.control else { return };
         control.feedback(view, peer.rtt, now);
-        let waits = control.pacer.waiting() > 0;
-        self.reallocate(key, now);
-        self.probe(key, now);
-        if waits {
-            self.pace(key, now);
-        }
     }
 
     fn handle_remb(&mut self, key: PeerKey, bitrate_bps: u64, now: Time) {
         self.counters.remb_in += 1;
         let Some(control) = self.peers.get_mut(key).and_then(|peer| peer.tx.control.as_mut()) else { return };
         control.remb(bitrate_bps, now);
-        self.reallocate(key, now);
     }
 
     fn handle_sender_report(&mut self, key: PeerKey, ssrc: u32, info: &SenderInfo, now: Time) {
@@ -135,6 +147,7 @@ impl Sfu {
         if rtt <= RTT_MAX {
             // Smoothed as RFC 6298 does.
             peer.rtt = Some(peer.rtt.map_or(rtt, |before| (before * 7 + rtt) / 8));
+            peer.rtt_at = now;
         }
     }
 

@@ -332,7 +332,7 @@ impl Sfu {
             *waited = source.subscribers.iter().any(|subscriber| {
                 self.peers.get(subscriber.peer).is_some_and(|peer| {
                     peer.is_open()
-                        && !peer.tx.drains()
+                        && !peer.tx.is_stopped()
                         && peer.slots[subscriber.slot as usize].waits_for(key, source, encoding)
                 })
             });
@@ -367,6 +367,16 @@ impl Sfu {
         let Some(peer) = self.peers.get(key) else { return };
         let sources: Vec<_> = peer.slots.iter().filter_map(|slot| slot.bound).collect();
         for source in sources {
+            self.want_keyframes_of(source, now);
+        }
+    }
+
+    /// Media may flow to a peer now: its publishers are told what it is to be shown.
+    pub(crate) fn opened(&mut self, key: PeerKey, now: Time) {
+        let Some(peer) = self.peers.get(key) else { return };
+        let sources: Vec<_> = peer.slots.iter().filter_map(|slot| slot.bound).collect();
+        for source in sources {
+            self.update_wanted(source, now);
             self.want_keyframes_of(source, now);
         }
     }

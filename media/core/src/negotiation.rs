@@ -83,9 +83,8 @@ impl Sfu {
             let all = [ids.mid, ids.transport_cc, ids.audio_level, ids.video_orientation, ids.playout_delay];
             let wide_id = all.into_iter().flatten().any(|id| id > 14);
             peer.tx.two_byte_extensions = wide_id && offer.extmap_allow_mixed;
-            peer.tx.negotiated(
-                offer.media.iter().any(|media| media.codec.as_ref().is_some_and(|codec| codec.remb)),
-            );
+            let codecs = || offer.media.iter().filter_map(|media| media.codec.as_ref());
+            peer.tx.negotiated(codecs().any(|codec| codec.transport_cc), codecs().any(|codec| codec.remb));
         }
     }
 
@@ -150,6 +149,7 @@ impl Sfu {
             encodings: rids.into_iter().map(|rid| Encoding::new(media_kind, rid)).collect(),
             subscribers: Vec::new(),
             wanted: u8::MAX >> (8 - media.rids.len().clamp(1, 8)),
+            wanted_at: None,
             profile: AudioProfile::default(),
             red_payload_type: codec.red,
             began_at: None,

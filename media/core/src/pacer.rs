@@ -16,6 +16,8 @@ const RATE_FACTOR: u64 = 2;
 /// What may leave at once: as much as so long at the pacer's rate, and two packets at the least.
 const BURST: Duration = Duration::from_millis(20);
 const BURST_BYTES_MIN: u64 = 2_400;
+/// What voices and probes may take beyond the allowance, in bursts: no more is remembered.
+const DEBT_BURSTS: i64 = 4;
 /// The allowance, in millionths of a bit: a rate in bits per second times microseconds.
 const PER_BYTE: i64 = 8_000_000;
 /// Deadlines of all subscribers fall on its multiples, so that many leave in one turn.
@@ -66,6 +68,11 @@ impl Pacer {
         };
         pacer.set_estimate(estimate_bps);
         pacer
+    }
+
+    /// Packets go another way: what was spent was of the old one.
+    pub(crate) const fn path_changed(&mut self) {
+        self.allowance = 0;
     }
 
     pub(crate) const fn set_estimate(&mut self, estimate_bps: u64) {
@@ -156,7 +163,9 @@ impl Pacer {
             // After a long time all there can be is there.
             let micros = micros.min(1_000_000);
             let allowed = (self.rate_bps * micros).cast_signed();
-            self.allowance = self.allowance.saturating_add(allowed).min(self.burst());
+            // Voices that take more than there is are not to keep video waiting long after they have ended.
+            let owed = self.allowance.max(-DEBT_BURSTS * self.burst());
+            self.allowance = owed.saturating_add(allowed).min(self.burst());
             self.allowed_at = now;
         }
     }

@@ -35,6 +35,7 @@ pub(crate) struct Peer {
     /// The SSRC under which this server reports and asks.
     pub(crate) rtcp_ssrc: u32,
     pub(crate) rtt: Option<Duration>,
+    pub(crate) rtt_at: Time,
     pub(crate) watch: Watch,
     pub(crate) voice: Voice,
     pub(crate) fir_sequence: u8,
@@ -130,6 +131,7 @@ impl Peer {
             negotiated: None,
             rtcp_ssrc,
             rtt: None,
+            rtt_at: Time::ZERO,
             watch: Watch::default(),
             voice: Voice::default(),
             fir_sequence: 0,

@@ -33,6 +33,18 @@ pub enum QualityReason {
     Silence,
 }
 
+impl QualityReason {
+    /// The number that is told with it, in a unit of its own.
+    pub(crate) fn number(self) -> Option<f64> {
+        match self {
+            Self::UplinkLoss(share) | Self::DownlinkLoss(share) => Some(f64::from(share)),
+            Self::RoundTrip(time) | Self::UplinkJitter(time) => Some(time.as_secs_f64()),
+            Self::DownlinkRate(bps) => Some(bps as f64),
+            Self::Silence => None,
+        }
+    }
+}
+
 /// How good a connection is, and why it is no better.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Quality {

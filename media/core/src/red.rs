@@ -1,6 +1,7 @@
 //! Redundant audio (RFC 2198): earlier frames of a voice that go along with each, built for one subscriber from the
 //! source's ring.
 
+use crate::bounds::PACKET_BYTES_MAX;
 use crate::ring::{PacketMeta, PacketRing};
 
 /// Earlier frames that may go along.
@@ -12,6 +13,8 @@ const LAST_HEADER_BYTES: usize = 1;
 const OFFSET_MAX: u32 = (1 << 14) - 1;
 /// What comes later than this after its time is of no use: 60 ms of Opus.
 const LATE_MAX: u32 = 60 * 48;
+/// Of a packet, what header, extensions, block headers and tag leave.
+const REDUNDANT_BYTES_MAX: usize = PACKET_BYTES_MAX - 120;
 const BLOCK_BYTES_MAX: usize = (1 << 10) - 1;
 
 /// Earlier frames, oldest first: how long before, and what.
@@ -30,14 +33,24 @@ pub(crate) struct Body<'a> {
 }
 
 impl<'a> Redundancy<'a> {
-    /// Up to `distance` frames before this one, as far as they are in the ring and not before `first_in`.
-    pub(crate) fn of(ring: &'a PacketRing, first_in: u64, meta: &PacketMeta, distance: u8) -> Self {
+    /// Up to `distance` frames before this one, as far as they are in the ring and not before `first_in`, and fit into a
+    /// packet with it.
+    pub(crate) fn of(
+        ring: &'a PacketRing,
+        first_in: u64,
+        meta: &PacketMeta,
+        payload_len: usize,
+        distance: u8,
+    ) -> Self {
         let mut blocks = [None; REDUNDANCY_MAX];
+        let mut room = REDUNDANT_BYTES_MAX.saturating_sub(payload_len);
         for back in (1..=u64::from(distance)).take(REDUNDANCY_MAX) {
             let index = meta.index.checked_sub(back).filter(|index| *index >= first_in);
             let Some((earlier, payload)) = index.and_then(|index| ring.get(index)) else { continue };
             let offset = meta.timestamp.wrapping_sub(earlier.timestamp);
-            if offset > 0 && offset <= LATE_MAX && payload.len() <= BLOCK_BYTES_MAX && !payload.is_empty() {
+            let fits = payload.len() <= BLOCK_BYTES_MAX.min(room) && !payload.is_empty();
+            if offset > 0 && offset <= LATE_MAX && fits {
+                room -= payload.len();
                 blocks[REDUNDANCY_MAX - back as usize] = Some((offset, payload));
             }
         }

@@ -127,7 +127,7 @@ impl Sfu {
         }
         peer.gate = gate;
         match gate {
-            MediaGate::Open => self.want_keyframes_for(key, now),
+            MediaGate::Open => self.opened(key, now),
             MediaGate::Closed => {
                 self.stop_sources(key);
                 // A receiver does not see how long the silence is: numbers that ran on behind the gate could leave its

@@ -510,7 +510,7 @@ impl Slot {
     ) {
         let out = segment.out_of(meta.index);
         let redundancy = match self.parameters.red {
-            Some(_) => Redundancy::of(ring, segment.first_in, meta, egress.tx.redundancy()),
+            Some(_) => Redundancy::of(ring, segment.first_in, meta, payload.len(), egress.tx.redundancy()),
             None => Redundancy::default(),
         };
         let payload_type = match self.parameters.red {
@@ -713,7 +713,8 @@ impl Slot {
             Some(found) => self.send_again(rtx, &found, egress),
             None => {
                 let stamp = self.rtx_stamp(rtx, None);
-                write_padding(&stamp, self.out.timestamp, egress)
+                let padding = if small { PADDING_BYTES_SMALL } else { PADDING_BYTES };
+                write_padding(&stamp, self.out.timestamp, padding, egress)
             }
         };
         self.rtx_next += u64::from(sent.is_some() && found.is_none());
@@ -846,6 +847,8 @@ impl Segment {
 const FILLER_BYTES_MIN: usize = 200;
 /// Bytes of padding in one packet (RFC 3550 section 5.1: the last byte counts them).
 const PADDING_BYTES: u8 = 224;
+/// On a line so slow that a probe is small it takes several to tell how fast they get through.
+const PADDING_BYTES_SMALL: u8 = 96;
 
 /// Writes, seals and queues one packet. Gives its length, or `None` if it was dropped and counted.
 #[inline]
@@ -912,7 +915,7 @@ fn write_packet(
 }
 
 /// Writes, seals and queues a packet that holds only padding.
-fn write_padding(stamp: &Stamp<'_>, timestamp: u32, egress: &mut Egress<'_>) -> Option<usize> {
+fn write_padding(stamp: &Stamp<'_>, timestamp: u32, padding: u8, egress: &mut Egress<'_>) -> Option<usize> {
     let Some(out) = egress.slab.begin(DATAGRAM_BYTES_MAX) else {
         egress.counters.dropped_tx_full += 1;
         return None;
@@ -930,10 +933,10 @@ fn write_padding(stamp: &Stamp<'_>, timestamp: u32, egress: &mut Egress<'_>) -> 
         header.extension(id, mid.as_bytes());
     }
     let header_len = header.finish();
-    let len = header_len + usize::from(PADDING_BYTES);
+    let len = header_len + usize::from(padding);
     out[0] |= 0x20;
     out[header_len..len].fill(0);
-    out[len - 1] = PADDING_BYTES;
+    out[len - 1] = padding;
     let Ok(sealed) = sealer.seal_rtp(out, header_len, len, stamp.index) else {
         egress.counters.dropped_seal += 1;
         return None;

@@ -43,6 +43,8 @@ pub(crate) struct Source {
     pub(crate) subscribers: Vec<Subscriber>,
     /// Encodings its publisher was last told to send, one bit each.
     pub(crate) wanted: u8,
+    /// When that was.
+    pub(crate) wanted_at: Option<Time>,
     /// How its publisher was last told to encode a voice.
     pub(crate) profile: AudioProfile,
     pub(crate) red_payload_type: Option<u8>,

@@ -92,6 +92,7 @@ impl Sfu {
         let id = peer.id;
         if outcome.roamed {
             peer.tx.path_changed(now);
+            peer.rtt = None;
         }
         self.schedule(key);
         if outcome.restarted {
@@ -246,7 +247,7 @@ impl Sfu {
         let event = Event::Connected { peer: peer.id, profile: keys.profile() };
         self.schedule(key);
         self.emit(event);
-        self.want_keyframes_for(key, now);
+        self.opened(key, now);
     }
 
     pub(crate) fn connect_timed_out(&mut self, key: PeerKey) {

@@ -25,6 +25,11 @@ const BETTER_AFTER: Duration = Duration::from_millis(4_900);
 const FOLLOWS: f64 = 0.4;
 /// A step that is cut short is told of from this length on.
 const STEP_MIN: Duration = Duration::from_secs(2);
+/// A round trip that was not measured for so long is not known.
+const ROUND_TRIP_AGE_MAX: Duration = Duration::from_secs(10);
+/// How much the number of a reason has to change, and how long what was told stands, before it is told again.
+const NUMBER_TIMES: f64 = 1.33;
+const NUMBER_STANDS: Duration = Duration::from_millis(4_900);
 /// Fewer packets in a second say nothing of loss.
 const PACKETS_MIN: u64 = 8;
 
@@ -32,6 +37,8 @@ const PACKETS_MIN: u64 = 8;
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Watch {
     quality: Quality,
+    /// The reason as it was told last, and when.
+    told: (Option<QualityReason>, Time),
     /// What it seems to be instead, and since when.
     pending: Option<(QualityLevel, Time)>,
     /// At the last look.
@@ -103,7 +110,10 @@ impl Watch {
             self.uplink_loss = 0.0;
         }
         self.before = look.totals;
-        let changed = self.follow(look.judge(self.uplink_loss), now);
+        let changed = self.follow(look.judge(self.uplink_loss), now) || self.has_another_number(now);
+        if changed {
+            self.told = (self.quality.reason, now);
+        }
         let step = &mut self.step;
         if self.quality.level >= step.worst.level {
             step.worst = self.quality;
@@ -146,6 +156,16 @@ impl Watch {
             (self.quality, self.pending) = (seems, None);
         }
         news
+    }
+}
+
+impl Watch {
+    /// The number of the reason is well off what was told a while ago.
+    fn has_another_number(&self, now: Time) -> bool {
+        let (Some(is), (Some(told), at)) = (self.quality.reason, self.told) else { return false };
+        let (Some(is), Some(told)) = (is.number(), told.number()) else { return false };
+        let far = is > told * NUMBER_TIMES || is * NUMBER_TIMES < told;
+        far && now.since(at) >= NUMBER_STANDS
     }
 }
 
@@ -226,7 +246,7 @@ fn grade(value: f64, [fair, poor, bad]: [f64; 3]) -> QualityLevel {
 impl Sfu {
     /// Looks at a peer's connection, and tells what is new.
     pub(crate) fn watch(&mut self, key: PeerKey, now: Time) {
-        let Some(look) = self.look(key) else { return };
+        let Some(look) = self.look(key, now) else { return };
         let Some(peer) = self.peers.get_mut(key) else { return };
         let (changed, step) = peer.watch.look(&look, now);
         let (id, quality) = (peer.id, peer.watch.quality);
@@ -240,7 +260,7 @@ impl Sfu {
 
     /// Tells of the step that a peer's leaving cuts short.
     pub(crate) fn end_watch(&mut self, key: PeerKey, now: Time) {
-        let (Some(look), Some(peer)) = (self.look(key), self.peers.get(key)) else { return };
+        let (Some(look), Some(peer)) = (self.look(key, now), self.peers.get(key)) else { return };
         let step = peer.watch.step;
         if peer.watch.at.is_some() && now.since(step.began_at) >= STEP_MIN {
             let event = Event::QualityStep { peer: peer.id, step: Box::new(step.told(&look, now)) };
@@ -248,9 +268,10 @@ impl Sfu {
         }
     }
 
-    fn look(&self, key: PeerKey) -> Option<Look> {
+    fn look(&self, key: PeerKey, now: Time) -> Option<Look> {
         let peer = self.peers.get(key)?;
-        let mut look = Look { rtt: peer.rtt, quiet: peer.quiet, ..Look::default() };
+        let rtt = peer.rtt.filter(|_| now.since(peer.rtt_at) < ROUND_TRIP_AGE_MAX);
+        let mut look = Look { rtt, quiet: peer.quiet, ..Look::default() };
         look.totals.downlink_bytes = peer.tx.sent_bytes;
         for source in peer.uplink.sources.iter().filter_map(|source| self.sources.get(*source)) {
             for encoding in &source.encodings {
@@ -318,6 +339,22 @@ mod tests {
         assert!(news.len() <= 2 && news[0].0 <= 34, "{news:?}");
         let news = looks(&mut watch, 50, 30, |_| {});
         assert_eq!(news.last().unwrap().1, Quality::default());
+    }
+
+    #[test]
+    fn a_number_that_has_become_another_is_told_again_now_and_then() {
+        let mut watch = Watch::default();
+        looks(&mut watch, 0, 20, |look| look.totals.arrived -= 9);
+        let told = watch.quality();
+        assert!(looks(&mut watch, 20, 20, |look| look.totals.arrived -= 9).is_empty());
+        let news = looks(&mut watch, 40, 20, |look| look.totals.arrived -= 17);
+        let (_, quality) = *news.last().unwrap();
+        assert_eq!(quality.level, told.level);
+        assert!(
+            matches!(quality.reason, Some(QualityReason::UplinkLoss(share)) if share > 0.13),
+            "{quality:?}"
+        );
+        assert!(news.len() <= 2, "{news:?}");
     }
 
     #[test]

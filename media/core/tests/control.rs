@@ -548,6 +548,34 @@ fn a_voice_is_asked_to_be_thrifty_only_while_all_who_hear_it_are_on_poor_lines()
     assert_eq!(profiles(&world, 0), []);
 }
 
+#[test]
+fn a_thrifty_voice_is_full_again_on_a_good_line_though_nobody_shows_a_picture() {
+    let mut world = World::new(52);
+    world.join(ClientConfig { camera: 0, ..publisher() });
+    world.join_over(viewer(1), line(), line().rate_bps(60_000).queue_ms(300));
+    world.seat(1, 0, Some(0));
+    world.run(secs(30));
+    assert_eq!(profiles(&world, 0), [AudioProfile::Thrifty]);
+    world.members[1].down.set_config(world.now.as_micros(), line());
+    world.run(secs(30));
+    assert_eq!(profiles(&world, 0), [AudioProfile::Thrifty, AudioProfile::Full]);
+}
+
+#[test]
+fn who_may_not_hear_yet_keeps_no_voice_full() {
+    let mut world = World::new(53);
+    world.join(publisher());
+    world.join_over(viewer(1), line(), line().rate_bps(80_000).queue_ms(300));
+    world.join(viewer(1));
+    world.seat(1, 0, Some(0));
+    world.seat(2, 0, Some(0));
+    world.run(secs(10));
+    let peer = world.members[2].client.peer;
+    world.command(Command::SetMediaGate { peer, gate: MediaGate::Closed });
+    world.run(secs(20));
+    assert_eq!(profiles(&world, 0), [AudioProfile::Thrifty]);
+}
+
 // Redundant audio
 
 /// The share of a voice that a viewer had concealed, whose publisher loses on its way up.
@@ -727,6 +755,80 @@ fn a_keyframe_that_waited_has_the_time_of_its_capture() {
     assert!(world.members[1].checker.packets > before + 500);
 }
 
+#[test]
+fn a_way_that_became_longer_is_no_queue() {
+    for (rtt_ms, more_ms) in [(20, 50), (20, 60), (100, 150), (300, 80)] {
+        let down = |delay_ms| LinkConfig::default().rate_bps(5_000_000).queue_ms(300).delay_ms(delay_ms);
+        let mut world = watched(74, down(rtt_ms / 2));
+        world.run(secs(15));
+        assert_eq!(encoding(&world, 1, 0), Some(2));
+        world.members[1].down.set_config(world.now.as_micros(), down(rtt_ms / 2 + more_ms));
+        let mut away = Duration::ZERO;
+        for _ in 0..100 {
+            world.run(millis(100));
+            away += if encoding(&world, 1, 0) == Some(2) { Duration::ZERO } else { millis(100) };
+        }
+        assert!(away <= secs(4), "{more_ms} ms more: {away:?} without the full picture");
+    }
+}
+
+#[test]
+fn voices_that_took_more_than_there_was_do_not_hold_up_video_later() {
+    let mut world = World::new(75);
+    for at in 0..4 {
+        world.join(ClientConfig { camera: usize::from(at == 0) * 3, ..publisher() });
+    }
+    // Somebody on a good line hears them too: none is asked to be thrifty.
+    world.join(viewer(4));
+    world.join_over(viewer(4), line(), line().rate_bps(45_000).queue_ms(300));
+    for viewer in [4, 5] {
+        (0..4).for_each(|seat| world.seat(viewer, seat, Some(usize::from(seat))));
+    }
+    world.run(secs(180));
+    assert_eq!(encoding(&world, 5, 0), None);
+    world.members[5].down.set_config(world.now.as_micros(), line());
+    assert!(world.run_until(secs(10), |world| encoding(world, 5, 0).is_some()), "no picture");
+}
+
+// Who watches, and who only seems to
+
+#[test]
+fn what_only_somebody_without_media_watches_is_paused() {
+    let mut world = watched(24, line());
+    world.join(viewer(1));
+    world.seat(2, 0, Some(0));
+    world.wish(1, 0, LOWEST);
+    world.run(secs(10));
+    assert!(wanted(&world, 0).contains(&"f".to_owned()));
+    let peer = world.members[2].client.peer;
+    world.command(Command::SetMediaGate { peer, gate: MediaGate::Closed });
+    world.run(secs(3));
+    assert_eq!(wanted(&world, 0), ["q"]);
+    world.command(Command::SetMediaGate { peer, gate: MediaGate::Open });
+    world.run(millis(100));
+    assert!(wanted(&world, 0).contains(&"f".to_owned()));
+    world.run(secs(3));
+    assert_eq!(encoding(&world, 2, 0), Some(2));
+}
+
+#[test]
+fn wishes_that_change_all_the_time_do_not_keep_a_publisher_busy() {
+    let mut world = watched(25, line());
+    world.run(secs(10));
+    let told = |world: &World| {
+        world.events.iter().filter(|(_, event)| matches!(event, Event::EncodingsWanted { .. })).count()
+    };
+    let before = told(&world);
+    for at in 0..1_000 {
+        world.wish(1, 0, if at % 2 == 0 { LOWEST } else { SeatWish::DEFAULT });
+        world.run(millis(5));
+    }
+    let told = told(&world) - before;
+    assert!(told <= 5 * 8, "{told} times in five seconds");
+    world.run(secs(5));
+    assert_eq!(encoding(&world, 1, 0), Some(2));
+}
+
 // Bounds
 
 #[test]
@@ -736,6 +838,7 @@ fn who_stops_telling_is_sent_no_more_video_and_holds_little() {
     world.members[1].client.mute_feedback = true;
     world.run(secs(2));
     let (audio, video) = world.shown(1, 0);
+    let asked = world.sfu.counters().keyframe_requests_out;
     for _ in 0..60 {
         world.run(secs(1));
         let downlink = world.stats(1).downlink;
@@ -744,6 +847,8 @@ fn who_stops_telling_is_sent_no_more_video_and_holds_little() {
     let (audio_after, video_after) = world.shown(1, 0);
     assert_eq!(video_after.packets, video.packets, "video went on");
     assert!(audio_after.packets - audio.packets > 60 * 48, "the voice did not");
+    let asked = world.sfu.counters().keyframe_requests_out - asked;
+    assert!(asked <= 2, "{asked} keyframes that everybody is sent and nobody there");
     world.members[1].client.mute_feedback = false;
     world.run(secs(15));
     assert_eq!(encoding(&world, 1, 0), Some(2), "never back");

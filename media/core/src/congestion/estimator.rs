@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::acknowledged::Acknowledged;
+use super::contest::Contest;
 use super::history::{History, Told};
 use super::loss::LossLimit;
 use super::probe::{Cluster, Probe};
@@ -46,11 +47,13 @@ const CAPACITY_FOLLOWS: f64 = 0.05;
 const START_PROBES: [u64; 2] = [3, 6];
 /// Another follows one that got through nearly as fast as it was sent, at so much more.
 const FURTHER: u64 = 2;
-const THROUGH_SHARE: f64 = 0.7;
-/// How often it is tried whether there is more, by somebody who wants more than they are allowed or sends less; after tries
-/// that showed no more, twice as long each time.
+const THROUGH_SHARE: f64 = 0.85;
+/// How often it is tried whether there is more, by somebody who wants more than they are allowed or sends less.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
-const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(5);
+/// On a line as slow as this a probe holds up a voice: after tries that showed no more, twice as long each time, up to so
+/// many times.
+const PROBE_SLOW_BPS: u64 = 150_000;
+const PROBE_SLOW_DOUBLED_MAX: u32 = 2;
 /// A probe that shows less beyond the estimate has shown no more.
 const PROBE_GAIN: f64 = 1.1;
 /// For so long beyond a round trip a queue that a probe or a keyframe has made is theirs, unless it is longer than they
@@ -63,8 +66,8 @@ const SHADOW_SENT_SHARE: f64 = 0.9;
 const PROBE_DURATION: Duration = Duration::from_millis(15);
 const PROBE_BYTES_MIN: u64 = 3_000;
 /// On a slow line that would be a long time: there it is as much as it carries in this one, and five small packets.
-const PROBE_DURATION_MAX: Duration = Duration::from_millis(60);
-const PROBE_BYTES_LEAST: u64 = 1_200;
+const PROBE_DURATION_MAX: Duration = Duration::from_millis(40);
+const PROBE_BYTES_LEAST: u64 = 500;
 /// How long what was sent may be on its way beyond the quickest answer and the time between two messages of feedback, and
 /// what may be in any case.
 const WINDOW_MARGIN: Duration = Duration::from_millis(100);
@@ -88,6 +91,7 @@ pub struct Estimator {
     sent_bytes: SentRate,
     trend: Trend,
     standing: Standing,
+    contest: Contest,
     loss: LossLimit,
     acknowledged: Acknowledged,
     /// What delay allows.
@@ -160,6 +164,7 @@ impl Estimator {
             sent_bytes: SentRate::default(),
             trend: Trend::new(),
             standing: Standing::default(),
+            contest: Contest::default(),
             loss: LossLimit::new(),
             acknowledged: Acknowledged::default(),
             delay_bps: ESTIMATE_START_BPS as f64,
@@ -184,7 +189,8 @@ impl Estimator {
     /// What the delay says of the line.
     #[must_use]
     pub fn usage(&self) -> Usage {
-        if self.standing.waits() > STANDING_MAX { Usage::Over } else { self.trend.usage() }
+        let stands = self.standing.waits() > STANDING_MAX && !self.contest.is_contested();
+        if stands { Usage::Over } else { self.trend.usage() }
     }
 
     /// The share of packets that got lost lately, 0.0..=1.0.
@@ -342,8 +348,10 @@ impl Estimator {
             return (bps > estimate).then_some(bps);
         }
         let waited = |at: Option<Time>, time| at.is_none_or(|at| now.since(at) >= time);
-        let drained = waited(self.lowered_at, DRAIN) && self.standing.waits() < STANDING_DRAINED;
-        let interval = (PROBE_INTERVAL * (1 << self.probes.vain.min(4))).min(PROBE_INTERVAL_MAX);
+        let drained = waited(self.lowered_at, DRAIN) && self.is_drained();
+        let slow = estimate < PROBE_SLOW_BPS;
+        let doubled = if slow { self.probes.vain.min(PROBE_SLOW_DOUBLED_MAX) } else { 0 };
+        let interval = PROBE_INTERVAL * (1 << doubled);
         (drained && waited(self.probes.last_at, interval)).then(|| (estimate * FURTHER).min(most))
     }
 
@@ -352,7 +360,7 @@ impl Estimator {
         let probe = self.probes.cluster.take().map_or(0, |cluster| cluster.probe.rate_bps);
         self.shown_bps = Some(self.shown_bps.unwrap_or(0).max(bps));
         let gained = bps as f64 > self.estimate_bps() as f64 * PROBE_GAIN;
-        self.probes.vain = if gained { 0 } else { self.probes.vain + 1 };
+        self.probes.vain = if gained { 0 } else { self.probes.vain.saturating_add(1) };
         if bps > self.estimate_bps() {
             self.delay_bps = bps as f64;
             self.loss.shown(bps);
@@ -371,6 +379,7 @@ impl Estimator {
         let acknowledged = self.acknowledged.rate_bps().map(|bps| bps as f64);
         let recent = self.acknowledged.recent_bps().map(|bps| bps as f64).or(acknowledged);
         let response = rtt + FEEDBACK_DELAY;
+        self.contest.look(self.standing.waits(), recent, self.sent_bytes.bps, now);
         let recent_burst = self.probes.last_at.max(self.burst_at);
         let shadowed = recent_burst.is_some_and(|at| now.since(at) < rtt + SHADOW)
             && self.standing.waits_now() < SHADOW_WAITS_MAX
@@ -388,9 +397,14 @@ impl Estimator {
             }
             // What waits drains first.
             Usage::Under => self.grown_at = None,
-            Usage::Normal if self.standing.waits() > STANDING_DRAINED => self.grown_at = None,
+            Usage::Normal if !self.is_drained() => self.grown_at = None,
             Usage::Normal => self.grow(acknowledged, response, now),
         }
+    }
+
+    /// Nothing of ours waits in the line.
+    fn is_drained(&self) -> bool {
+        self.contest.is_contested() || self.standing.waits() <= STANDING_DRAINED
     }
 
     fn lower(&mut self, acknowledged: Option<f64>, now: Time) {

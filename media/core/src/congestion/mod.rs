@@ -8,6 +8,7 @@
 //! Shape and constants of the delay part are those of draft-ietf-rmcat-gcc-02, where this does not say otherwise.
 
 mod acknowledged;
+mod contest;
 mod estimator;
 mod history;
 mod loss;

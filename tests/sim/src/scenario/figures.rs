@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Sample, Scenario, Seen};
 use crate::client::{ClientConfig, Obedience};
+use crate::cross::CrossKind;
 use crate::playout::{Frames, REDUNDANCY_LEVELS};
 use crate::synthetic::HEIGHTS;
 
@@ -20,6 +21,8 @@ const CONCEALED_FRAMES_MIN: u64 = 500;
 /// Others are unaffected if they are shown full pictures for this share of the time, and their estimate keeps to this
 /// share of what it was.
 const OTHERS_FULL_SHARE_MIN: f64 = 0.95;
+const FROZEN_SHARE_MAX: f64 = 0.33;
+const FULL_KEPT_SHARE_MIN: f64 = 0.9;
 const OTHERS_ESTIMATE_SHARE_MIN: f64 = 0.95;
 
 /// Video steps that fill more of a line than this cannot be held on it.
@@ -54,7 +57,7 @@ pub enum Aim {
     CalmAfterFall,
     /// Eight seconds after the line became faster it is used.
     BackAfterRise,
-    /// No second after the fifth is silent, but for the two in which a line falls.
+    /// No second after the fifth is silent, but for the two in which a line falls or other traffic sets in.
     AudioFlows,
     /// What is concealed with one earlier frame along each is 5 % at the most, with two 1.5 %.
     AudioRepaired,
@@ -62,6 +65,10 @@ pub enum Aim {
     FewSwitches,
     /// The others are shown full pictures that do not freeze.
     OthersFull,
+    /// The picture stands still for a third of the time at the most.
+    PictureGoesOn,
+    /// Full pictures for nine tenths of the steady state.
+    FullKept,
     /// Nobody's estimate falls.
     EstimatesHold,
 }
@@ -100,8 +107,12 @@ pub struct Figures {
     pub switches: (f64, f64),
     /// A voice's frames in steady state by redundancy.
     pub heard: [Frames; REDUNDANCY_LEVELS],
-    /// Silent seconds after the fifth, but for the two in which a line falls.
+    /// Silent seconds after the fifth, but for the two in which a line falls or other traffic sets in.
     pub silent_seconds: usize,
+    /// Share of the whole run in which the picture stood still.
+    pub frozen: f64,
+    /// Share of the steady state with full pictures.
+    pub full_kept: f64,
     /// Least share of the time others were shown full pictures, and their freezes; none where nobody else watches.
     pub others_full: Option<(f64, u32)>,
     /// How far the estimate of anybody fell, as a share; none where nobody has one.
@@ -148,6 +159,10 @@ impl Figures {
                 last.heard.by_redundancy[level].since(first.heard.by_redundancy[level])
             }),
             silent_seconds: silent_seconds(scenario, watched),
+            frozen: watched
+                .last()
+                .map_or(0.0, |sample| sample.freezes.1.as_secs_f64() / sample.at.as_secs_f64()),
+            full_kept: full_share(steady),
             others_full: others_full(scenario, seen),
             estimate_kept: estimate_kept(scenario, seen),
             probes: last.stats.downlink.probes,
@@ -191,6 +206,8 @@ impl Figures {
             switches: pair(self.switches, other.switches),
             heard: std::array::from_fn(both),
             silent_seconds: self.silent_seconds.max(other.silent_seconds),
+            frozen: self.frozen.max(other.frozen),
+            full_kept: self.full_kept.min(other.full_kept),
             others_full: self.others_full.zip(other.others_full).map(|(a, b)| (a.0.min(b.0), a.1.max(b.1))),
             estimate_kept: least(self.estimate_kept, other.estimate_kept),
             probes: self.probes.max(other.probes),
@@ -244,6 +261,22 @@ impl Figures {
                 let (share, freezes) = self.others_full.unwrap_or((0.0, 0));
                 let text = format!("others: full for {:.0} % of the time, {freezes} freezes", share * 100.0);
                 (share >= OTHERS_FULL_SHARE_MIN && freezes == 0, text)
+            }
+            Aim::PictureGoesOn => {
+                let text = format!(
+                    "the picture still for {:.0} % of the time, aim {:.0}",
+                    self.frozen * 100.0,
+                    FROZEN_SHARE_MAX * 100.0
+                );
+                (self.frozen <= FROZEN_SHARE_MAX, text)
+            }
+            Aim::FullKept => {
+                let text = format!(
+                    "full pictures for {:.0} % of the time, aim {:.0}",
+                    self.full_kept * 100.0,
+                    FULL_KEPT_SHARE_MIN * 100.0
+                );
+                (self.full_kept >= FULL_KEPT_SHARE_MIN, text)
             }
             Aim::EstimatesHold => match self.estimate_kept {
                 None => (false, "no estimates".to_owned()),
@@ -348,14 +381,27 @@ fn full_quality(samples: &[Sample]) -> f64 {
     full.map_or(f64::INFINITY, |window| window[0].at.as_secs_f64())
 }
 
-/// What waits before a line that falls, and what is dropped until that can be known, takes most of a second of everything.
+/// What waits before a line that falls, and what is dropped until that can be known, takes most of a second of everything;
+/// and so does other traffic that sets in.
 fn silent_seconds(scenario: &Scenario, samples: &[Sample]) -> usize {
-    let fall = scenario.changes.first().map(|(at, _)| *at..*at + FALL_GRACE);
+    let fall = scenario.changes.first().map(|(at, _)| *at);
+    let falls: Vec<Duration> = fall.into_iter().chain(cross_begins(scenario)).collect();
+    let is_fall = |at: Duration| falls.iter().any(|fall| (*fall..*fall + FALL_GRACE).contains(&at));
     let played = |sample: &Sample| sample.heard.played_ms;
     let from = samples.iter().position(|sample| sample.at >= HEARD_FROM).unwrap_or(samples.len());
     let seconds = samples[from..].windows(SECOND + 1).step_by(SECOND);
-    let judged = seconds.filter(|window| !fall.as_ref().is_some_and(|fall| fall.contains(&window[0].at)));
+    let judged = seconds.filter(|window| !is_fall(window[0].at));
     judged.filter(|window| played(&window[SECOND]) - played(&window[0]) < HEARD_MS_MIN).count()
+}
+
+/// When other traffic sets in, each time.
+fn cross_begins(scenario: &Scenario) -> Vec<Duration> {
+    let Some((kind, from, until)) = scenario.cross else { return Vec::new() };
+    let every = match kind {
+        CrossKind::Reno => until,
+        CrossKind::Constant { spell, .. } => spell * 2,
+    };
+    std::iter::successors(Some(from), |at| Some(*at + every)).take_while(|at| *at < until).collect()
 }
 
 /// The largest share of the line that video in all seats, with these voices, takes and can be held at.
@@ -392,15 +438,19 @@ fn video_steps(client: &ClientConfig, withheld: &[u8]) -> Vec<f64> {
     steps
 }
 
+fn full_share(samples: &[Sample]) -> f64 {
+    let full = samples.iter().filter(|sample| sample.height == HEIGHTS[2]).count();
+    full as f64 / samples.len() as f64
+}
+
 fn others_full(scenario: &Scenario, seen: &Seen) -> Option<(f64, u32)> {
     let others = seen.samples.iter().enumerate().filter(|(who, _)| {
         *who + 1 < seen.samples.len() && scenario.seats.iter().any(|(viewer, ..)| viewer == who)
     });
     let each = others.map(|(_, samples)| {
         let steady = steady(scenario, samples);
-        let full = steady.iter().filter(|sample| sample.height == HEIGHTS[2]).count();
         let freezes = steady[steady.len() - 1].freezes.0 - steady[0].freezes.0;
-        (full as f64 / steady.len() as f64, freezes)
+        (full_share(steady), freezes)
     });
     each.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
 }

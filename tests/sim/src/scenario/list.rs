@@ -75,6 +75,7 @@ pub fn all(form: Form) -> Vec<Scenario> {
         fall_and_rise(100, spans),
         audio_alone(spans),
         audio_with_loss(1_000_000, spans),
+        longer_way(spans),
         poor_uplink_loss(spans),
         poor_in_a_room(spans),
         four_in_view(2_500_000, spans),
@@ -85,7 +86,12 @@ pub fn all(form: Form) -> Vec<Scenario> {
     scenarios.extend([
         fall_and_rise(20, spans),
         lossy("2 % loss", line(3_000_000, 100).loss(0.02), &STEADY, spans),
-        lossy("10 % loss", line(3_000_000, 100).loss(0.1), &[Aim::ShortQueue, Aim::AudioFlows], spans),
+        lossy(
+            "10 % loss",
+            line(3_000_000, 100).loss(0.1),
+            &[Aim::ShortQueue, Aim::PictureGoesOn, Aim::AudioFlows],
+            spans,
+        ),
         lossy("20 % loss", line(3_000_000, 100).loss(0.2), &[Aim::ShortQueue, Aim::AudioFlows], spans),
         lossy(
             "3 % loss in bursts",
@@ -204,9 +210,20 @@ fn competing(name: &str, kind: CrossKind, spans: Spans) -> Scenario {
             format!("2 Mbit/s beside {name}"),
             browser(GOOD_RTT_MS),
             line(2_000_000, 100),
-            &[Aim::AudioFlows],
+            &[Aim::PictureGoesOn, Aim::AudioFlows],
             spans,
         )
+    }
+}
+
+/// Another route, or the tunnel of a VPN: nothing waits, but everything takes longer from then on.
+fn longer_way(spans: Spans) -> Scenario {
+    const LONGER_MS: u64 = 60;
+    let aims = [Aim::FullKept, Aim::FewSwitches, Aim::AudioFlows];
+    let name = format!("5 Mbit/s, the way {LONGER_MS} ms longer");
+    Scenario {
+        changes: vec![(Duration::from_secs(spans.fall), line(5_000_000, GOOD_RTT_MS + 2 * LONGER_MS))],
+        ..pair(name, browser(GOOD_RTT_MS), line(5_000_000, GOOD_RTT_MS), &aims, spans)
     }
 }
 
