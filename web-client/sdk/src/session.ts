@@ -297,9 +297,9 @@ export class Session extends Emitter<SessionEvents> {
   }
 
   /**
-   * Says how a seat's video is wanted: the height in pixels at which it is shown (null: as high as there is; 0: not at all),
-   * and who goes first where the line does not carry everything. What is left out stays as it is; a fresh transport hears
-   * of it anew.
+   * Says how a seat's video is wanted: the height in pixels that no encoding is to exceed, best 1.5 times the height at which
+   * it is shown (null: as high as there is; 0: not at all), and who goes first where the line does not carry everything. What
+   * is left out stays as it is; a fresh transport hears of it anew.
    */
   async wish(seat: number, wish: SeatWish): Promise<void> {
     const before = this.#wishes.get(seat) ?? {};
