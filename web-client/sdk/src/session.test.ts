@@ -545,17 +545,30 @@ describe('what is wanted of what is sent, and of what is shown', () => {
     expect(remote()).toContain('a=ptime:60');
   });
 
+  const wishes = () => server.done.filter((frame) => frame.type === 'subscribe').map(({ slots }) => slots);
+
   test('how a seat is wanted is said anew to a fresh transport', async () => {
     await join();
     void session.wish(0, { maxHeight: 180 });
     void session.wish(0, { priority: 200 });
     void session.wish(0, { maxHeight: 180, priority: 200 });
     await pass(30);
-    const wishes = () => server.done.filter((frame) => frame.type === 'subscribe').map(({ slots }) => slots);
     expect(wishes()).toEqual([[{ seat: 0, maxHeight: 180 }], [{ seat: 0, priority: 200 }]]);
     server.say({ type: 'disconnected', reason: '' });
     await pass(60);
     expect(wishes().at(-1)).toEqual([{ seat: 0, maxHeight: 180, priority: 200 }]);
+  });
+
+  test('and by who waits with a fresh transport, when they are let in again', async () => {
+    await join();
+    void session.wish(0, { maxHeight: 180, priority: 200 });
+    server.say({ type: 'waiting', position: null, providerPresent: true, deskAttended: true });
+    server.say({ type: 'disconnected', reason: '' });
+    await pass(60);
+    expect([peerConnections.length, wishes().length]).toEqual([2, 1]);
+    server.say({ type: 'admitted', participants: [], chat: [] });
+    await pass(30);
+    expect(wishes()).toEqual([[{ seat: 0, maxHeight: 180, priority: 200 }], [{ seat: 0, maxHeight: 180, priority: 200 }]]);
   });
 
   test('it is known who speaks and how good lines are, and forgotten with those it is about', async () => {

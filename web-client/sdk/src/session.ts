@@ -438,7 +438,10 @@ export class Session extends Emitter<SessionEvents> {
     this.#seat(this.#seated);
   }
 
-  /** A fresh transport has the seats of before, and no wishes. Who waits says them when they are let in. */
+  /**
+   * A fresh transport has the seats of before, and no wishes. Who waits may say none: they are said again when who waited is
+   * let in, as the transport may be another than that of before.
+   */
   #wishAgain(): void {
     const known = new Set(this.seats.map(({ id }) => id));
     const slots = [...this.#wishes].filter(([seat]) => known.has(seat)).map(([seat, wish]) => ({ seat, ...wish }));
@@ -536,6 +539,7 @@ export class Session extends Emitter<SessionEvents> {
         this.chat = frame.chat;
         this.#setPhase({ name: 'admitted' });
         this.#putAll();
+        this.#wishAgain();
         break;
       case 'knock':
         this.#knock(frame);
