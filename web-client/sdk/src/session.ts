@@ -6,6 +6,8 @@
  */
 import { Door, DoorError } from './api.ts';
 import { Emitter } from './emitter.ts';
+import { Redundancy } from './redundancy.ts';
+import type { AudioEncoding } from './sdp.ts';
 import { Refusal, Signal } from './signal.ts';
 import type { Line } from './signal.ts';
 import { tabStore } from './store.ts';
@@ -155,6 +157,8 @@ export class Session extends Emitter<SessionEvents> {
   #qualities = new Map<string, Quality>();
   /** How seats are wanted, where it was said. */
   #wishes = new Map<number, SeatWish>();
+  /** Whether the voice is to have redundancy: over all transports, as the line is the same. */
+  readonly #redundancy = new Redundancy(() => this.#encodeVoice({ redundant: this.#redundancy.isWanted }));
 
   constructor(options: SessionOptions) {
     super();
@@ -420,6 +424,7 @@ export class Session extends Emitter<SessionEvents> {
     this.#transport?.close();
     this.#transport = transport;
     this.#restartDue = false;
+    this.#encodeVoice({ redundant: this.#redundancy.isWanted });
     this.#watch(transport);
     const isCurrent = () => this.#transport === transport && !this.#isOver();
     try {
@@ -503,6 +508,7 @@ export class Session extends Emitter<SessionEvents> {
     this.recording = false;
     this.speaker = null;
     this.#qualities.clear();
+    this.#redundancy.hear(GOOD);
     this.#offered = frame.seats;
     this.#seated = [];
     if (frame.you.state === 'waiting') {
@@ -577,13 +583,14 @@ export class Session extends Emitter<SessionEvents> {
         this.#transport?.want(frame.kind, frame.active);
         break;
       case 'audioEncoding':
-        this.#transport?.encodeVoice(frame).catch((error: unknown) => this.#problem(error));
+        this.#encodeVoice({ maxBitrateBps: frame.maxBitrateBps, frameMs: frame.frameMs });
         break;
       case 'speaker':
         this.speaker = frame.participantId;
         break;
       case 'quality':
         this.#qualities.set(frame.participantId, { level: frame.level, reason: frame.reason });
+        if (frame.participantId === this.you?.id) this.#redundancy.hear(frame);
         break;
       case 'disconnected':
         this.#reconnect();
@@ -694,6 +701,10 @@ export class Session extends Emitter<SessionEvents> {
     await this.#transport?.send(what, silent ? null : this.#tracks[what]);
   }
 
+  #encodeVoice(voice: Partial<AudioEncoding>): void {
+    this.#transport?.encodeVoice(voice).catch((error: unknown) => this.#problem(error));
+  }
+
   async #publish(kind: 'audio' | 'camera'): Promise<void> {
     if (this.you === null) return;
     await this.#ask({ type: 'publish', kind: kind satisfies PublishKind, muted: this.muted[kind] });
@@ -741,6 +752,7 @@ export class Session extends Emitter<SessionEvents> {
     this.#store.forget();
     for (const timer of this.#timers) clearTimeout(timer);
     this.#timers.clear();
+    this.#redundancy.stop();
     this.#transport?.close();
     this.#transport = null;
     if (!keepSocket) this.#signal?.close();
