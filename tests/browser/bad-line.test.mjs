@@ -108,6 +108,46 @@ test('of 20 % loss on the way down little is heard', async (t) => {
   assert.match(remote, /^a=rtpmap:\d+ red\/48000\/2\r$/m);
 });
 
+test('of 20 % loss on the way up little is heard: the voice is sent with redundancy from then on', async (t) => {
+  const run = async () => {
+    const { publisher, viewer, relay } = await watched(t, { whose: 'publisher', up: 'delay_ms=20', down: 'delay_ms=20' });
+    await viewer.plays();
+    const voice = async () => (await publisher.sent()).audio;
+    const plain = await watch(3_000, voice);
+    const { negotiations } = await publisher.descriptions();
+    await relay.command('up delay_ms=20,loss=0.2');
+    const begun = performance.now();
+    await until('redundancy to be asked for', async () => {
+      const { remote } = await publisher.descriptions();
+      const [, first] = /^m=audio \S+ \S+ (\d+)/m.exec(remote);
+      return remote.includes(`\r\na=rtpmap:${first} red/`);
+    });
+    const after = Math.round(performance.now() - begun);
+    // Until what is sent is as good as before, and the viewer waits for what comes with the next packet.
+    await watch(8_000, () => viewer.received());
+    const lines = [(await relay.command('stats')).up];
+    const redundant = [await voice()];
+    const samples = await watch(12_000, () => look(viewer));
+    redundant.push(await voice());
+    lines.push((await relay.command('stats')).up);
+    return {
+      ...between(samples),
+      'the line lost %': (100 * (lines[1].lost - lines[0].lost)) / (lines[1].sent - lines[0].sent),
+      'redundancy after ms': after,
+      'offers made for it': (await publisher.descriptions()).negotiations - negotiations,
+      // Chromium names the codec inside: how large packets are tells the rest.
+      'bytes of a voice packet': bytesOfPacket(redundant, 'Sent'),
+      'bytes of a plain one': bytesOfPacket(plain, 'Sent'),
+    };
+  };
+  await untilRight('20 % loss on the way up', run, (seen) => {
+    if (seen['the line lost %'] < 10) return 'the line lost too little to show anything';
+    if (seen['offers made for it'] > 0) return 'an offer crossed the line for it';
+    if (seen['bytes of a voice packet'] < 1.5 * seen['bytes of a plain one']) return 'no redundancy';
+    return seen['concealed %'] > 8 && `${seen['concealed %']} % concealed`;
+  });
+});
+
 test('encodings that nobody wants to see are not sent, and come back', async (t) => {
   const { publisher, viewer } = await watched(t, {});
   await viewer.plays();

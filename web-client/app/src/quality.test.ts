@@ -5,18 +5,26 @@ import { shares, strip, wantedHeight, worst } from './quality.ts';
 
 const TILE = { width: 0, height: 0, videoWidth: 0, videoHeight: 0, whole: false };
 
-test('a picture is wanted as high as it is shown, in steps', () => {
+test('a picture is wanted half as high again as it is shown, in steps', () => {
   const shown = { width: 640, height: 300 };
   expect(wantedHeight(TILE, 2)).toBe(0);
-  expect(wantedHeight({ ...TILE, ...shown }, 1)).toBe(360);
+  expect(wantedHeight({ ...TILE, ...shown }, 1)).toBe(450);
   // Cut to fill the tile it is higher than that; whole in it, lower.
   const wide = { ...TILE, ...shown, videoWidth: 1280, videoHeight: 720 };
-  expect(wantedHeight(wide, 1)).toBe(360);
-  expect(wantedHeight({ ...wide, whole: true }, 1)).toBe(360);
+  expect(wantedHeight(wide, 1)).toBe(540);
+  expect(wantedHeight({ ...wide, whole: true }, 1)).toBe(450);
   expect(wantedHeight({ ...wide, height: 100, whole: true }, 1)).toBe(180);
-  expect(wantedHeight({ ...wide, height: 100 }, 1)).toBe(360);
-  expect(wantedHeight(wide, 3)).toBe(1080);
+  expect(wantedHeight({ ...wide, height: 100 }, 1)).toBe(540);
+  expect(wantedHeight(wide, 3)).toBe(1620);
   expect(wantedHeight({ ...TILE, width: 1, height: 1e9 }, 3)).toBe(65_535);
+});
+
+test('a tile is shown the encoding that is larger rather than one much smaller', () => {
+  const sent = (height: number): number => {
+    const wish = wantedHeight({ ...TILE, width: 1, height }, 1);
+    return Math.max(...[180, 360, 720].filter((encoding, index) => index === 0 || encoding <= wish));
+  };
+  expect([100, 240, 300, 480, 551, 720].map(sent)).toEqual([180, 360, 360, 720, 720, 720]);
 });
 
 const at = (seconds: number): string => new Date(Date.UTC(2026, 10, 29, 10, 0, seconds)).toISOString();

@@ -9,6 +9,8 @@ export const BARS: Record<QualityLevel, number> = { good: 4, fair: 3, poor: 2, b
 /** Steps of a wish, in pixels: the server is not asked anew for each pixel of a window. */
 const WISH_STEP = 90;
 const WISH_MAX = 65_535;
+/** An encoding is sent that is no higher than the wish, and the next is half as high: better one that is shown smaller. */
+const WISH_RATIO = 1.5;
 
 /** What a tile shows, in CSS pixels, of a picture of so many pixels; 0 while it is not known. */
 export interface Shown {
@@ -20,12 +22,12 @@ export interface Shown {
   whole: boolean;
 }
 
-/** The height of the picture that is worth being sent, in pixels of the screen. */
+/** The height up to which a picture is worth being sent, in pixels of the screen. */
 export function wantedHeight({ width, height, videoWidth, videoHeight, whole }: Shown, pixelRatio: number): number {
   if (width <= 0 || height <= 0) return 0;
   const byWidth = videoWidth > 0 ? (width * videoHeight) / videoWidth : height;
   const shown = whole ? Math.min(height, byWidth) : Math.max(height, byWidth);
-  return Math.min(Math.ceil((shown * pixelRatio) / WISH_STEP) * WISH_STEP, WISH_MAX);
+  return Math.min(Math.ceil((shown * pixelRatio * WISH_RATIO) / WISH_STEP) * WISH_STEP, WISH_MAX);
 }
 
 /** A part of a strip: where it begins and how long it is, in thousandths of the whole. */

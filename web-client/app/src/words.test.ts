@@ -97,6 +97,8 @@ test('why a connection is no better is said in a short sentence', () => {
   const codes: QualityReason['code'][] = ['uplink_loss', 'downlink_loss', 'round_trip', 'uplink_jitter', 'downlink_rate', 'silence'];
   for (const code of codes) for (const own of [true, false]) isPlain(reasonWords({ code, value: 8 }, own));
   expect(reasonWords({ code: 'uplink_loss', value: 8 }, true)).toBe('Your connection loses 8\u00a0% of what you send.');
+  // A mean (RFC 3550), and no bound.
+  expect(reasonWords({ code: 'uplink_jitter', value: 60 }, true)).toBe('What you send arrives unevenly, late by about 60\u00a0ms.');
   expect(reasonWords({ code: 'silence', value: 0 }, false)).toBe('Nothing arrives from them.');
   expect([lengthWords(30), lengthWords(150)]).toEqual(['30 seconds', '3 minutes']);
 });

@@ -250,7 +250,7 @@ export function reasonWords({ code, value }: QualityReason, own: boolean): strin
     case 'round_trip':
       return `${whose} connection is slow: ${value} ms to the server and back.`;
     case 'uplink_jitter':
-      return `What ${they} send arrives unevenly, up to ${value} ms late.`;
+      return `What ${they} send arrives unevenly, late by about ${value} ms.`;
     case 'downlink_rate':
       return `${whose} connection carries ${value} kbit/s: less than the pictures need.`;
     case 'silence':

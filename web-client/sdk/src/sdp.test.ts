@@ -36,6 +36,8 @@ test('ICE credentials are read and replaced, whatever characters are in them', (
   expect(() => iceCredentials('v=0')).toThrow(/no ICE credentials/);
 });
 
+const AS_IT_LIKES = { maxBitrateBps: null, frameMs: null, redundant: false };
+
 const ANSWER = [
   'v=0',
   'm=audio 9 UDP/TLS/RTP/SAVPF 111',
@@ -50,7 +52,7 @@ const ANSWER = [
 ].join('\r\n');
 
 test('an answer asks for another voice on the first audio line alone', () => {
-  const thrifty = withVoice(ANSWER, { maxBitrateBps: 16_000, frameMs: 60 }).split('\r\n');
+  const thrifty = withVoice(ANSWER, { maxBitrateBps: 16_000, frameMs: 60, redundant: false }).split('\r\n');
   expect(thrifty).toEqual([
     'v=0',
     'm=audio 9 UDP/TLS/RTP/SAVPF 111',
@@ -60,10 +62,20 @@ test('an answer asks for another voice on the first audio line alone', () => {
     'a=maxptime:60',
     ...ANSWER.split('\r\n').slice(5),
   ]);
-  expect(withVoice(ANSWER, { maxBitrateBps: null, frameMs: null })).toBe(ANSWER);
+  expect(withVoice(ANSWER, AS_IT_LIKES)).toBe(ANSWER);
   const bare = 'm=audio 9 RTP 9\r\na=rtpmap:9 opus/48000/2\r\n';
-  expect(withVoice(bare, { maxBitrateBps: 1, frameMs: null })).toBe(`${bare}a=fmtp:9 maxaveragebitrate=1\r\n`);
+  expect(withVoice(bare, { ...AS_IT_LIKES, maxBitrateBps: 1 })).toBe(`${bare}a=fmtp:9 maxaveragebitrate=1\r\n`);
   for (const other of ['', 'm=audio 9 RTP 0\r\na=rtpmap:0 PCMU/8000\r\n']) {
-    expect(withVoice(other, { maxBitrateBps: 1, frameMs: 60 })).toBe(other);
+    expect(withVoice(other, { maxBitrateBps: 1, frameMs: 60, redundant: true })).toBe(other);
   }
+});
+
+test('an answer asks for redundancy by naming it first, where it is there and the line need not be spared', () => {
+  const rtpmap = 'a=rtpmap:111 opus/48000/2\r\na=rtpmap:63 red/48000/2\r\na=fmtp:63 111/111\r\n';
+  const both = `v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111 63\r\n${rtpmap}m=audio 9 UDP/TLS/RTP/SAVPF 111 63\r\n${rtpmap}`;
+  const redundant = { ...AS_IT_LIKES, redundant: true };
+  expect(withVoice(both, redundant)).toBe(both.replace('SAVPF 111 63', 'SAVPF 63 111'));
+  expect(withVoice(both, AS_IT_LIKES)).toBe(both);
+  expect(withVoice(ANSWER, redundant)).toBe(ANSWER);
+  expect(withVoice(both, { ...redundant, maxBitrateBps: 16_000, frameMs: 60 })).toContain('SAVPF 111 63\r\n');
 });

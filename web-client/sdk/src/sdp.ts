@@ -24,13 +24,16 @@ export function withIceCredentials(sdp: string, { ufrag, pwd }: IceCredentials):
 export interface AudioEncoding {
   maxBitrateBps: number | null;
   frameMs: number | null;
+  /** With redundancy (RFC 2198), where both sides have it; not with a rate or length that is to spare the line. */
+  redundant: boolean;
 }
 
 /**
  * The same answer, which asks for the voice of its first audio m-line as said (RFC 7587, RFC 8866). Browsers take what a
- * remote description asks of them: Opus sends packets of that length and rate.
+ * remote description asks of them: they send the format it names first (RFC 3264 section 7), and Opus packets of that
+ * length and rate.
  */
-export function withVoice(sdp: string, { maxBitrateBps, frameMs }: AudioEncoding): string {
+export function withVoice(sdp: string, { maxBitrateBps, frameMs, redundant }: AudioEncoding): string {
   const start = sdp.search(/^m=audio /m);
   if (start < 0) return sdp;
   const next = sdp.indexOf('\r\nm=', start);
@@ -38,6 +41,13 @@ export function withVoice(sdp: string, { maxBitrateBps, frameMs }: AudioEncoding
   let lines = sdp.slice(start, end);
   const payloadType = /^a=rtpmap:(\d+) opus\//im.exec(lines)?.[1];
   if (!payloadType) return sdp;
+  const red = /^a=rtpmap:(\d+) red\//im.exec(lines)?.[1];
+  if (redundant && red && maxBitrateBps === null && frameMs === null) {
+    lines = lines.replace(/^m=.*/, (line) => {
+      const [media, port, protocol, ...formats] = line.split(' ');
+      return [media, port, protocol, red, ...formats.filter((format) => format !== red)].join(' ');
+    });
+  }
   if (maxBitrateBps !== null) {
     const fmtp = new RegExp(`^a=fmtp:${payloadType} (.*)\r\n`, 'm');
     const given = fmtp.exec(lines)?.[1]?.split(';') ?? [];

@@ -534,6 +534,41 @@ describe('what is wanted of what is sent, and of what is shown', () => {
     expect(asked('offer')).toBe(offers + 1);
   });
 
+  test('a voice whose line loses it has redundancy, over a fresh transport, but not while it is thrifty', async () => {
+    const both = 'm=audio 9 RTP 111 63\r\na=rtpmap:111 opus/48000/2\r\na=rtpmap:63 red/48000/2\r\n';
+    server.answer = (frame) => {
+      const reply = media(frame);
+      return reply?.type === 'answer' ? { ...reply, sdp: ANSWER + both } : reply;
+    };
+    const formats = () => /^m=audio 9 RTP (.*)\r$/m.exec(remote() ?? '')?.[1];
+    const quality = async (participantId: string, level: 'good' | 'poor') => {
+      const reason = level === 'poor' ? ({ code: 'uplink_loss', value: 12 } as const) : null;
+      server.say({ type: 'quality', participantId, level, reason });
+      await pass(10);
+    };
+    await join();
+    await quality('other', 'poor');
+    expect(formats()).toBe('111 63');
+    await quality('me', 'poor');
+    expect(formats()).toBe('63 111');
+    expect(asked('offer')).toBe(1);
+    server.say({ type: 'disconnected', reason: '' });
+    await pass(60);
+    expect([peerConnections.length, formats()]).toEqual([2, '63 111']);
+    server.say({ type: 'audioEncoding', maxBitrateBps: 16_000, frameMs: 60 });
+    await pass(10);
+    expect(formats()).toBe('111 63');
+    server.say({ type: 'audioEncoding', maxBitrateBps: null, frameMs: null });
+    await pass(10);
+    expect(formats()).toBe('63 111');
+    await quality('me', 'good');
+    await pass(29_000);
+    expect(formats()).toBe('63 111');
+    await pass(1_000);
+    expect(formats()).toBe('111 63');
+    expect(asked('offer')).toBe(2);
+  });
+
   test('an answer that does not fit the seats there are by now is left alone', async () => {
     await join();
     last().refuses = (sdp) => sdp.includes('ptime');
@@ -545,17 +580,30 @@ describe('what is wanted of what is sent, and of what is shown', () => {
     expect(remote()).toContain('a=ptime:60');
   });
 
+  const wishes = () => server.done.filter((frame) => frame.type === 'subscribe').map(({ slots }) => slots);
+
   test('how a seat is wanted is said anew to a fresh transport', async () => {
     await join();
     void session.wish(0, { maxHeight: 180 });
     void session.wish(0, { priority: 200 });
     void session.wish(0, { maxHeight: 180, priority: 200 });
     await pass(30);
-    const wishes = () => server.done.filter((frame) => frame.type === 'subscribe').map(({ slots }) => slots);
     expect(wishes()).toEqual([[{ seat: 0, maxHeight: 180 }], [{ seat: 0, priority: 200 }]]);
     server.say({ type: 'disconnected', reason: '' });
     await pass(60);
     expect(wishes().at(-1)).toEqual([{ seat: 0, maxHeight: 180, priority: 200 }]);
+  });
+
+  test('and by who waits with a fresh transport, when they are let in again', async () => {
+    await join();
+    void session.wish(0, { maxHeight: 180, priority: 200 });
+    server.say({ type: 'waiting', position: null, providerPresent: true, deskAttended: true });
+    server.say({ type: 'disconnected', reason: '' });
+    await pass(60);
+    expect([peerConnections.length, wishes().length]).toEqual([2, 1]);
+    server.say({ type: 'admitted', participants: [], chat: [] });
+    await pass(30);
+    expect(wishes()).toEqual([[{ seat: 0, maxHeight: 180, priority: 200 }], [{ seat: 0, maxHeight: 180, priority: 200 }]]);
   });
 
   test('it is known who speaks and how good lines are, and forgotten with those it is about', async () => {

@@ -6,6 +6,8 @@
  */
 import { Door, DoorError } from './api.ts';
 import { Emitter } from './emitter.ts';
+import { Redundancy } from './redundancy.ts';
+import type { AudioEncoding } from './sdp.ts';
 import { Refusal, Signal } from './signal.ts';
 import type { Line } from './signal.ts';
 import { tabStore } from './store.ts';
@@ -155,6 +157,8 @@ export class Session extends Emitter<SessionEvents> {
   #qualities = new Map<string, Quality>();
   /** How seats are wanted, where it was said. */
   #wishes = new Map<number, SeatWish>();
+  /** Whether the voice is to have redundancy: over all transports, as the line is the same. */
+  readonly #redundancy = new Redundancy(() => this.#encodeVoice({ redundant: this.#redundancy.isWanted }));
 
   constructor(options: SessionOptions) {
     super();
@@ -297,9 +301,9 @@ export class Session extends Emitter<SessionEvents> {
   }
 
   /**
-   * Says how a seat's video is wanted: the height in pixels at which it is shown (null: as high as there is; 0: not at all),
-   * and who goes first where the line does not carry everything. What is left out stays as it is; a fresh transport hears
-   * of it anew.
+   * Says how a seat's video is wanted: the height in pixels that no encoding is to exceed, best 1.5 times the height at which
+   * it is shown (null: as high as there is; 0: not at all), and who goes first where the line does not carry everything. What
+   * is left out stays as it is; a fresh transport hears of it anew.
    */
   async wish(seat: number, wish: SeatWish): Promise<void> {
     const before = this.#wishes.get(seat) ?? {};
@@ -420,6 +424,7 @@ export class Session extends Emitter<SessionEvents> {
     this.#transport?.close();
     this.#transport = transport;
     this.#restartDue = false;
+    this.#encodeVoice({ redundant: this.#redundancy.isWanted });
     this.#watch(transport);
     const isCurrent = () => this.#transport === transport && !this.#isOver();
     try {
@@ -438,7 +443,10 @@ export class Session extends Emitter<SessionEvents> {
     this.#seat(this.#seated);
   }
 
-  /** A fresh transport has the seats of before, and no wishes. Who waits says them when they are let in. */
+  /**
+   * A fresh transport has the seats of before, and no wishes. Who waits may say none: they are said again when who waited is
+   * let in, as the transport may be another than that of before.
+   */
   #wishAgain(): void {
     const known = new Set(this.seats.map(({ id }) => id));
     const slots = [...this.#wishes].filter(([seat]) => known.has(seat)).map(([seat, wish]) => ({ seat, ...wish }));
@@ -500,6 +508,7 @@ export class Session extends Emitter<SessionEvents> {
     this.recording = false;
     this.speaker = null;
     this.#qualities.clear();
+    this.#redundancy.hear(GOOD);
     this.#offered = frame.seats;
     this.#seated = [];
     if (frame.you.state === 'waiting') {
@@ -536,6 +545,7 @@ export class Session extends Emitter<SessionEvents> {
         this.chat = frame.chat;
         this.#setPhase({ name: 'admitted' });
         this.#putAll();
+        this.#wishAgain();
         break;
       case 'knock':
         this.#knock(frame);
@@ -573,13 +583,14 @@ export class Session extends Emitter<SessionEvents> {
         this.#transport?.want(frame.kind, frame.active);
         break;
       case 'audioEncoding':
-        this.#transport?.encodeVoice(frame).catch((error: unknown) => this.#problem(error));
+        this.#encodeVoice({ maxBitrateBps: frame.maxBitrateBps, frameMs: frame.frameMs });
         break;
       case 'speaker':
         this.speaker = frame.participantId;
         break;
       case 'quality':
         this.#qualities.set(frame.participantId, { level: frame.level, reason: frame.reason });
+        if (frame.participantId === this.you?.id) this.#redundancy.hear(frame);
         break;
       case 'disconnected':
         this.#reconnect();
@@ -690,6 +701,10 @@ export class Session extends Emitter<SessionEvents> {
     await this.#transport?.send(what, silent ? null : this.#tracks[what]);
   }
 
+  #encodeVoice(voice: Partial<AudioEncoding>): void {
+    this.#transport?.encodeVoice(voice).catch((error: unknown) => this.#problem(error));
+  }
+
   async #publish(kind: 'audio' | 'camera'): Promise<void> {
     if (this.you === null) return;
     await this.#ask({ type: 'publish', kind: kind satisfies PublishKind, muted: this.muted[kind] });
@@ -737,6 +752,7 @@ export class Session extends Emitter<SessionEvents> {
     this.#store.forget();
     for (const timer of this.#timers) clearTimeout(timer);
     this.#timers.clear();
+    this.#redundancy.stop();
     this.#transport?.close();
     this.#transport = null;
     if (!keepSocket) this.#signal?.close();

@@ -18,13 +18,11 @@ const SCREEN_ENCODINGS: typeof CAMERA_ENCODINGS = [
   { rid: 'f', scaleResolutionDownBy: 1, maxBitrate: 1_500_000, scalabilityMode: 'L1T3' },
 ];
 /**
- * Offers only what the server forwards, in the order in which it is wanted: an offer must cross a thin line. A microphone
- * sends plain Opus; what is heard may come with redundancy (RFC 2198), which the server makes where packets get lost.
+ * Offers only what the server forwards, in the order in which it is wanted: an offer must cross a thin line. A voice
+ * is plain Opus, and may come with redundancy (RFC 2198) where packets get lost: on the way up it is asked for as the rest of
+ * the voice is, on the way down the server makes it.
  */
-const CODECS = {
-  sent: { audio: ['audio/opus'], video: ['video/vp8', 'video/rtx'] },
-  received: { audio: ['audio/opus', 'audio/red'], video: ['video/vp8', 'video/rtx'] },
-};
+const CODECS = { audio: ['audio/opus', 'audio/red'], video: ['video/vp8', 'video/rtx'] };
 
 /** Where one participant, or one shared screen, is played. */
 export interface Seat {
@@ -46,7 +44,7 @@ export interface Tracks {
   screen: MediaStreamTrack | null;
 }
 
-const VOICE_AS_IT_LIKES: AudioEncoding = { maxBitrateBps: null, frameMs: null };
+const VOICE_AS_IT_LIKES: AudioEncoding = { maxBitrateBps: null, frameMs: null, redundant: false };
 
 /** The signaling a transport needs. */
 export interface Exchange {
@@ -140,8 +138,12 @@ export class Transport {
     this.#activate(kind);
   }
 
-  /** Encodes the voice as said. Nothing goes over the wire: what the server answered last is taken anew, and asks for it. */
-  async encodeVoice(voice: AudioEncoding): Promise<void> {
+  /**
+   * Encodes the voice as said; what is left out stays as it is. Nothing goes over the wire: what the server answered last is
+   * taken anew, and asks for it.
+   */
+  async encodeVoice(change: Partial<AudioEncoding>): Promise<void> {
+    const voice = { ...this.#voice, ...change };
     this.#voice = voice;
     await this.#inTurn(async () => {
       // The first answer brings it along, or another wish has come since.
@@ -209,14 +211,14 @@ export class Transport {
       direction: 'sendonly',
       ...(sendEncodings && { sendEncodings }),
     });
-    preferCodecs(transceiver, kind, CODECS.sent[kind]);
+    preferCodecs(transceiver, kind, CODECS[kind]);
     return transceiver.sender;
   }
 
   #addSeats(count: number, screen: boolean): void {
     const add = (kind: 'audio' | 'video'): RTCRtpTransceiver => {
       const transceiver = this.peerConnection.addTransceiver(kind, { direction: 'recvonly' });
-      preferCodecs(transceiver, kind, CODECS.received[kind]);
+      preferCodecs(transceiver, kind, CODECS[kind]);
       return transceiver;
     };
     for (let index = 0; index < count; index += 1) {
