@@ -121,7 +121,7 @@ impl Sfu {
         }
         let is_congested = control.is_congested(now);
         let loss = if is_congested { 0.0 } else { control.loss_share() };
-        let redundancy = redundancy(control.allocation.redundancy, loss, audio.bps, estimate);
+        let redundancy = redundancy(control.redundancy, loss, audio.bps, estimate);
         let voices = with_redundancy(audio.bps, redundancy);
         let repairs = control.retransmitted_bps().min(estimate / 4);
         let proven = (control.proven_bps() as f64 * UNPROVEN_SHARE).min(estimate as f64) * ADD_SHARE;
@@ -154,7 +154,7 @@ impl Sfu {
         allocation.estimate_bps = estimate;
         allocation.allocated_bps = given + voices + repairs;
         allocation.wanted_bps = wanted;
-        allocation.redundancy = redundancy;
+        control.redundancy = redundancy;
         control.follow_window();
         if estimate < wanted && peer.timers.get(Timer::Probe).is_none() && peer.is_open() {
             peer.timers.set(Timer::Probe, Some(now + PROBE_LOOK));

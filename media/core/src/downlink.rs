@@ -51,7 +51,9 @@ pub(crate) struct Control {
     /// How much may be on its way.
     window_bytes: u64,
     retransmit_bytes_max: u32,
-    retransmit_divisor: u32,
+    retransmit_divisor: u16,
+    /// Earlier frames that go along with each of a voice.
+    pub(crate) redundancy: u8,
     pub(crate) probe: Option<Box<ProbeRun>>,
     /// Only voices are sent until then.
     drains_until: Option<Time>,
@@ -66,8 +68,8 @@ pub(crate) struct Control {
 const DRAIN_MIN: Duration = Duration::from_millis(100);
 const DRAIN_MAX: Duration = Duration::from_millis(1_000);
 /// Of what is sent so much may be sent again, as a divisor; and on a line that is full, where it would be lost again.
-const RETRANSMIT_DIVISOR: u32 = 2;
-const RETRANSMIT_DIVISOR_FULL: u32 = 8;
+const RETRANSMIT_DIVISOR: u16 = 2;
+const RETRANSMIT_DIVISOR_FULL: u16 = 8;
 /// Retransmissions that may leave at once take the line for so long.
 const RETRANSMIT_BURST: Duration = Duration::from_millis(250);
 /// For how long after too much was sent loss says nothing else.
@@ -112,8 +114,6 @@ pub(crate) struct Allocation {
     pub(crate) allocated_bps: u64,
     /// What all that is wanted would take.
     pub(crate) wanted_bps: u64,
-    /// Earlier frames that go along with each of a voice.
-    pub(crate) redundancy: u8,
     pub(crate) probes: u64,
 }
 
@@ -231,7 +231,7 @@ impl Downlink {
             Some(control) => (control.retransmit_divisor, control.retransmit_bytes_max),
             None => (RETRANSMIT_DIVISOR, RTX_BUDGET_BYTES_MAX),
         };
-        self.rtx_budget_bytes = (self.rtx_budget_bytes + bytes as u32 / divisor).min(most);
+        self.rtx_budget_bytes = (self.rtx_budget_bytes + bytes as u32 / u32::from(divisor)).min(most);
     }
 
     /// A keyframe leaves.
@@ -273,7 +273,7 @@ impl Downlink {
 
     /// Earlier frames that go along with each of a voice.
     pub(crate) fn redundancy(&self) -> u8 {
-        self.control.as_ref().map_or(0, |control| control.allocation.redundancy)
+        self.control.as_ref().map_or(0, |control| control.redundancy)
     }
 }
 
@@ -284,6 +284,7 @@ impl Control {
             window_bytes: u64::MAX,
             retransmit_bytes_max: RTX_BUDGET_BYTES_MAX,
             retransmit_divisor: RETRANSMIT_DIVISOR,
+            redundancy: 0,
             probe: None,
             drains_until: None,
             line,
@@ -498,7 +499,7 @@ impl From<&Control> for DownlinkStats {
             wanted_bps: control.allocation.wanted_bps,
             paced_packets: control.pacer.waiting(),
             probes: control.allocation.probes,
-            audio_redundancy: control.allocation.redundancy,
+            audio_redundancy: control.redundancy,
         }
     }
 }

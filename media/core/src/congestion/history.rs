@@ -66,9 +66,8 @@ impl History {
         if open >= self.sent.len() {
             self.make_room(oldest, sequence);
         }
+        // Nothing that is still open is there, and what is need not be looked at: it is in nobody's cache any more.
         let place = self.place(sequence);
-        // What is still there was never told of: it is forgotten.
-        self.close(place);
         self.sent[place] = Sent { at, bytes, probe, fate: Fate::Open };
         self.in_flight_bytes += u64::from(bytes);
         self.next = sequence.wrapping_add(1);
@@ -148,7 +147,8 @@ impl History {
                 self.sent[place] = before[usize::from(sequence) & (places - 1)];
             }
         } else {
-            // Nobody tells of anything: the oldest is given up.
+            // Nobody tells of anything: the oldest, in whose place this one goes, is given up.
+            self.close(self.place(sequence));
             self.oldest = Some(sequence.wrapping_sub(places as u16 - 1));
         }
     }
