@@ -234,8 +234,8 @@ pub struct SlotWish {
     #[serde(default, deserialize_with = "present")]
     #[cfg_attr(test, ts(optional, type = "string | null"))]
     pub participant: Option<Option<ParticipantId>>,
-    /// No picture higher than this is to be sent, in pixels: the height at which it is shown. `null`: as high as there is;
-    /// 0: none.
+    /// No picture higher than this is to be sent, in pixels. Ask for half as much again as it is shown at: of encodings that
+    /// halve, the one below is half as sharp. `null`: as high as there is; 0: none.
     #[serde(default, deserialize_with = "present")]
     #[cfg_attr(test, ts(optional, type = "number | null"))]
     pub max_height: Option<Option<u16>>,

@@ -155,8 +155,8 @@ seat: number,
  */
 participant?: string | null, 
 /**
- * No picture higher than this is to be sent, in pixels: the height at which it is shown. `null`: as high as there is;
- * 0: none.
+ * No picture higher than this is to be sent, in pixels. Ask for half as much again as it is shown at: of encodings that
+ * halve, the one below is half as sharp. `null`: as high as there is; 0: none.
  */
 maxHeight?: number | null, 
 /**
