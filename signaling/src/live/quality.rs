@@ -8,10 +8,14 @@ use vestibule_domain::{ParticipantId, Rejection};
 
 use super::{LiveSession, Output};
 use crate::media::{AudioProfile, PeerId, Quality, QualityStep, STEP, SourceKind};
+use crate::member::Member;
 use crate::wire::{ErrorCode, QualityCode, QualityReason, RequestId, ServerMessage, Stretch, VideoKind};
 
 /// Stretches kept of one participant; of more the oldest go.
 pub(super) const STRETCHES_MAX: usize = 512;
+/// Removed peers whose last step may still come: a room holds no more. The engine tells none of who was hardly there, so of
+/// more the oldest go.
+pub(super) const DEPARTED_MAX: usize = 1_024;
 /// Encodings of one source, and characters of a rid (RFC 8851), that are handed on.
 const ENCODINGS_MAX: usize = 8;
 /// A voice on a poor line: bits per second, and milliseconds of a packet.
@@ -71,14 +75,29 @@ impl LiveSession {
     }
 
     pub(super) fn measured(&mut self, now: Timestamp, peer: PeerId, step: Box<QualityStep>) {
-        let Some(index) = self.index_of_peer(peer) else { return };
-        let member = &self.members[index];
-        if member.is_newcomer() {
+        let departed = self.departed.remove(&peer);
+        let Some(participant) = departed.or_else(|| self.measured_as(self.index_of_peer(peer)?)) else {
             return;
-        }
-        let participant = member.participant;
+        };
         self.timelines.entry(participant).or_default().push(now, step.quality);
         self.outputs.push_back(Output::Measured(participant, step));
+    }
+
+    /// Whose connection a device's is. A newcomer's is nobody's yet.
+    fn measured_as(&self, index: usize) -> Option<ParticipantId> {
+        let member = &self.members[index];
+        (!member.is_newcomer()).then_some(member.participant)
+    }
+
+    /// Remembers whose a peer was that is to be removed: the engine tells of the step this cuts short only then.
+    pub(super) fn note_departed(&mut self, index: usize) {
+        let Member { peer, transport, .. } = self.members[index];
+        let Some(participant) = self.measured_as(index).filter(|_| transport) else { return };
+        self.departed.insert(peer, participant);
+        if self.departed.len() > DEPARTED_MAX {
+            // Numbers only grow: the first is the oldest.
+            self.departed.pop_first();
+        }
     }
 }
 
