@@ -253,7 +253,12 @@ impl LiveSession {
         if slots.len() > viewer.seats.len() {
             return Err("more wishes than seats");
         }
+        let mut named = BTreeSet::new();
         for wish in slots {
+            // One that is had both ways would have its publisher change what they send with every wish.
+            if !named.insert(wish.seat) {
+                return Err("a seat is named twice");
+            }
             let seat = viewer
                 .seats
                 .iter()

@@ -1233,6 +1233,23 @@ fn a_seat_asked_for_is_given_and_of_wishes_that_cannot_all_be_fulfilled_none_is(
 }
 
 #[test]
+fn a_subscribe_that_names_a_seat_twice_is_refused_whole() {
+    let mut harness = Harness::new();
+    let provider = harness.enter("provider");
+    let second = harness.enter("second");
+    let seated = harness.seated(provider);
+    assert_eq!(seated, BTreeMap::from([(0, harness.peers[&second])]));
+    let flips =
+        [json!({"seat": 0, "maxHeight": 0}), json!({"seat": 1}), json!({"seat": 0, "maxHeight": null})];
+    harness.say(provider, json!({"type": "subscribe", "slots": flips, "id": 70}));
+    let both = [json!({"seat": 0, "participant": null}), json!({"seat": 0, "participant": null})];
+    harness.say(provider, json!({"type": "subscribe", "slots": both}));
+    assert_eq!(harness.errors(provider), ["refused"; 2]);
+    assert_eq!(harness.told(provider, "error")[0]["replyTo"], json!(70));
+    assert_eq!((harness.wishes(provider).len(), harness.seated(provider)), (0, seated));
+}
+
+#[test]
 fn of_a_wish_for_a_seat_what_is_left_out_stays_as_it_is() {
     let mut harness = Harness::new();
     let provider = harness.enter("provider");
