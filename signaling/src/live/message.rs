@@ -72,8 +72,8 @@ impl LiveSession {
                 let command = MediaCommand::Stats(peer);
                 return self.ask(index, command, |requests| requests.stats.push_back(request));
             }
-            ClientMessage::Timeline { participant_id } => {
-                return self.timeline(index, request, participant_id);
+            ClientMessage::Timeline { participant_id, since } => {
+                return self.timeline(index, request, participant_id, since);
             }
             ClientMessage::Subscribe { slots } => return self.subscribe(index, request, slots),
             ClientMessage::Publish { kind, muted } => {

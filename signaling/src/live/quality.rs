@@ -28,6 +28,12 @@ const SLACK: SignedDuration = SignedDuration::from_secs(5);
 pub(super) struct Timeline(VecDeque<Stretch>);
 
 impl Timeline {
+    /// Those that end after a time, or all. The first of them may have been told before, and have grown.
+    fn since(&self, since: Option<Timestamp>) -> Vec<Stretch> {
+        let is_news = |stretch: &&Stretch| since.is_none_or(|since| stretch.until > since);
+        self.0.iter().filter(is_news).copied().collect()
+    }
+
     fn push(&mut self, until: Timestamp, Quality { level, reason }: Quality) {
         let from = until.checked_sub(STEP).unwrap_or(Timestamp::MIN);
         let code = |reason: Option<QualityReason>| reason.map(|reason| reason.code);
@@ -104,12 +110,13 @@ impl LiveSession {
 // --- what people ask ---------------------------------------------------------------------------------------------
 
 impl LiveSession {
-    /// How somebody's connection was. For providers.
+    /// How somebody's connection was, in the stretches that end after `since`. For providers.
     pub(super) fn timeline(
         &mut self,
         index: usize,
         request: Option<RequestId>,
         participant_id: ParticipantId,
+        since: Option<Timestamp>,
     ) {
         let member = &self.members[index];
         let id = member.id;
@@ -127,8 +134,8 @@ impl LiveSession {
             let code = ErrorCode::Rejected(rejection.code());
             return self.refuse(id, request, code, rejection.to_string());
         }
-        let stretches = self.timelines.get(&participant_id);
-        let stretches = stretches.map_or_else(Vec::new, |timeline| timeline.0.iter().copied().collect());
+        let stretches =
+            self.timelines.get(&participant_id).map_or_else(Vec::new, |timeline| timeline.since(since));
         self.tell(id, ServerMessage::Timeline { participant_id, stretches, reply_to: request });
     }
 }

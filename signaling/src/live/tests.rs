@@ -1412,6 +1412,40 @@ fn how_a_connection_was_is_kept_in_stretches_and_for_providers() {
 }
 
 #[test]
+fn a_timeline_since_a_time_has_what_ended_after_it_and_what_has_grown_again() {
+    let mut harness = Harness::new();
+    let provider = harness.enter("provider");
+    let peer = harness.peers[&provider];
+    let id = harness.ids["provider"];
+    let start = harness.now;
+    let at = |seconds| json!(start.checked_add(SignedDuration::from_secs(seconds)).unwrap());
+    let flows = |harness: &mut Harness, quality| {
+        harness.advance(10);
+        harness.media(MediaEvent::Measured {
+            peer,
+            step: Box::new(QualityStep { quality, ..QualityStep::default() }),
+        });
+    };
+    let asked = |harness: &mut Harness, since: Value| {
+        harness.say(provider, json!({"type": "timeline", "participantId": id, "since": since}));
+        let told = harness.told(provider, "timeline").pop().unwrap();
+        let stretches = told["stretches"].as_array().unwrap().clone();
+        stretches.iter().map(|one| (one["from"].clone(), one["until"].clone())).collect::<Vec<_>>()
+    };
+    for quality in [Quality::default(), Quality::default(), POOR] {
+        flows(&mut harness, quality);
+    }
+    assert_eq!(asked(&mut harness, Value::Null), [(at(0), at(20)), (at(20), at(30))]);
+    assert_eq!(asked(&mut harness, at(0)), [(at(0), at(20)), (at(20), at(30))]);
+    assert_eq!(asked(&mut harness, at(20)), [(at(20), at(30))], "what ends then is known");
+    assert_eq!(asked(&mut harness, at(30)), []);
+    flows(&mut harness, POOR);
+    flows(&mut harness, Quality::default());
+    assert_eq!(asked(&mut harness, at(30)), [(at(20), at(40)), (at(40), at(50))]);
+    assert_eq!(asked(&mut harness, at(1_000)), []);
+}
+
+#[test]
 fn the_last_seconds_of_who_leaves_or_loses_their_connection_are_kept() {
     let mut harness = Harness::new();
     let provider = harness.enter("provider");
