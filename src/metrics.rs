@@ -10,8 +10,8 @@ use tokio::time::Instant;
 use vestibule_domain::{ParticipantId, SessionId};
 use vestibule_media_engine::socket::SocketCounters;
 use vestibule_media_engine::{Engine, ShardCounters, TurnCounters};
-use vestibule_signaling::wire::QualityLevel;
-use vestibule_signaling::{QualityStep, STEP};
+use vestibule_signaling::wire::{QualityCode, QualityLevel};
+use vestibule_signaling::{Quality, QualityStep, STEP};
 
 /// The type of [`text`].
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -19,6 +19,17 @@ pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8"
 const PRESENT_FOR: Duration = Duration::from_secs(STEP.as_secs() * 2);
 /// People whose last step is known; of more the newest are not counted by level.
 const PEOPLE_MAX: usize = 100_000;
+
+/// Why a step was no better; none where it was good.
+const REASONS: [Option<QualityCode>; 1 + QualityCode::ALL.len()] = {
+    let mut reasons = [None; 1 + QualityCode::ALL.len()];
+    let mut index = 0;
+    while index < QualityCode::ALL.len() {
+        reasons[1 + index] = Some(QualityCode::ALL[index]);
+        index += 1;
+    }
+    reasons
+};
 
 const LOSS_BUCKETS: &[f64] = &[0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5];
 const RTT_BUCKETS: &[f64] = &[0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2];
@@ -32,7 +43,8 @@ pub(crate) struct Measures(Mutex<Counted>);
 struct Counted {
     /// When the last step of somebody came, and how it was.
     people: BTreeMap<(SessionId, ParticipantId), (Instant, QualityLevel)>,
-    steps: [u64; QualityLevel::ALL.len()],
+    /// By level, and of each without a reason and by it.
+    steps: [[u64; REASONS.len()]; QualityLevel::ALL.len()],
     uplink_loss: Histogram,
     downlink_loss: Histogram,
     rtt: Histogram,
@@ -43,7 +55,7 @@ impl Default for Measures {
     fn default() -> Self {
         Self(Mutex::new(Counted {
             people: BTreeMap::new(),
-            steps: [0; QualityLevel::ALL.len()],
+            steps: [[0; REASONS.len()]; QualityLevel::ALL.len()],
             uplink_loss: Histogram::of(LOSS_BUCKETS),
             downlink_loss: Histogram::of(LOSS_BUCKETS),
             rtt: Histogram::of(RTT_BUCKETS),
@@ -56,8 +68,8 @@ impl Measures {
     /// Counts a step of somebody that is over now.
     pub(crate) fn observe(&self, who: (SessionId, ParticipantId), step: &QualityStep) {
         let mut counted = self.counted();
-        let level = step.quality.level;
-        counted.steps[level as usize] += 1;
+        let Quality { level, reason } = step.quality;
+        counted.steps[level as usize][column(reason.map(|reason| reason.code))] += 1;
         if counted.people.len() >= PEOPLE_MAX {
             counted.forget_absent();
         }
@@ -87,6 +99,11 @@ impl Counted {
         let now = Instant::now();
         self.people.retain(|_, (at, _)| now.duration_since(*at) <= PRESENT_FOR);
     }
+}
+
+/// Where a reason is counted.
+fn column(reason: Option<QualityCode>) -> usize {
+    REASONS.iter().position(|known| *known == reason).unwrap_or(0)
 }
 
 /// How often values were at or below each of some bounds.
@@ -230,9 +247,18 @@ impl Page {
             let count = counted.people.values().filter(|(_, theirs)| *theirs == level).count();
             self.line(name, &format!("level=\"{}\"", level.as_str()), count);
         }
-        self.head(steps, "counter", "Ten seconds of one person, by how good their connection was.");
-        for (level, count) in QualityLevel::ALL.into_iter().zip(counted.steps) {
-            self.line(steps, &format!("level=\"{}\"", level.as_str()), count);
+        let help =
+            "Ten seconds of one person, or their last, by how good the connection was and why no better.";
+        self.head(steps, "counter", help);
+        for (level, by_reason) in QualityLevel::ALL.into_iter().zip(counted.steps) {
+            for (reason, count) in REASONS.into_iter().zip(by_reason) {
+                // What is good has no reason, and all else has one: nothing else is told, unless it was so.
+                if count == 0 && (level == QualityLevel::Good) != reason.is_none() {
+                    continue;
+                }
+                let (level, reason) = (level.as_str(), reason.map_or("none", QualityCode::as_str));
+                self.line(steps, &format!("level=\"{level}\",reason=\"{reason}\""), count);
+            }
         }
         for (name, help, histogram) in [
             (
@@ -270,7 +296,7 @@ impl Page {
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
-    use vestibule_signaling::Quality;
+    use vestibule_signaling::wire::QualityReason;
 
     use super::*;
 
@@ -286,6 +312,18 @@ mod tests {
             rtt: Some(Duration::from_secs(9)),
             ..QualityStep::default()
         }
+    }
+
+    fn poor(code: QualityCode) -> QualityStep {
+        let reason = Some(QualityReason { code, value: 8 });
+        QualityStep { quality: Quality { level: QualityLevel::Poor, reason }, ..QualityStep::default() }
+    }
+
+    /// What is told of the steps.
+    fn steps(measures: &Measures) -> Vec<String> {
+        let text = quality(measures);
+        let steps = text.lines().filter_map(|line| line.strip_prefix("vestibule_quality_steps_total"));
+        steps.map(str::to_owned).collect()
     }
 
     fn quality(measures: &Measures) -> String {
@@ -306,7 +344,7 @@ mod tests {
         for line in [
             "vestibule_participants{level=\"good\"} 0",
             "vestibule_participants{level=\"poor\"} 2",
-            "vestibule_quality_steps_total{level=\"poor\"} 2",
+            "vestibule_quality_steps_total{level=\"good\",reason=\"none\"} 1",
             "vestibule_uplink_loss_ratio_bucket{le=\"0.01\"} 0",
             "vestibule_uplink_loss_ratio_bucket{le=\"0.02\"} 3",
             "vestibule_uplink_loss_ratio_bucket{le=\"+Inf\"} 3",
@@ -319,5 +357,33 @@ mod tests {
         }
         tokio::time::advance(PRESENT_FOR + Duration::from_secs(1)).await;
         assert!(quality(&measures).contains("vestibule_participants{level=\"poor\"} 0"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn steps_are_counted_by_level_and_reason_in_a_set_of_labels_that_does_not_grow() {
+        let measures = Measures::default();
+        let at_first = steps(&measures);
+        assert_eq!(at_first.len(), 1 + 3 * QualityCode::ALL.len(), "{at_first:?}");
+        assert!(at_first.iter().all(|line| line.ends_with(" 0")), "{at_first:?}");
+        for (number, code) in (1..).zip(QualityCode::ALL) {
+            for _ in 0..number {
+                measures.observe(who(number), &poor(code));
+            }
+        }
+        measures.observe(who(9), &step(QualityLevel::Good));
+        let counted = steps(&measures);
+        assert_eq!(counted.len(), at_first.len());
+        for line in [
+            "{level=\"good\",reason=\"none\"} 1",
+            "{level=\"poor\",reason=\"uplink_loss\"} 1",
+            "{level=\"poor\",reason=\"downlink_loss\"} 2",
+            "{level=\"poor\",reason=\"round_trip\"} 3",
+            "{level=\"poor\",reason=\"uplink_jitter\"} 4",
+            "{level=\"poor\",reason=\"downlink_rate\"} 5",
+            "{level=\"poor\",reason=\"silence\"} 6",
+            "{level=\"bad\",reason=\"silence\"} 0",
+        ] {
+            assert!(counted.iter().any(|found| found == line), "{line} is not in {counted:?}");
+        }
     }
 }

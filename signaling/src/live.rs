@@ -289,6 +289,8 @@ pub struct LiveSession {
     speaker: Option<PeerId>,
     /// How the connections were.
     timelines: BTreeMap<ParticipantId, Timeline>,
+    /// Whose peers were removed and may be measured once more.
+    departed: BTreeMap<PeerId, ParticipantId>,
     position: Option<u32>,
     desk_attended: bool,
     queued: Option<Waits>,
@@ -365,6 +367,7 @@ impl LiveSession {
             thread: Thread::default(),
             speaker: None,
             timelines: BTreeMap::new(),
+            departed: BTreeMap::new(),
             position: None,
             desk_attended: false,
             queued: None,
@@ -420,6 +423,12 @@ impl LiveSession {
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.session.status().is_final() && self.pending.is_none() && self.retries.is_empty()
+    }
+
+    /// Whether the engine may still tell of somebody's last seconds whose peer is removed. Nothing has to wait for it.
+    #[must_use]
+    pub fn awaits_measures(&self) -> bool {
+        !self.departed.is_empty()
     }
 
     /// The next thing to be done. Drain it after every call.
@@ -519,6 +528,7 @@ impl LiveSession {
     /// Ends what the session has in the engine, when its owner lets go of it.
     pub fn close_room(&mut self) {
         if std::mem::take(&mut self.room_is_open) {
+            (0..self.members.len()).for_each(|index| self.note_departed(index));
             self.media(MediaCommand::CloseRoom);
         }
     }
@@ -610,6 +620,7 @@ impl LiveSession {
 
     /// Forgets a device and its peer.
     fn drop_member(&mut self, index: usize) {
+        self.note_departed(index);
         let member = self.members.remove(index);
         self.media(MediaCommand::RemovePeer(member.peer));
     }

@@ -175,7 +175,7 @@ pub enum MediaEvent {
         /// How good it is.
         quality: Quality,
     },
-    /// A step of [`STEP`] in which media flowed is over.
+    /// A step of [`STEP`] in which media flowed is over; or a shorter one, by the removal of its peer.
     Measured {
         /// Whose.
         peer: PeerId,
@@ -231,7 +231,7 @@ pub struct Quality {
 /// How long a step of what is measured is.
 pub const STEP: Duration = Duration::from_secs(10);
 
-/// What was measured of somebody's connection over one [`STEP`].
+/// What was measured of somebody's connection over one [`STEP`], or over what there was of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct QualityStep {
     /// The worst of the step.

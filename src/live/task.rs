@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::yield_now;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use vestibule_domain::{Actor, ParticipantId, SessionId, SessionStatus};
 use vestibule_media_engine::EngineError;
 use vestibule_signaling::wire::{ErrorCode, Frame, FrameError, RequestId, ServerMessage};
@@ -28,6 +28,8 @@ const IDLE: Duration = Duration::from_secs(60);
 const MESSAGES_IN_ONE_GO: usize = 16;
 /// How soon a command the engine must take is tried again when its queue is full.
 const ENGINE_RETRY: Duration = Duration::from_millis(2);
+/// How long a task that is done stays for what the engine tells of those it has just removed: moments, unless it is busy.
+const LAST_MEASURES: Duration = Duration::from_millis(500);
 
 /// What reaches the task.
 pub(super) enum TaskInput {
@@ -103,19 +105,40 @@ impl Task {
 
     /// Lives as long as the session is live.
     pub(super) async fn run(mut self) {
-        if let Some(mut live) = self.load().await {
+        let mut live = self.load().await;
+        if let Some(live) = &mut live {
             let desk = (live.session().tenant(), live.session().provider_ref().clone());
             let mut place = self.registry.0.desks.join(desk, self.session);
-            self.serve(&mut live, &mut place).await;
+            self.serve(live, &mut place).await;
             live.close_room();
-            self.work(&mut live, &place).await;
+            self.work(live, &place).await;
             // A last time; there is nobody any more who could try again.
             self.keeper.write().await;
         }
-        self.registry.0.timelines.over(self.session);
         self.inputs.close();
         while let Some(input) = self.inputs.recv().await {
             Self::turn_away(input);
+        }
+        if let Some(live) = &mut live {
+            self.hear_last_measures(live).await;
+        }
+        self.registry.0.timelines.over(self.session);
+    }
+
+    /// Keeps how the last seconds were of those who were there until the end: they are measured as their peers are removed.
+    async fn hear_last_measures(&mut self, live: &mut LiveSession) {
+        let end = Instant::now() + LAST_MEASURES;
+        while live.awaits_measures() {
+            let Ok(Some(event)) = timeout_at(end, self.events.recv()).await else { return };
+            if !matches!(event, MediaEvent::Measured { .. }) {
+                continue;
+            }
+            live.handle(clock::now(), Input::Media(event));
+            while let Some(output) = live.poll_output() {
+                if let Output::Measured(participant, step) = output {
+                    self.measured(participant, &step);
+                }
+            }
         }
     }
 

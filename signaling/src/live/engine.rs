@@ -111,6 +111,7 @@ impl LiveSession {
         self.refuse_all(index, ErrorCode::Busy, "the transport was lost meanwhile");
         let fresh = self.numbers.peer();
         let id = self.members[index].id;
+        self.note_departed(index);
         self.members[index].renew_transport(fresh);
         self.media(MediaCommand::RemovePeer(peer));
         self.media(MediaCommand::AddPeer(fresh));

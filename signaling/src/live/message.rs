@@ -72,8 +72,8 @@ impl LiveSession {
                 let command = MediaCommand::Stats(peer);
                 return self.ask(index, command, |requests| requests.stats.push_back(request));
             }
-            ClientMessage::Timeline { participant_id } => {
-                return self.timeline(index, request, participant_id);
+            ClientMessage::Timeline { participant_id, since } => {
+                return self.timeline(index, request, participant_id, since);
             }
             ClientMessage::Subscribe { slots } => return self.subscribe(index, request, slots),
             ClientMessage::Publish { kind, muted } => {
@@ -253,7 +253,12 @@ impl LiveSession {
         if slots.len() > viewer.seats.len() {
             return Err("more wishes than seats");
         }
+        let mut named = BTreeSet::new();
         for wish in slots {
+            // One that is had both ways would have its publisher change what they send with every wish.
+            if !named.insert(wish.seat) {
+                return Err("a seat is named twice");
+            }
             let seat = viewer
                 .seats
                 .iter()

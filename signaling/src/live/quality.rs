@@ -8,10 +8,14 @@ use vestibule_domain::{ParticipantId, Rejection};
 
 use super::{LiveSession, Output};
 use crate::media::{AudioProfile, PeerId, Quality, QualityStep, STEP, SourceKind};
+use crate::member::Member;
 use crate::wire::{ErrorCode, QualityCode, QualityReason, RequestId, ServerMessage, Stretch, VideoKind};
 
 /// Stretches kept of one participant; of more the oldest go.
 pub(super) const STRETCHES_MAX: usize = 512;
+/// Removed peers whose last step may still come: a room holds no more. The engine tells none of who was hardly there, so of
+/// more the oldest go.
+pub(super) const DEPARTED_MAX: usize = 1_024;
 /// Encodings of one source, and characters of a rid (RFC 8851), that are handed on.
 const ENCODINGS_MAX: usize = 8;
 /// A voice on a poor line: bits per second, and milliseconds of a packet.
@@ -24,6 +28,12 @@ const SLACK: SignedDuration = SignedDuration::from_secs(5);
 pub(super) struct Timeline(VecDeque<Stretch>);
 
 impl Timeline {
+    /// Those that end after a time, or all. The first of them may have been told before, and have grown.
+    fn since(&self, since: Option<Timestamp>) -> Vec<Stretch> {
+        let is_news = |stretch: &&Stretch| since.is_none_or(|since| stretch.until > since);
+        self.0.iter().filter(is_news).copied().collect()
+    }
+
     fn push(&mut self, until: Timestamp, Quality { level, reason }: Quality) {
         let from = until.checked_sub(STEP).unwrap_or(Timestamp::MIN);
         let code = |reason: Option<QualityReason>| reason.map(|reason| reason.code);
@@ -71,26 +81,42 @@ impl LiveSession {
     }
 
     pub(super) fn measured(&mut self, now: Timestamp, peer: PeerId, step: Box<QualityStep>) {
-        let Some(index) = self.index_of_peer(peer) else { return };
-        let member = &self.members[index];
-        if member.is_newcomer() {
+        let departed = self.departed.remove(&peer);
+        let Some(participant) = departed.or_else(|| self.measured_as(self.index_of_peer(peer)?)) else {
             return;
-        }
-        let participant = member.participant;
+        };
         self.timelines.entry(participant).or_default().push(now, step.quality);
         self.outputs.push_back(Output::Measured(participant, step));
+    }
+
+    /// Whose connection a device's is. A newcomer's is nobody's yet.
+    fn measured_as(&self, index: usize) -> Option<ParticipantId> {
+        let member = &self.members[index];
+        (!member.is_newcomer()).then_some(member.participant)
+    }
+
+    /// Remembers whose a peer was that is to be removed: the engine tells of the step this cuts short only then.
+    pub(super) fn note_departed(&mut self, index: usize) {
+        let Member { peer, transport, .. } = self.members[index];
+        let Some(participant) = self.measured_as(index).filter(|_| transport) else { return };
+        self.departed.insert(peer, participant);
+        if self.departed.len() > DEPARTED_MAX {
+            // Numbers only grow: the first is the oldest.
+            self.departed.pop_first();
+        }
     }
 }
 
 // --- what people ask ---------------------------------------------------------------------------------------------
 
 impl LiveSession {
-    /// How somebody's connection was. For providers.
+    /// How somebody's connection was, in the stretches that end after `since`. For providers.
     pub(super) fn timeline(
         &mut self,
         index: usize,
         request: Option<RequestId>,
         participant_id: ParticipantId,
+        since: Option<Timestamp>,
     ) {
         let member = &self.members[index];
         let id = member.id;
@@ -108,8 +134,8 @@ impl LiveSession {
             let code = ErrorCode::Rejected(rejection.code());
             return self.refuse(id, request, code, rejection.to_string());
         }
-        let stretches = self.timelines.get(&participant_id);
-        let stretches = stretches.map_or_else(Vec::new, |timeline| timeline.0.iter().copied().collect());
+        let stretches =
+            self.timelines.get(&participant_id).map_or_else(Vec::new, |timeline| timeline.since(since));
         self.tell(id, ServerMessage::Timeline { participant_id, stretches, reply_to: request });
     }
 }

@@ -9,6 +9,7 @@ use vestibule_domain::{
     SessionPolicy, SessionStatus, TenantId, VideoBackend,
 };
 
+use super::quality::DEPARTED_MAX;
 use super::thread::THREAD_BYTES_MAX;
 use super::*;
 use crate::log::LOG_MESSAGES_MAX;
@@ -415,6 +416,11 @@ impl Harness {
             _ => None,
         };
         self.did.iter().filter_map(wish).collect()
+    }
+
+    /// How often it was to be kept how somebody's connection was.
+    fn steps(&self, id: ParticipantId) -> usize {
+        self.did.iter().filter(|did| matches!(did, Did::Measured(who, _) if *who == id)).count()
     }
 
     fn last_peer(&self) -> PeerId {
@@ -1227,6 +1233,23 @@ fn a_seat_asked_for_is_given_and_of_wishes_that_cannot_all_be_fulfilled_none_is(
 }
 
 #[test]
+fn a_subscribe_that_names_a_seat_twice_is_refused_whole() {
+    let mut harness = Harness::new();
+    let provider = harness.enter("provider");
+    let second = harness.enter("second");
+    let seated = harness.seated(provider);
+    assert_eq!(seated, BTreeMap::from([(0, harness.peers[&second])]));
+    let flips =
+        [json!({"seat": 0, "maxHeight": 0}), json!({"seat": 1}), json!({"seat": 0, "maxHeight": null})];
+    harness.say(provider, json!({"type": "subscribe", "slots": flips, "id": 70}));
+    let both = [json!({"seat": 0, "participant": null}), json!({"seat": 0, "participant": null})];
+    harness.say(provider, json!({"type": "subscribe", "slots": both}));
+    assert_eq!(harness.errors(provider), ["refused"; 2]);
+    assert_eq!(harness.told(provider, "error")[0]["replyTo"], json!(70));
+    assert_eq!((harness.wishes(provider).len(), harness.seated(provider)), (0, seated));
+}
+
+#[test]
 fn of_a_wish_for_a_seat_what_is_left_out_stays_as_it_is() {
     let mut harness = Harness::new();
     let provider = harness.enter("provider");
@@ -1249,6 +1272,10 @@ const POOR: Quality = Quality {
     level: QualityLevel::Poor,
     reason: Some(QualityReason { code: QualityCode::UplinkLoss, value: 8 }),
 };
+
+fn measured(peer: PeerId) -> MediaEvent {
+    MediaEvent::Measured { peer, step: Box::new(QualityStep { quality: POOR, ..QualityStep::default() }) }
+}
 
 #[test]
 fn a_connection_is_known_to_whom_it_belongs_and_to_providers() {
@@ -1366,8 +1393,7 @@ fn how_a_connection_was_is_kept_in_stretches_and_for_providers() {
     harness.advance(60);
     harness.media(MediaEvent::Measured { peer, step: Box::default() });
     assert_eq!(harness.sent(provider).len(), before, "nobody has to be told");
-    let kept = harness.did.iter().filter(|did| matches!(did, Did::Measured(who, _) if *who == id)).count();
-    assert_eq!(kept, 7);
+    assert_eq!(harness.steps(id), 7);
 
     harness.say(provider, json!({"type": "timeline", "participantId": id, "id": 77}));
     let at = |seconds| json!(start.checked_add(SignedDuration::from_secs(seconds)).unwrap());
@@ -1383,6 +1409,128 @@ fn how_a_connection_was_is_kept_in_stretches_and_for_providers() {
     assert_eq!((&told[0]["stretches"], &told[0]["replyTo"]), (&json!(stretches), &json!(77)));
     harness.say(patient, json!({"type": "timeline", "participantId": id}));
     assert_eq!(harness.errors(patient), ["not_permitted"]);
+}
+
+#[test]
+fn a_timeline_since_a_time_has_what_ended_after_it_and_what_has_grown_again() {
+    let mut harness = Harness::new();
+    let provider = harness.enter("provider");
+    let peer = harness.peers[&provider];
+    let id = harness.ids["provider"];
+    let start = harness.now;
+    let at = |seconds| json!(start.checked_add(SignedDuration::from_secs(seconds)).unwrap());
+    let flows = |harness: &mut Harness, quality| {
+        harness.advance(10);
+        harness.media(MediaEvent::Measured {
+            peer,
+            step: Box::new(QualityStep { quality, ..QualityStep::default() }),
+        });
+    };
+    let asked = |harness: &mut Harness, since: Value| {
+        harness.say(provider, json!({"type": "timeline", "participantId": id, "since": since}));
+        let told = harness.told(provider, "timeline").pop().unwrap();
+        let stretches = told["stretches"].as_array().unwrap().clone();
+        stretches.iter().map(|one| (one["from"].clone(), one["until"].clone())).collect::<Vec<_>>()
+    };
+    for quality in [Quality::default(), Quality::default(), POOR] {
+        flows(&mut harness, quality);
+    }
+    assert_eq!(asked(&mut harness, Value::Null), [(at(0), at(20)), (at(20), at(30))]);
+    assert_eq!(asked(&mut harness, at(0)), [(at(0), at(20)), (at(20), at(30))]);
+    assert_eq!(asked(&mut harness, at(20)), [(at(20), at(30))], "what ends then is known");
+    assert_eq!(asked(&mut harness, at(30)), []);
+    flows(&mut harness, POOR);
+    flows(&mut harness, Quality::default());
+    assert_eq!(asked(&mut harness, at(30)), [(at(20), at(40)), (at(40), at(50))]);
+    assert_eq!(asked(&mut harness, at(1_000)), []);
+}
+
+#[test]
+fn the_last_seconds_of_who_leaves_or_loses_their_connection_are_kept() {
+    let mut harness = Harness::new();
+    let provider = harness.enter("provider");
+    let patient = harness.enter("patient");
+    harness.admit(provider, "patient");
+    let id = harness.ids["patient"];
+    // A transport is lost: the device gets another peer, and that is measured for itself.
+    let lost = harness.peers[&patient];
+    harness.advance(4);
+    harness.media(MediaEvent::Disconnected { peer: lost, why: "gone".into() });
+    harness.media(measured(lost));
+    assert_eq!(harness.steps(id), 1);
+    harness.media(measured(lost));
+    assert_eq!(harness.steps(id), 1, "one is the last");
+
+    let fresh = harness.last_peer();
+    harness.media(MediaEvent::Connected { peer: fresh });
+    harness.advance(3);
+    harness.say(patient, json!({"type": "leave"}));
+    assert!(harness.did.contains(&Did::Media(MediaCommand::RemovePeer(fresh))));
+    assert!(harness.live.awaits_measures());
+    harness.media(measured(fresh));
+    assert_eq!((harness.steps(id), harness.live.awaits_measures()), (2, false));
+
+    harness.say(provider, json!({"type": "timeline", "participantId": id}));
+    let stretches = harness.told(provider, "timeline")[0]["stretches"].clone();
+    assert_eq!((stretches.as_array().unwrap().len(), &stretches[0]["level"]), (1, &json!("poor")));
+}
+
+#[test]
+fn of_who_had_no_connection_or_was_never_let_in_no_last_seconds_are_awaited() {
+    let mut harness = Harness::new();
+    let provider = harness.enter("provider");
+    let patient = harness.hello("patient");
+    harness.admit(provider, "patient");
+    harness.say(patient, json!({"type": "leave"}));
+    let newcomer = harness.enter("provider");
+    let theirs = harness.peers[&newcomer];
+    assert_eq!(harness.sent(newcomer)[0]["newDevice"], json!(true));
+    harness.say(newcomer, json!({"type": "leave"}));
+    assert!(!harness.live.awaits_measures());
+    harness.media(measured(theirs));
+    assert_eq!(harness.steps(harness.ids["provider"]), 0);
+}
+
+#[test]
+fn a_session_that_is_over_or_let_go_of_awaits_how_the_last_seconds_were() {
+    for ends in [true, false] {
+        let mut harness = Harness::new();
+        let provider = harness.enter("provider");
+        let patient = harness.enter("patient");
+        harness.admit(provider, "patient");
+        if ends {
+            harness.say(provider, json!({"type": "end"}));
+            assert!(harness.live.is_over());
+        } else {
+            harness.live.close_room();
+            harness.drain();
+        }
+        for (who, connection) in [("provider", provider), ("patient", patient)] {
+            assert!(harness.live.awaits_measures());
+            harness.media(measured(harness.peers[&connection]));
+            assert_eq!(harness.steps(harness.ids[who]), 1);
+        }
+        assert!(!harness.live.awaits_measures());
+    }
+}
+
+#[test]
+fn those_whose_last_seconds_never_come_are_remembered_within_a_bound() {
+    let mut harness = Harness::new();
+    let provider = harness.enter("provider");
+    let first = harness.peers[&provider];
+    for _ in 0..DEPARTED_MAX {
+        let peer = harness.last_peer();
+        harness.media(MediaEvent::Connected { peer });
+        harness.media(MediaEvent::Disconnected { peer, why: "gone".into() });
+    }
+    let last = harness.last_peer();
+    harness.media(MediaEvent::Connected { peer: last });
+    harness.media(MediaEvent::Disconnected { peer: last, why: "gone".into() });
+    harness.media(measured(first));
+    assert_eq!(harness.steps(harness.ids["provider"]), 0, "the oldest goes");
+    harness.media(measured(last));
+    assert_eq!(harness.steps(harness.ids["provider"]), 1);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What a client says on the signaling socket.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 use vestibule_domain::{BandwidthProfile, ConsentType, ConsentVersion, ParticipantId};
 
@@ -177,6 +178,10 @@ pub enum ClientMessage {
         /// Whose.
         #[cfg_attr(test, ts(type = "string"))]
         participant_id: ParticipantId,
+        /// Only the stretches that end after it; left out, all that are kept.
+        #[serde(default)]
+        #[cfg_attr(test, ts(optional, type = "string"))]
+        since: Option<Timestamp>,
     },
     /// Asks for a sign of life.
     Ping {
@@ -345,6 +350,8 @@ mod tests {
             r#"{"type":"subscribe","slots":[{"seat":1,"priority":256}]}"#,
             r#"{"type":"subscribe","slots":[{"seat":1,"priority":null,"layer":"q"}]}"#,
             r#"{"type":"timeline"}"#,
+            r#"{"type":"timeline","participantId":"01981234-5678-7abc-8def-0123456789ab","since":1800000000}"#,
+            r#"{"type":"timeline","participantId":"01981234-5678-7abc-8def-0123456789ab","since":"yesterday"}"#,
             r#"{"type":"publish","kind":"hologram","muted":false}"#,
             r#"{"type":"deny","participantId":"01981234-5678-7abc-8def-0123456789ab","reason":"rude"}"#,
         ] {

@@ -32,7 +32,7 @@ pub(crate) struct ListQuality {
     limit: Option<u32>,
 }
 
-/// What was measured of somebody's connection over ten seconds in which media flowed. What was not measured is null.
+/// What was measured of somebody's connection over ten seconds of media, or less before it went. What was not measured is null.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = QualityStep)]

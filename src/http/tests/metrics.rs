@@ -44,8 +44,11 @@ async fn they_are_read_on_this_machine_or_by_the_token_and_are_not_there_for_oth
     ] {
         let (status, kind, text) = asked(&server, from, &headers).await;
         assert_eq!((status, kind.as_str()), (StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8"));
-        for line in ["vestibule_core_rtp_in_total{shard=\"0\"} 0", "vestibule_participants{level=\"bad\"} 0"]
-        {
+        for line in [
+            "vestibule_core_rtp_in_total{shard=\"0\"} 0",
+            "vestibule_participants{level=\"bad\"} 0",
+            "vestibule_quality_steps_total{level=\"bad\",reason=\"uplink_loss\"} 0",
+        ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in {text}");
         }
     }

@@ -48,6 +48,8 @@ struct Server {
     store: Store,
     clinic: Tenant,
     feed: Feed,
+    /// Where the media engine tells what happens.
+    events: EngineEvents,
     router: Router,
 }
 
@@ -125,7 +127,7 @@ impl Server {
             tls: false,
             metrics_readers: Readers { token: Some(METRICS_TOKEN.into()), loopback: true },
         });
-        Self { folder, store, clinic, feed, router: super::router(app.clone()), app }
+        Self { folder, store, clinic, feed, events, router: super::router(app.clone()), app }
     }
 
     async fn ask(&self, who: As<'_>, method: Method, path: &str, body: Option<Value>) -> Answer {

@@ -1,16 +1,25 @@
 //! How the connections of a session were, over HTTP.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-use vestibule_domain::{ConfigValues, ParticipantId};
+use tokio::time::timeout;
+use vestibule_domain::{Command, ConfigValues, ParticipantId};
+use vestibule_media_core::srtp::SrtpProfile;
+use vestibule_media_core::{Event, PeerId};
+use vestibule_media_engine::EventSink as _;
 use vestibule_signaling::wire::{QualityCode, QualityLevel, QualityReason};
 use vestibule_signaling::{Quality, QualityStep};
 
 use super::{As, Server};
 use crate::ids::Ids;
 use crate::rights::Right;
-use crate::store::KeptStep;
+use crate::store::{KeptStep, Page, StepKey};
 use crate::{clock, tenants};
+
+/// Longer than anything here takes: what does not come fails the test.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 fn step(start: Timestamp, number: i64, who: ParticipantId) -> KeptStep {
     let reason = QualityReason { code: QualityCode::UplinkLoss, value: 8 };
@@ -60,4 +69,32 @@ async fn a_clinic_reads_how_the_connections_of_its_sessions_were_page_by_page() 
     let other = tenants::of_name(&server.store, &ids, "Another", values, clock::now()).await.unwrap();
     let foreign = server.scoped_key(&other, &[Right::SessionsRead]).await;
     server.get(As::Key(&foreign), &path).await.refused(404, "not_found");
+}
+
+#[tokio::test]
+async fn the_last_seconds_of_who_was_there_until_the_end_are_kept() {
+    let server = Server::start().await;
+    let invited = server.invited("dr-a", "Pat").await;
+    let mut provider = server.seat(&invited, invited.provider).await;
+    timeout(PATIENCE, provider.outbox.recv()).await.expect("a welcome").unwrap();
+    // The first peer of the first room.
+    let peer = PeerId(1 << 32 | 1);
+    server.events.event(Event::Connected { peer, profile: SrtpProfile::AeadAes128Gcm });
+    let _patient = server.seat(&invited, invited.patient).await;
+    server.command(&invited, Command::Admit { participant: invited.patient }, invited.provider).await;
+    server.command(&invited, Command::End, invited.provider).await;
+    server.events.event(Event::QualityStep { peer, step: Box::default() });
+    let kept = async {
+        loop {
+            server.app.registry.write_timelines().await;
+            let page = Page::<StepKey> { after: None, limit: 10 };
+            let steps = server.store.steps(invited.session, None, page).await.unwrap();
+            if !steps.is_empty() {
+                break steps;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let kept = timeout(PATIENCE, kept).await.expect("a step");
+    assert_eq!((kept.len(), kept[0].participant), (1, invited.provider));
 }

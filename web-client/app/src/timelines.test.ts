@@ -1,92 +1,50 @@
 import { beforeEach, expect, test } from 'vitest';
 
-import type { Participant, Quality, Stretch } from '../../sdk/src/index.ts';
+import type { Stretch } from '../../sdk/src/index.ts';
 import { Timelines } from './timelines.ts';
 
-const STEP_MS = 10_000;
-const GOOD: Quality = { level: 'good', reason: null };
-const POOR: Quality = { level: 'poor', reason: { code: 'uplink_loss', value: 8 } };
-
 const at = (seconds: number): string => new Date(Date.UTC(2026, 10, 29, 10, 0, seconds)).toISOString();
-const stretch = (from: number, until: number, quality: Quality): Stretch => ({ from: at(from), until: at(until), ...quality });
+const stretch = (from: number, until: number, level: Stretch['level']): Stretch => ({
+  from: at(from),
+  until: at(until),
+  level,
+  reason: null,
+});
 
 let stretches: Record<string, Stretch[]>;
-let qualities: Record<string, Quality>;
-let states: Record<string, Participant['state']>;
 let isAway: boolean;
-/** Who was asked for, since it was looked at last. */
-let asked: string[];
+/** Who was asked for, and since when. */
+let asked: [string, string | undefined][];
 let timelines: Timelines;
-let now: number;
 
 beforeEach(() => {
-  stretches = { a: [stretch(0, 30, GOOD)], b: [stretch(0, 30, GOOD)] };
-  qualities = { a: GOOD, b: GOOD };
-  states = { a: 'active', b: 'active' };
+  stretches = { a: [stretch(0, 20, 'good'), stretch(20, 30, 'poor')], b: [] };
   isAway = false;
-  now = 1_000_000;
+  asked = [];
   timelines = new Timelines({
-    timeline: (id) => {
-      asked.push(id);
-      return isAway ? Promise.reject(new Error('the line is away')) : Promise.resolve(stretches[id] ?? []);
+    timeline: (id, since = '') => {
+      asked.push([id, since || undefined]);
+      if (isAway) return Promise.reject(new Error('the line is away'));
+      return Promise.resolve((stretches[id] ?? []).filter(({ until }) => until > since));
     },
-    quality: (id) => qualities[id] ?? GOOD,
   });
 });
 
-/** Ten seconds later. */
-async function look(): Promise<Record<string, Stretch[]>> {
-  asked = [];
-  now += STEP_MS;
-  return timelines.look(Object.entries(states).map(([id, state]) => ({ id, state })), now);
-}
+const look = (): Promise<Record<string, Stretch[]>> => timelines.look(['a', 'b']);
 
-test('what goes on as it was is asked for once, and again after a minute', async () => {
+test('the whole is asked for once, and then what is new', async () => {
   expect(await look()).toEqual(stretches);
-  expect(asked).toEqual(['a', 'b']);
-  const seen = [];
-  for (let looks = 0; looks < 5; looks += 1) seen.push((await look()).a?.at(-1)?.until, ...asked);
-  expect(seen).toEqual([at(40), at(50), at(60), at(70), at(80)]);
-  stretches.a = [stretch(0, 91, GOOD)];
-  expect((await look()).a).toEqual([stretch(0, 91, GOOD)]);
-  expect(asked).toEqual(['a', 'b']);
+  stretches.a = [stretch(0, 20, 'good'), stretch(20, 40, 'poor'), stretch(40, 50, 'good')];
+  expect(await look()).toEqual(stretches);
+  expect(await look()).toEqual(stretches);
+  expect(asked.filter(([id]) => id === 'a').map(([, since]) => since)).toEqual([undefined, at(30), at(50)]);
 });
 
-test('who there is news of is asked for, until the step that has it is over', async () => {
-  await look();
-  qualities.a = POOR;
-  await look();
-  expect(asked).toEqual(['a']);
-  stretches.a = [stretch(0, 40, GOOD), stretch(40, 50, POOR)];
-  expect((await look()).a).toEqual(stretches.a);
-  expect(asked).toEqual(['a']);
-  expect((await look()).a).toEqual([stretch(0, 40, GOOD), stretch(40, 60, POOR)]);
-  expect(asked).toEqual([]);
-  // The same again is news, too: there was something between.
-  qualities.a = { ...POOR };
-  await look();
-  expect(asked).toEqual(['a']);
-});
-
-test('of who is not connected nothing goes on, and nothing is asked for but when they come back', async () => {
-  await look();
-  states.a = 'lost';
-  expect((await look()).a).toEqual(stretches.a);
-  expect(asked).toEqual(['a']);
-  expect((await look()).a).toEqual(stretches.a);
-  expect(asked).toEqual([]);
-  states.a = 'active';
-  await look();
-  expect(asked).toEqual(['a']);
-});
-
-test('what cannot be asked for just now stays as it was, and is asked for again', async () => {
-  await look();
+test('what cannot be asked for just now stays as it was, and is asked for later', async () => {
+  const before = await look();
   isAway = true;
-  qualities.a = POOR;
-  expect((await look()).a?.at(-1)).toEqual(stretch(0, 40, GOOD));
-  await look();
-  expect(asked).toEqual(['a']);
-  states.c = 'active';
-  expect((await look()).c).toEqual([]);
+  stretches.a = [stretch(0, 20, 'good'), stretch(20, 40, 'poor')];
+  expect(await look()).toEqual(before);
+  isAway = false;
+  expect(await look()).toEqual(stretches);
 });

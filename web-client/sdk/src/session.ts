@@ -319,9 +319,12 @@ export class Session extends Emitter<SessionEvents> {
     }
   }
 
-  /** How somebody's connection was. For providers. */
-  async timeline(participantId: string): Promise<Stretch[]> {
-    const reply = await this.#request({ type: 'timeline', participantId });
+  /**
+   * How somebody's connection was, in the stretches that end after `since`; the first of them may have been told before, and
+   * have grown. For providers.
+   */
+  async timeline(participantId: string, since?: string): Promise<Stretch[]> {
+    const reply = await this.#request({ type: 'timeline', participantId, ...(since && { since }) });
     return reply.type === 'timeline' ? reply.stretches : [];
   }
 

@@ -138,7 +138,11 @@ text: string, }
 /**
  * Whose.
  */
-participantId: string, }
+participantId: string, 
+/**
+ * Only the stretches that end after it; left out, all that are kept.
+ */
+since?: string, }
   | { 'type': 'ping', 
 /**
  * Everything up to this number was received, and need not be kept any longer.
