@@ -23,6 +23,8 @@ const WORSE_AFTER: Duration = Duration::from_millis(1_900);
 const BETTER_AFTER: Duration = Duration::from_millis(4_900);
 /// How much of the news of one second counts.
 const FOLLOWS: f64 = 0.4;
+/// After so long without a look everything begins anew.
+const SILENT_MAX: Duration = Duration::from_secs(QUALITY_STEP.as_secs() * 2);
 /// A step that is cut short is told of from this length on.
 const STEP_MIN: Duration = Duration::from_secs(2);
 /// A round trip that was not measured for so long is not known.
@@ -96,8 +98,7 @@ impl Watch {
 
     fn look(&mut self, look: &Look, now: Time) -> (bool, Option<QualityStep>) {
         let since = self.at.replace(now).map_or(Duration::MAX, |at| now.since(at));
-        if since > 2 * QUALITY_STEP {
-            // After a long silence everything begins anew.
+        if since > SILENT_MAX {
             (self.step, self.uplink_loss, self.pending) = (Step::begin(look, now), 0.0, None);
             self.before = look.totals;
         }
@@ -262,7 +263,9 @@ impl Sfu {
     pub(crate) fn end_watch(&mut self, key: PeerKey, now: Time) {
         let (Some(look), Some(peer)) = (self.look(key, now), self.peers.get(key)) else { return };
         let step = peer.watch.step;
-        if peer.watch.at.is_some() && now.since(step.began_at) >= STEP_MIN {
+        // Of who was silent for long there is no step: it would be a mean over all of the silence.
+        let is_watched = peer.watch.at.is_some_and(|at| now.since(at) <= SILENT_MAX);
+        if is_watched && now.since(step.began_at) >= STEP_MIN {
             let event = Event::QualityStep { peer: peer.id, step: Box::new(step.told(&look, now)) };
             self.emit(event);
         }
