@@ -22,7 +22,8 @@ const AGAIN: Duration = Duration::from_secs(30);
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Contest {
     look: Option<Look>,
-    contested_since: Option<Time>,
+    /// Since when somebody else fills it, and the least delay that was known then, in µs: it is forgotten meanwhile.
+    contested: Option<(Time, i64)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -36,16 +37,27 @@ struct Look {
 impl Contest {
     /// Somebody else fills the queue.
     pub(super) const fn is_contested(&self) -> bool {
-        self.contested_since.is_some()
+        self.contested.is_some()
     }
 
-    /// So much waits, so much gets through, and so much is sent.
-    pub(super) fn look(&mut self, waits: Duration, through_bps: Option<f64>, sent_bps: f64, now: Time) {
-        if waits < DRAINED || self.contested_since.is_some_and(|since| now.since(since) > AGAIN) {
-            *self = Self::default();
-        }
-        if self.contested_since.is_some() {
+    /// So much waits beyond the least delay, so much gets through, and so much is sent.
+    pub(super) fn look(
+        &mut self,
+        waits: Duration,
+        least: i64,
+        through_bps: Option<f64>,
+        sent_bps: f64,
+        now: Time,
+    ) {
+        if let Some((since, least_then)) = self.contested {
+            let waits = waits.as_micros() as i64 + (least - least_then).max(0);
+            if waits < DRAINED.as_micros() as i64 || now.since(since) > AGAIN {
+                *self = Self::default();
+            }
             return;
+        }
+        if waits < DRAINED {
+            *self = Self::default();
         }
         let Some(through_bps) = through_bps else { return };
         let Some(look) = &mut self.look else {
@@ -63,7 +75,7 @@ impl Contest {
             look.through_bps = look.through_bps.min(through_bps);
         }
         if looked >= LOOK && sent_bps < look.through_bps * LESS_SHARE {
-            self.contested_since = Some(now);
+            self.contested = Some((now, least));
         }
     }
 }
@@ -78,7 +90,7 @@ mod tests {
     fn looks(contest: &mut Contest, millis: u64, waits: impl Fn(u64) -> u64, sent: impl Fn(u64) -> f64) {
         for at in (0..millis).step_by(100) {
             let now = Time::from_millis(1_000 + at);
-            contest.look(Duration::from_millis(waits(at)), Some(sent(at).min(BPS)), sent(at), now);
+            contest.look(Duration::from_millis(waits(at)), 0, Some(sent(at).min(BPS)), sent(at), now);
         }
     }
 
@@ -113,12 +125,24 @@ mod tests {
     }
 
     #[test]
+    fn its_least_is_not_taken_for_an_empty_line_once_the_least_before_it_is_forgotten() {
+        let mut contest = Contest::default();
+        let less = |at: u64| if at < 700 { BPS } else { BPS * 0.6 };
+        looks(&mut contest, 3_000, |_| 200, less);
+        let now = Time::from_millis(20_000);
+        contest.look(Duration::from_millis(5), 100_000, Some(BPS), BPS, now);
+        assert!(contest.is_contested());
+        contest.look(Duration::from_millis(5), 10_000, Some(BPS), BPS, now);
+        assert!(!contest.is_contested());
+    }
+
+    #[test]
     fn it_is_looked_at_again_after_a_while() {
         let mut contest = Contest::default();
         let less = |at: u64| if at < 700 { BPS } else { BPS * 0.6 };
         looks(&mut contest, 3_000, |_| 200, less);
         let later = Time::from_millis(1_000) + AGAIN + LOOK + Duration::from_secs(2);
-        contest.look(Duration::from_millis(200), Some(BPS), BPS, later);
+        contest.look(Duration::from_millis(200), 0, Some(BPS), BPS, later);
         assert!(!contest.is_contested());
     }
 }

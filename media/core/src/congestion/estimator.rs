@@ -189,8 +189,12 @@ impl Estimator {
     /// What the delay says of the line.
     #[must_use]
     pub fn usage(&self) -> Usage {
-        let stands = self.standing.waits() > STANDING_MAX && !self.contest.is_contested();
-        if stands { Usage::Over } else { self.trend.usage() }
+        match self.trend.usage() {
+            // The queue is somebody else's and grows as theirs does, unless what is sent does not get through.
+            Usage::Over if self.contest.is_contested() && self.gets_through() => Usage::Normal,
+            _ if self.standing.waits() > STANDING_MAX && !self.contest.is_contested() => Usage::Over,
+            usage => usage,
+        }
     }
 
     /// The share of packets that got lost lately, 0.0..=1.0.
@@ -379,7 +383,7 @@ impl Estimator {
         let acknowledged = self.acknowledged.rate_bps().map(|bps| bps as f64);
         let recent = self.acknowledged.recent_bps().map(|bps| bps as f64).or(acknowledged);
         let response = rtt + FEEDBACK_DELAY;
-        self.contest.look(self.standing.waits(), recent, self.sent_bytes.bps, now);
+        self.contest.look(self.standing.waits(), self.standing.least(), recent, self.sent_bytes.bps, now);
         let recent_burst = self.probes.last_at.max(self.burst_at);
         let shadowed = recent_burst.is_some_and(|at| now.since(at) < rtt + SHADOW)
             && self.standing.waits_now() < SHADOW_WAITS_MAX
@@ -400,6 +404,11 @@ impl Estimator {
             Usage::Normal if !self.is_drained() => self.grown_at = None,
             Usage::Normal => self.grow(acknowledged, response, now),
         }
+    }
+
+    /// As much arrives as is sent, by and large.
+    fn gets_through(&self) -> bool {
+        self.acknowledged.recent_bps().is_none_or(|bps| bps as f64 >= self.sent_bytes.bps * THROUGH_SHARE)
     }
 
     /// Nothing of ours waits in the line.

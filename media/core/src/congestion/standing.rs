@@ -44,10 +44,11 @@ impl Standing {
 
     /// How long the last packet waited.
     pub(super) fn waits_now(&self) -> Duration {
-        Duration::from_micros((self.last - self.ever()).max(0).cast_unsigned())
+        Duration::from_micros((self.last - self.least()).max(0).cast_unsigned())
     }
 
-    fn ever(&self) -> i64 {
+    /// The least delay that is remembered, in µs, by clocks that agree on nothing but speed.
+    pub(super) fn least(&self) -> i64 {
         self.spans.iter().copied().fold(self.span_least, i64::min)
     }
 
@@ -67,7 +68,7 @@ impl Standing {
         if self.late_packets < LATE_PACKETS_MIN {
             return;
         }
-        let ever = self.ever();
+        let ever = self.least();
         self.waits_micros = self.late_least - ever;
         (self.late_began, self.late_least, self.late_packets) = (arrival, i64::MAX, 0);
         if arrival - self.span_began > SPAN_MICROS {

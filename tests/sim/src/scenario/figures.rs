@@ -21,7 +21,7 @@ const CONCEALED_FRAMES_MIN: u64 = 500;
 /// Others are unaffected if they are shown full pictures for this share of the time, and their estimate keeps to this
 /// share of what it was.
 const OTHERS_FULL_SHARE_MIN: f64 = 0.95;
-const FROZEN_SHARE_MAX: f64 = 0.33;
+const FROZEN_SHARE_MAX: f64 = 0.2;
 const FULL_KEPT_SHARE_MIN: f64 = 0.9;
 const OTHERS_ESTIMATE_SHARE_MIN: f64 = 0.95;
 
@@ -65,7 +65,7 @@ pub enum Aim {
     FewSwitches,
     /// The others are shown full pictures that do not freeze.
     OthersFull,
-    /// The picture stands still for a third of the time at the most.
+    /// The picture stands still for a fifth of the time at the most.
     PictureGoesOn,
     /// Full pictures for nine tenths of the steady state.
     FullKept,
