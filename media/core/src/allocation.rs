@@ -136,13 +136,11 @@ impl Sfu {
         let is_too_much = divide(claims, &budget, afresh) && !afresh;
         one_at_a_time(claims, control.allocation.may_raise(now));
         let wanted: u64 = claims.iter().map(|claim| claim.ladder.most_bps()).sum();
-        let mut wanted = wanted + with_redundancy(audio.bps, REDUNDANCY_MAX as u8);
-        if audio.thrifty {
-            // What a thrifty voice takes does not show that the line would carry the other: that is to be tried.
-            wanted = wanted.max(FULL_BPS);
-        }
-        let wanted = (wanted as f64 * WANTED_SHARE) as u64;
-        control.want(wanted);
+        let wanted = wanted + with_redundancy(audio.bps, REDUNDANCY_MAX as u8);
+        // What a thrifty voice takes does not show that the line would carry the other: that is to be tried.
+        let tried = if audio.thrifty { wanted.max(FULL_BPS) } else { wanted };
+        let [wanted, tried] = [wanted, tried].map(|bps| (bps as f64 * WANTED_SHARE) as u64);
+        control.want(tried);
         let given: u64 = claims.iter().filter_map(Claim::target).map(|rung| rung.bps).sum();
         let allocation = &mut control.allocation;
         if is_too_much && claims.iter().any(Claim::is_lowered) {
@@ -156,7 +154,7 @@ impl Sfu {
         allocation.wanted_bps = wanted;
         control.redundancy = redundancy;
         control.follow_window();
-        if estimate < wanted && peer.timers.get(Timer::Probe).is_none() && peer.is_open() {
+        if estimate < tried && peer.timers.get(Timer::Probe).is_none() && peer.is_open() {
             peer.timers.set(Timer::Probe, Some(now + PROBE_LOOK));
             self.timers.schedule(key, &mut peer.timers);
         }

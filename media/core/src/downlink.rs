@@ -62,6 +62,8 @@ pub(crate) struct Control {
     retransmitted: RetransmitRate,
     /// The window was full, and is not any more.
     reopened: bool,
+    /// When feedback was asked for last by a packet that is sent for nothing else.
+    asked_at: Option<Time>,
 }
 
 /// How long video makes way for what stands in a line that is much too slow.
@@ -72,6 +74,8 @@ const RETRANSMIT_DIVISOR: u16 = 2;
 const RETRANSMIT_DIVISOR_FULL: u16 = 8;
 /// Retransmissions that may leave at once take the line for so long.
 const RETRANSMIT_BURST: Duration = Duration::from_millis(250);
+/// How long nothing is answered before feedback is asked for, and between two such packets.
+const ASK_INTERVAL: Duration = Duration::from_millis(500);
 /// For how long after too much was sent loss says nothing else.
 const CONGESTED: Duration = Duration::from_secs(3);
 
@@ -291,6 +295,7 @@ impl Control {
             allocation: Allocation::default(),
             retransmitted: RetransmitRate::default(),
             reopened: false,
+            asked_at: None,
         }
     }
 
@@ -314,9 +319,11 @@ impl Control {
 
     /// Another rate is to be sent, or answers come sooner or later than before.
     pub(crate) fn follow_window(&mut self) {
+        let was_full = self.is_window_full();
         if let Line::Feedback(estimator) = &self.line {
             self.window_bytes = estimator.window_bytes(self.allocation.allocated_bps);
         }
+        self.reopened |= was_full && !self.is_window_full();
     }
 
     /// What may leave of what waits; it waits no longer.
@@ -324,11 +331,32 @@ impl Control {
         if self.pacer.waiting() == 0 || self.is_window_full() { None } else { self.pacer.next(now) }
     }
 
-    /// When more may leave; nothing while feedback has to come first.
+    /// When more may leave. While feedback has to come first that is one small packet now and then.
     pub(crate) fn due_at(&self, now: Time) -> Option<Time> {
         let probe = self.probe.as_ref().map(|run| run.due_at().max(now));
-        let paced = self.pacer.due_at(now).filter(|_| !self.is_window_full());
+        let paced = match self.is_window_full() {
+            true => self.asks_at(),
+            false => self.pacer.due_at(now),
+        };
         [paced, probe, self.drains_until].into_iter().flatten().min()
+    }
+
+    /// When the next small packet is to leave that asks for feedback: where nothing is answered any more because all of it
+    /// was lost, nothing else would leave, and nothing would be answered (as TCP probes a window of zero, RFC 9293 section
+    /// 3.8.6.1).
+    fn asks_at(&self) -> Option<Time> {
+        let Line::Feedback(estimator) = &self.line else { return None };
+        let before = estimator.answered_at().max(self.asked_at).unwrap_or(Time::ZERO);
+        (self.pacer.waiting() > 0).then(|| before + ASK_INTERVAL)
+    }
+
+    /// True if a small packet that asks for feedback is to leave now.
+    pub(crate) fn asks(&mut self, now: Time) -> bool {
+        let asks = self.is_window_full() && self.asks_at().is_some_and(|at| at <= now);
+        if asks {
+            self.asked_at = Some(now);
+        }
+        asks
     }
 
     /// Until when only voices are sent.
@@ -407,9 +435,9 @@ impl Control {
         let was_full = self.is_window_full();
         if let Line::Feedback(estimator) = &mut self.line {
             estimator.feedback(feedback, rtt, now);
+            self.reopened |= was_full && !self.is_window_full();
             self.follow_estimate(now);
             self.follow_window();
-            self.reopened |= was_full && !self.is_window_full();
         }
     }
 

@@ -183,10 +183,15 @@ impl Sfu {
     }
 
     fn handle_keyframe_request(&mut self, key: PeerKey, media_ssrc: u32, now: Time) {
-        let Some(peer) = self.peers.get(key) else { return };
+        let Some(peer) = self.peers.get_mut(key) else { return };
         let Some(ours) = peer.slot_of_ssrc.get(media_ssrc) else { return };
         self.counters.keyframe_requests_in += 1;
-        let slot = &peer.slots[ours.slot as usize];
+        let is_stopped = peer.tx.is_stopped();
+        let slot = &mut peer.slots[ours.slot as usize];
+        if is_stopped {
+            // It would be sent to everybody but the one who asks, who is to begin with one once they can be sent video.
+            return slot.begin_anew();
+        }
         let wanted =
             slot.bound.and_then(|source| Some((source, slot.target.or_else(|| slot.shows(source))?)));
         if let Some((source, encoding)) = wanted {

@@ -58,7 +58,24 @@ impl Sfu {
             self.update_wanted(source, now);
         }
         self.send_probe(key, now);
+        self.ask_for_feedback(key, now);
         self.pace_later(key, now);
+    }
+
+    /// Sends one small packet to somebody who says nothing of all that is on its way, if that is due.
+    fn ask_for_feedback(&mut self, key: PeerKey, now: Time) {
+        let Some(Peer { slots, tx, .. }) = self.peers.get_mut(key) else { return };
+        if !tx.control.as_mut().is_some_and(|control| control.asks(now)) {
+            return;
+        }
+        let was_empty = tx.queue.is_empty();
+        let mut egress = Egress { slab: &mut self.slab, tx, counters: &mut self.counters, now, came_at: now };
+        if let Some(slot) = slots.iter_mut().find(|slot| slot.can_fill()) {
+            slot.send_filler(0, true, &self.sources, &mut egress);
+        }
+        if was_empty && !tx.queue.is_empty() {
+            self.dirty.push(key);
+        }
     }
 
     /// Sends what is due of a probe.

@@ -756,6 +756,22 @@ fn a_keyframe_that_waited_has_the_time_of_its_capture() {
 }
 
 #[test]
+fn after_an_outage_a_picture_without_a_voice_is_back() {
+    for outage in [300, 1_000, 8_000] {
+        let mut world = World::new(76);
+        world.join(ClientConfig { microphone: false, ..publisher() });
+        world.join_over(viewer(1), line(), line().rate_bps(3_000_000));
+        world.seat(1, 0, Some(0));
+        world.run(secs(15));
+        world.members[1].down.set_config(world.now.as_micros(), line().rate_bps(3_000_000).loss(1.0));
+        world.run(millis(outage));
+        world.members[1].down.set_config(world.now.as_micros(), line().rate_bps(3_000_000));
+        world.run(secs(8));
+        assert_eq!(encoding(&world, 1, 0), Some(2), "{outage} ms");
+    }
+}
+
+#[test]
 fn a_way_that_became_longer_is_no_queue() {
     for (rtt_ms, more_ms) in [(20, 50), (20, 60), (100, 150), (300, 80)] {
         let down = |delay_ms| LinkConfig::default().rate_bps(5_000_000).queue_ms(300).delay_ms(delay_ms);

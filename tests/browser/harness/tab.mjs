@@ -66,7 +66,10 @@ export class Tab {
   /** What the browser sent: audio, and each encoding of the camera by rid. */
   async sent() {
     const entries = (await this.stats()).filter((entry) => entry.type === 'outbound-rtp');
-    const camera = entries.filter((entry) => entry.kind === 'video' && entry.rid);
+    const encodings = entries.filter((entry) => entry.kind === 'video' && entry.rid);
+    // That of the screen comes after it, and has encodings too.
+    const first = Math.min(...encodings.map((entry) => Number(entry.mid ?? 0)));
+    const camera = encodings.filter((entry) => Number(entry.mid ?? 0) === first);
     return {
       audio: entries.find((entry) => entry.kind === 'audio'),
       camera: Object.fromEntries(camera.map((entry) => [entry.rid, entry])),

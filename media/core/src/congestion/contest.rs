@@ -16,14 +16,25 @@ const BEGINNING: Duration = Duration::from_millis(600);
 const LESS_SHARE: f64 = 0.85;
 const FALL: Duration = Duration::from_millis(60);
 
+/// What waits beyond what waited then is ours.
+const MORE: Duration = Duration::from_millis(200);
 /// After so long it is looked at again.
 const AGAIN: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Contest {
     look: Option<Look>,
-    /// Since when somebody else fills it, and the least delay that was known then, in µs: it is forgotten meanwhile.
-    contested: Option<(Time, i64)>,
+    contested: Option<Contested>,
+}
+
+/// Somebody else fills the queue.
+#[derive(Clone, Copy, Debug)]
+struct Contested {
+    since: Time,
+    /// The least delay that was known then, in µs: it is forgotten meanwhile.
+    least: i64,
+    /// What waited then.
+    waits: Duration,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -49,9 +60,11 @@ impl Contest {
         sent_bps: f64,
         now: Time,
     ) {
-        if let Some((since, least_then)) = self.contested {
-            let waits = waits.as_micros() as i64 + (least - least_then).max(0);
-            if waits < DRAINED.as_micros() as i64 || now.since(since) > AGAIN {
+        if let Some(contested) = self.contested {
+            let forgotten = (least - contested.least).max(0).cast_unsigned();
+            let waits = waits + Duration::from_micros(forgotten);
+            let is_ours = waits > contested.waits + MORE;
+            if waits < DRAINED || is_ours || now.since(contested.since) > AGAIN {
                 *self = Self::default();
             }
             return;
@@ -74,8 +87,8 @@ impl Contest {
         if looked < BEGINNING {
             look.through_bps = look.through_bps.min(through_bps);
         }
-        if looked >= LOOK && sent_bps < look.through_bps * LESS_SHARE {
-            self.contested = Some((now, least));
+        if looked >= LOOK && waits > STANDS && sent_bps < look.through_bps * LESS_SHARE {
+            self.contested = Some(Contested { since: now, least, waits });
         }
     }
 }

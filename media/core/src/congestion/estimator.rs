@@ -261,6 +261,12 @@ impl Estimator {
         WINDOW_BYTES_MIN + bps.max(self.sent_bytes.bps as u64) * micros / 8_000_000
     }
 
+    /// When feedback came last.
+    #[must_use]
+    pub fn answered_at(&self) -> Option<Time> {
+        self.answers.last_at
+    }
+
     /// How much would be sent at the most if the line carried it: nothing beyond is probed for.
     pub const fn want(&mut self, bps: u64) {
         self.wanted_bps = bps;
