@@ -22,8 +22,8 @@ const FAR = 'delay_ms=50';
 
 const { server, chromium } = await serverAndBrowser();
 
-test('on a good line the full picture is there within seconds of joining', async (t) => {
-  const run = async () => {
+test('on a good line the full picture is there within seconds of joining', async () => {
+  const run = async (t) => {
     const { viewer } = await watched(t, {});
     const joinsAt = await viewer.page.evaluate(() => window.vestibule.joinsAt);
     await until('the full picture', async () => (await viewer.received()).video?.frameHeight === FULL);
@@ -33,8 +33,8 @@ test('on a good line the full picture is there within seconds of joining', async
   await untilRight('a good line', run, ({ 'joining to the full picture ms': ms }) => ms > 8_000 && `${ms} ms`);
 });
 
-test('0.6 Mbit/s carry a picture and a voice', async (t) => {
-  const run = async () => {
+test('0.6 Mbit/s carry a picture and a voice', async () => {
+  const run = async (t) => {
     const { viewer, relay } = await watched(t, { up: FAR, down: `${FAR},rate_bps=600000,queue_ms=300` });
     await viewer.plays();
     // Until it has found out what the line carries.
@@ -108,8 +108,8 @@ test('of 20 % loss on the way down little is heard', async (t) => {
   assert.match(remote, /^a=rtpmap:\d+ red\/48000\/2\r$/m);
 });
 
-test('of 20 % loss on the way up little is heard: the voice is sent with redundancy from then on', async (t) => {
-  const run = async () => {
+test('of 20 % loss on the way up little is heard: the voice is sent with redundancy from then on', async () => {
+  const run = async (t) => {
     const { publisher, viewer, relay } = await watched(t, { whose: 'publisher', up: 'delay_ms=20', down: 'delay_ms=20' });
     await viewer.plays();
     const voice = async () => (await publisher.sent()).audio;
@@ -190,8 +190,8 @@ test('encodings that nobody wants to see are not sent, and come back', async (t)
   for (const what of ['paused', 'woken', 'higher picture']) assert.ok(times[what] <= 1_500, `${what}: ${times[what]} ms`);
 });
 
-test('a picture that is late at its publisher stays with the voice', async (t) => {
-  const run = async () => {
+test('a picture that is late at its publisher stays with the voice', async () => {
+  const run = async (t) => {
     const line = { whose: 'publisher', camera: { width: 640, height: 360 } };
     const { publisher, viewer, relay } = await watched(t, line);
     await viewer.plays();

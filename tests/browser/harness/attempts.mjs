@@ -20,7 +20,8 @@ export function withoutFreeze(name, run) {
  * somebody waited for a processor.
  * @template {Record<string, unknown>} Numbers
  * @param {string} name
- * @param {() => Promise<Numbers>} run what happened, to be reported
+ * @param {(attempt: { after: (end: () => unknown) => void }) => Promise<Numbers>} run what happened, to be reported; what it
+ *   has `after` done is done before the next: what it leaves open would make the machine busier still
  * @param {(numbers: Numbers) => string | false} wrong what is wrong with it
  */
 export async function untilRight(name, run, wrong) {
@@ -28,7 +29,13 @@ export async function untilRight(name, run, wrong) {
   for (let attempt = 1; attempt <= ATTEMPTS_MAX; attempt += 1) {
     const waited = await cpuWaitedMs();
     const begun = performance.now();
-    const numbers = await run();
+    const ends = [];
+    let numbers;
+    try {
+      numbers = await run({ after: (end) => ends.unshift(end) });
+    } finally {
+      for (const end of ends) await end();
+    }
     const share = ((await cpuWaitedMs()) - waited) / (performance.now() - begun);
     result(name, {
       ...numbers,
