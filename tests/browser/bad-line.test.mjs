@@ -20,6 +20,11 @@ const [LATE_MS, APART_MS_MAX] = [150, 45];
 /** 100 ms there and back. */
 const FAR = 'delay_ms=50';
 
+/**
+ * From this share of waiting for a processor on voice and picture are further apart for that: browsers reckon with the time
+ * that decoding takes, not with waiting.
+ */
+const BUSY_SHARE = 0.2;
 const { server, chromium } = await serverAndBrowser();
 
 test('on a good line the full picture is there within seconds of joining', async () => {
@@ -214,7 +219,12 @@ test('a picture that is late at its publisher stays with the voice', async () =>
     const after = median(await watch(5_000, () => apart(viewer), 500));
     return { before, soon, after, 'together after ms': Math.round(together) };
   };
-  await untilRight('lip sync, ms the picture is behind', run, ({ after }) => Math.abs(after) > APART_MS_MAX && `${after} ms apart`);
+  await untilRight(
+    'lip sync, ms the picture is behind',
+    run,
+    ({ after }) => Math.abs(after) > APART_MS_MAX && `${after} ms apart`,
+    BUSY_SHARE,
+  );
 });
 
 /** Somebody who sends, and somebody who watches them, one of them over a line of their own. */
