@@ -91,8 +91,8 @@ pub enum MediaGate {
 /// How a seat's video is wanted. What the line carries decides what of it is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SeatWish {
-    /// No picture higher than this is sent, in pixels. `None`: as high as there is; 0: none at
-    /// all. The lowest encoding counts as low enough for every other height.
+    /// No picture higher than this is sent, in pixels. `None`: as high as there is; 0: none at all. The lowest
+    /// encoding counts as low enough for every other height.
     pub max_height: Option<u16>,
     /// Who goes first where the line does not carry everything: the higher.
     ///

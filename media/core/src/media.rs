@@ -377,8 +377,8 @@ impl Sfu {
         let sources: Vec<_> = peer.slots.iter().filter_map(|slot| slot.bound).collect();
         for source in sources {
             self.update_wanted(source, now);
-            self.want_keyframes_of(source, now);
         }
+        self.want_keyframes_for(key, now);
     }
 
     /// Marks everything a peer publishes as stopped, and says so.

@@ -158,9 +158,7 @@ impl Watch {
         }
         news
     }
-}
 
-impl Watch {
     /// The number of the reason is well off what was told a while ago.
     fn has_another_number(&self, now: Time) -> bool {
         let (Some(is), (Some(told), at)) = (self.quality.reason, self.told) else { return false };

@@ -3,11 +3,9 @@
 
 use std::time::Duration;
 
+use super::standing::{DRAINED, STANDS};
 use crate::time::Time;
 
-/// A queue that stands, and that has drained: as the estimate has them.
-const STANDS: Duration = Duration::from_millis(45);
-const DRAINED: Duration = Duration::from_millis(25);
 /// For how long less is sent before it is said whose the queue is.
 const LOOK: Duration = Duration::from_secs(2);
 /// What gets through is looked at for so long: in the beginning it may be what the line carried before.
@@ -15,43 +13,41 @@ const BEGINNING: Duration = Duration::from_millis(600);
 /// So much less has to be sent that a queue of ours would drain by [`FALL`] in half of that time.
 const LESS_SHARE: f64 = 0.85;
 const FALL: Duration = Duration::from_millis(60);
-
 /// What waits beyond what waited then is ours.
 const MORE: Duration = Duration::from_millis(200);
 /// After so long it is looked at again.
 const AGAIN: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Contest {
-    look: Option<Look>,
-    contested: Option<Contested>,
-}
-
-/// Somebody else fills the queue.
-#[derive(Clone, Copy, Debug)]
-struct Contested {
-    since: Time,
-    /// The least delay that was known then, in µs: it is forgotten meanwhile.
-    least: i64,
-    /// What waited then.
-    waits: Duration,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Look {
-    since: Time,
-    waits: Duration,
-    /// What got through then, in bits per second.
-    through_bps: f64,
+pub(super) enum Contest {
+    /// No queue stands.
+    #[default]
+    Idle,
+    /// One stands, and it is to be seen whose.
+    Looking {
+        since: Time,
+        /// The most that waited.
+        waits: Duration,
+        /// The least that got through in the beginning, in bits per second.
+        through_bps: f64,
+    },
+    /// Somebody else fills it.
+    Contested {
+        since: Time,
+        /// The least delay that was known then, in µs: it is forgotten meanwhile.
+        least: i64,
+        /// What waited then.
+        waited: Duration,
+    },
 }
 
 impl Contest {
     /// Somebody else fills the queue.
     pub(super) const fn is_contested(&self) -> bool {
-        self.contested.is_some()
+        matches!(self, Self::Contested { .. })
     }
 
-    /// So much waits beyond the least delay, so much gets through, and so much is sent.
+    /// So much waits beyond the least delay (in µs), so much gets through, and so much is sent.
     pub(super) fn look(
         &mut self,
         waits: Duration,
@@ -60,35 +56,33 @@ impl Contest {
         sent_bps: f64,
         now: Time,
     ) {
-        if let Some(contested) = self.contested {
-            let forgotten = (least - contested.least).max(0).cast_unsigned();
-            let waits = waits + Duration::from_micros(forgotten);
-            let is_ours = waits > contested.waits + MORE;
-            if waits < DRAINED || is_ours || now.since(contested.since) > AGAIN {
-                *self = Self::default();
+        match self {
+            Self::Contested { since, least: least_then, waited } => {
+                let forgotten = (least - *least_then).max(0).cast_unsigned();
+                let waits = waits + Duration::from_micros(forgotten);
+                if waits < DRAINED || waits > *waited + MORE || now.since(*since) > AGAIN {
+                    *self = Self::Idle;
+                }
             }
-            return;
-        }
-        if waits < DRAINED {
-            *self = Self::default();
-        }
-        let Some(through_bps) = through_bps else { return };
-        let Some(look) = &mut self.look else {
-            self.look = (waits > STANDS).then_some(Look { since: now, waits, through_bps });
-            return;
-        };
-        if waits + FALL < look.waits {
             // It drains: it was ours, or is gone.
-            *self = Self::default();
-            return;
-        }
-        look.waits = look.waits.max(waits);
-        let looked = now.since(look.since);
-        if looked < BEGINNING {
-            look.through_bps = look.through_bps.min(through_bps);
-        }
-        if looked >= LOOK && waits > STANDS && sent_bps < look.through_bps * LESS_SHARE {
-            self.contested = Some(Contested { since: now, least, waits });
+            Self::Looking { waits: most, .. } if waits < DRAINED || waits + FALL < *most => {
+                *self = Self::Idle
+            }
+            Self::Looking { since, waits: most, through_bps: through } => {
+                *most = waits.max(*most);
+                let looked = now.since(*since);
+                if looked < BEGINNING {
+                    *through = through_bps.map_or(*through, |bps| bps.min(*through));
+                }
+                if looked >= LOOK && waits > STANDS && sent_bps < *through * LESS_SHARE {
+                    *self = Self::Contested { since: now, least, waited: waits };
+                }
+            }
+            Self::Idle => {
+                if let Some(through_bps) = through_bps.filter(|_| waits > STANDS) {
+                    *self = Self::Looking { since: now, waits, through_bps };
+                }
+            }
         }
     }
 }
@@ -105,6 +99,17 @@ mod tests {
             let now = Time::from_millis(1_000 + at);
             contest.look(Duration::from_millis(waits(at)), 0, Some(sent(at).min(BPS)), sent(at), now);
         }
+    }
+
+    fn less(at: u64) -> f64 {
+        if at < 700 { BPS } else { BPS * 0.6 }
+    }
+
+    /// 200 ms stand for three seconds though less is sent.
+    fn contested() -> Contest {
+        let mut contest = Contest::default();
+        looks(&mut contest, 3_000, |_| 200, less);
+        contest
     }
 
     #[test]
@@ -126,9 +131,7 @@ mod tests {
 
     #[test]
     fn a_queue_that_stands_though_less_is_sent_is_somebody_elses_until_it_is_gone() {
-        let mut contest = Contest::default();
-        let less = |at: u64| if at < 700 { BPS } else { BPS * 0.6 };
-        looks(&mut contest, 3_000, |_| 200, less);
+        let mut contest = contested();
         assert!(contest.is_contested());
         // It goes up and down as TCP does.
         looks(&mut contest, 5_000, |at| 120 + at / 50, less);
@@ -139,9 +142,7 @@ mod tests {
 
     #[test]
     fn its_least_is_not_taken_for_an_empty_line_once_the_least_before_it_is_forgotten() {
-        let mut contest = Contest::default();
-        let less = |at: u64| if at < 700 { BPS } else { BPS * 0.6 };
-        looks(&mut contest, 3_000, |_| 200, less);
+        let mut contest = contested();
         let now = Time::from_millis(20_000);
         contest.look(Duration::from_millis(5), 100_000, Some(BPS), BPS, now);
         assert!(contest.is_contested());
@@ -151,9 +152,7 @@ mod tests {
 
     #[test]
     fn it_is_looked_at_again_after_a_while() {
-        let mut contest = Contest::default();
-        let less = |at: u64| if at < 700 { BPS } else { BPS * 0.6 };
-        looks(&mut contest, 3_000, |_| 200, less);
+        let mut contest = contested();
         let later = Time::from_millis(1_000) + AGAIN + LOOK + Duration::from_secs(2);
         contest.look(Duration::from_millis(200), 0, Some(BPS), BPS, later);
         assert!(!contest.is_contested());

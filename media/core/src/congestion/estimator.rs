@@ -7,7 +7,7 @@ use super::contest::Contest;
 use super::history::{History, Told};
 use super::loss::LossLimit;
 use super::probe::{Cluster, Probe};
-use super::standing::Standing;
+use super::standing::{DRAINED, STANDS, Standing};
 use super::trend::{Trend, Usage};
 use crate::bounds::RTT_DEFAULT;
 use crate::time::Time;
@@ -25,9 +25,6 @@ const DECREASE: f64 = 0.85;
 /// The same while hardly anything stands in it yet.
 const DECREASE_EARLY: f64 = 0.92;
 const EARLY: Duration = Duration::from_millis(40);
-/// A queue that always stands is too long above this; below the other it is none, and more may be sent.
-const STANDING_MAX: Duration = Duration::from_millis(45);
-const STANDING_DRAINED: Duration = Duration::from_millis(25);
 /// Far from where the line was last full.
 const GROWTH_PER_SECOND: f64 = 0.08;
 /// Near it: so much for each round trip.
@@ -192,7 +189,7 @@ impl Estimator {
         match self.trend.usage() {
             // The queue is somebody else's and grows as theirs does, unless what is sent does not get through.
             Usage::Over if self.contest.is_contested() && self.gets_through() => Usage::Normal,
-            _ if self.standing.waits() > STANDING_MAX && !self.contest.is_contested() => Usage::Over,
+            _ if self.standing.waits() > STANDS && !self.contest.is_contested() => Usage::Over,
             usage => usage,
         }
     }
@@ -419,7 +416,7 @@ impl Estimator {
 
     /// Nothing of ours waits in the line.
     fn is_drained(&self) -> bool {
-        self.contest.is_contested() || self.standing.waits() <= STANDING_DRAINED
+        self.contest.is_contested() || self.standing.waits() <= DRAINED
     }
 
     fn lower(&mut self, acknowledged: Option<f64>, now: Time) {

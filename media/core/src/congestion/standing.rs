@@ -4,6 +4,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+/// A queue that always stands is too long above this; below the other it is none, and more may be sent.
+pub(super) const STANDS: Duration = Duration::from_millis(45);
+pub(super) const DRAINED: Duration = Duration::from_millis(25);
 /// Over how long the least of late is taken.
 const LATE_MICROS: i64 = 200_000;
 /// Fewer packets have no least.
