@@ -195,7 +195,7 @@ test('encodings that nobody wants to see are not sent, and come back', async (t)
   for (const what of ['paused', 'woken', 'higher picture']) assert.ok(times[what] <= 1_500, `${what}: ${times[what]} ms`);
 });
 
-test('a picture that is late at its publisher stays with the voice', async () => {
+test('a picture that is late at its publisher stays with the voice', async (context) => {
   const run = async (t) => {
     const line = { whose: 'publisher', camera: { width: 640, height: 360 } };
     const { publisher, viewer, relay } = await watched(t, line);
@@ -219,12 +219,13 @@ test('a picture that is late at its publisher stays with the voice', async () =>
     const after = median(await watch(5_000, () => apart(viewer), 500));
     return { before, soon, after, 'together after ms': Math.round(together) };
   };
-  await untilRight(
+  const isJudged = await untilRight(
     'lip sync, ms the picture is behind',
     run,
     ({ after }) => Math.abs(after) > APART_MS_MAX && `${after} ms apart`,
     BUSY_SHARE,
   );
+  if (!isJudged) context.skip('the machine was busy: reported, and not judged');
 });
 
 /** Somebody who sends, and somebody who watches them, one of them over a line of their own. */
