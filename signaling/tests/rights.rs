@@ -144,6 +144,7 @@ fn said(clinic: &Clinic, role: &str, message: &str) -> Value {
         "consent" => json!({"type": "consent", "consentType": "recording", "version": "1", "granted": true}),
         "tier" => json!({"type": "tier", "want": "audio_only"}),
         "tier {async_text}" => json!({"type": "tier", "want": "async_text"}),
+        "line" => json!({"type": "line", "uplinkKbps": 300}),
         "chat" => json!({"type": "chat", "clientId": "c", "text": "hello"}),
         "end" => json!({"type": "end"}),
         "leave" => json!({"type": "leave"}),
@@ -319,7 +320,7 @@ impl Clinic {
                 Output::Said(_) => Did::Said,
                 Output::Answered { .. } | Output::Queue(_) => Did::Other,
                 // That somebody was heard at all.
-                Output::KeepResume(..) | Output::Measured(..) => continue,
+                Output::KeepResume(..) | Output::Measured(..) | Output::TierChanged(..) => continue,
             };
             self.did.push(did);
         }
@@ -464,7 +465,7 @@ impl Clinic {
             }
             "leave" => events.first() == Some(&"left"),
             "subscribe" => asked(|command| matches!(command, MediaCommand::SetSeatWish { .. })),
-            "publish" | "tier" | "ping" | "timeline" => events.is_empty(),
+            "publish" | "tier" | "line" | "ping" | "timeline" => events.is_empty(),
             other => panic!("{other}: what is its effect?"),
         };
         assert!(fits, "{role}, {message}, {state}: {events:?}, {:?}", self.did);

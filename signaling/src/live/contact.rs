@@ -9,9 +9,10 @@ use super::LiveSession;
 use crate::member::{ConnectionId, Member};
 
 impl LiveSession {
-    pub(super) fn closed(&mut self, connection: ConnectionId) {
+    pub(super) fn closed(&mut self, connection: ConnectionId, hung_up: bool) {
         if let Some(index) = self.index_of(connection) {
             self.members[index].connection = None;
+            self.members[index].hung_up = hung_up;
         }
     }
 
@@ -54,6 +55,11 @@ impl LiveSession {
             let lost =
                 if by_design { Connection::Offline { since: now } } else { Connection::Lost { since: now } };
             self.presence.set(participant, lost);
+        } else if let Connection::Lost { since } = connection
+            && self.tier_of(participant) == BandwidthProfile::AsyncText
+        {
+            // Their line was found to carry nothing only after they were lost.
+            self.presence.set(participant, Connection::Offline { since });
         }
     }
 
@@ -73,9 +79,5 @@ impl LiveSession {
             SignedDuration::from_secs(policy.grace_reconnect_seconds.into())
         };
         Some(since.checked_add(grace).unwrap_or(Timestamp::MAX))
-    }
-
-    pub(super) fn tier_of(&self, participant: ParticipantId) -> BandwidthProfile {
-        self.tiers.get(&participant).copied().unwrap_or_default()
     }
 }

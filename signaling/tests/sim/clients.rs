@@ -340,6 +340,7 @@ impl Page {
             | ServerMessage::Restarted { .. }
             | ServerMessage::Stats { .. }
             | ServerMessage::Tier { .. }
+            | ServerMessage::Rehearse { .. }
             | ServerMessage::Timeline { .. }
             | ServerMessage::Done { .. }
             | ServerMessage::Error { .. } => {}

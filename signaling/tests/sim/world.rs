@@ -353,7 +353,7 @@ impl World {
                 self.store.keep_resume(participant, keys);
             }
             // Nothing follows of it.
-            Output::Measured(..) => {}
+            Output::Measured(..) | Output::TierChanged(..) => {}
             Output::Said(line) => {
                 let cut = self.live.load().retries > 0;
                 self.check.said(&line, self.live.session(), cut)?;
@@ -628,7 +628,10 @@ impl World {
                 socket.server_reads = false;
                 self.check.closed(number);
                 if said_hello {
-                    self.input(Cause::Other, Input::Closed { connection: ConnectionId(number) })
+                    self.input(
+                        Cause::Other,
+                        Input::Closed { connection: ConnectionId(number), hung_up: true },
+                    )
                 } else {
                     Ok(())
                 }
@@ -1021,7 +1024,7 @@ impl World {
                     self.check.closed(number);
                     let connection = ConnectionId(number);
                     if self.network.sockets.get(&number).is_some_and(|socket| socket.said_hello) {
-                        self.input(Cause::Other, Input::Closed { connection })?;
+                        self.input(Cause::Other, Input::Closed { connection, hung_up: true })?;
                     }
                 }
             }
