@@ -54,14 +54,21 @@ impl LiveSession {
         Some(self.tiers.entry(participant).or_insert_with(|| Ladder::new(thresholds, communication, now)))
     }
 
+    /// Of those whose line counts now. Nothing is due of others: it could not be done.
+    fn ladders_in_use(&self) -> impl Iterator<Item = (ParticipantId, &Ladder)> {
+        let is_active = self.session.status() == SessionStatus::Active;
+        let ladders = self.tiers.iter().map(|(&participant, ladder)| (participant, ladder));
+        ladders.filter(move |(participant, _)| is_active && self.is_in(*participant))
+    }
+
     /// When a ladder wants to know that time has passed.
     pub(super) fn ladders_due_at(&self) -> Option<Timestamp> {
-        self.tiers.values().filter_map(Ladder::poll_timeout).min()
+        self.ladders_in_use().filter_map(|(_, ladder)| ladder.poll_timeout()).min()
     }
 
     pub(super) fn ladder_timeout(&mut self, now: Timestamp) -> bool {
         let is_due = |ladder: &Ladder| ladder.poll_timeout().is_some_and(|due| due <= now);
-        let due = self.tiers.iter().find(|(_, ladder)| is_due(ladder)).map(|(&participant, _)| participant);
+        let due = self.ladders_in_use().find(|(_, ladder)| is_due(ladder)).map(|(participant, _)| participant);
         let Some(participant) = due else { return false };
         self.climbs(now, participant, |ladder| ladder.timeout(now));
         true

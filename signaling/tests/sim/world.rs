@@ -1375,7 +1375,15 @@ impl World {
             .collect();
         let shown: BTreeMap<u16, ParticipantId> =
             page.view.seats.iter().filter_map(|(&seat, &who)| Some((seat, who?))).collect();
-        if sits != shown {
+        // Who goes on in writing keeps their seat, and is neither heard in it nor hears anybody.
+        let writes = |id: ParticipantId| {
+            let person = self.check.ids.iter().find(|(_, known)| **known == id).map(|(person, _)| *person);
+            person.is_some_and(|person| self.wants_text(person))
+        };
+        let shown: BTreeMap<u16, ParticipantId> =
+            shown.into_iter().filter(|(_, who)| !writes(*who)).collect();
+        let hears_nobody = self.wants_text(member.page.0.0) && sits.is_empty();
+        if sits != shown && !hears_nobody {
             return fault("seats", format!("{shown:?} is shown, {sits:?} is so"));
         }
         Ok(())
