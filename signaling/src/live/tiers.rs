@@ -68,7 +68,8 @@ impl LiveSession {
 
     pub(super) fn ladder_timeout(&mut self, now: Timestamp) -> bool {
         let is_due = |ladder: &Ladder| ladder.poll_timeout().is_some_and(|due| due <= now);
-        let due = self.ladders_in_use().find(|(_, ladder)| is_due(ladder)).map(|(participant, _)| participant);
+        let due =
+            self.ladders_in_use().find(|(_, ladder)| is_due(ladder)).map(|(participant, _)| participant);
         let Some(participant) = due else { return false };
         self.climbs(now, participant, |ladder| ladder.timeout(now));
         true
