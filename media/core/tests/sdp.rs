@@ -98,7 +98,7 @@ mod real_browsers {
             (audio.mid.as_str(), audio.kind, audio.direction),
             ("0", Some(MediaKind::Audio), Direction::SendRecv)
         );
-        let opus = audio.codec.as_ref().unwrap();
+        let opus = audio.codec(CodecName::Opus).unwrap();
         assert_eq!(
             (opus.name, opus.payload_type, opus.rtx, opus.clock_rate),
             (CodecName::Opus, 111, None, 48_000)
@@ -110,7 +110,7 @@ mod real_browsers {
         assert!(audio.rtcp_rsize && audio.rids.is_empty());
 
         assert_eq!((video.mid.as_str(), video.kind), ("1", Some(MediaKind::Video)));
-        let vp8 = video.codec.as_ref().unwrap();
+        let vp8 = video.codec(CodecName::Vp8).unwrap();
         assert_eq!(
             (vp8.name, vp8.payload_type, vp8.rtx, vp8.clock_rate),
             (CodecName::Vp8, 96, Some(97), 90_000)
@@ -135,10 +135,10 @@ mod real_browsers {
         assert!(offer.fingerprint.to_string().starts_with("76:53:85:2A"));
         assert!(offer.extmap_allow_mixed);
         let [audio, video, data] = &offer.media[..] else { panic!("three m-lines") };
-        assert_eq!(audio.codec.as_ref().unwrap().fmtp, "maxplaybackrate=48000;stereo=1;useinbandfec=1");
+        assert_eq!(audio.codec(CodecName::Opus).unwrap().fmtp, "maxplaybackrate=48000;stereo=1;useinbandfec=1");
         assert!(!audio.rtcp_rsize && video.rtcp_rsize);
-        assert_eq!(video.codec.as_ref().unwrap().payload_type, 120);
-        assert_eq!(video.codec.as_ref().unwrap().rtx, Some(124));
+        assert_eq!(video.codec(CodecName::Vp8).unwrap().payload_type, 120);
+        assert_eq!(video.codec(CodecName::Vp8).unwrap().rtx, Some(124));
         assert_eq!(video.rids, ["q", "h", "f"].map(|rid| Rid::new(rid).unwrap()));
         let pairs =
             [(4_260_738_623, 1_301_803_413), (2_717_054_471, 3_768_303_803), (1_737_944_840, 3_914_717_151)];

@@ -59,6 +59,7 @@ fn typescript() -> String {
         MediaState,
         TierReason,
         VideoKind,
+        VideoCodec,
         QualityLevel,
         QualityReason,
         QualityCode,

@@ -290,6 +290,7 @@ impl Client {
             audio_level: Some(offer::AUDIO_LEVEL_ID),
             video_orientation: Some(offer::VIDEO_ORIENTATION_ID),
             playout_delay: Some(offer::PLAYOUT_DELAY_ID),
+            dependency: Some(offer::DEPENDENCY_ID),
         };
         let streams = Self::make_streams(&config, base);
         let sizes = config.sizes_seed.map(|seed| StdRng::seed_from_u64(seed.wrapping_add(peer.0)));

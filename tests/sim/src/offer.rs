@@ -21,6 +21,8 @@ pub const AUDIO_LEVEL_ID: u8 = 1;
 pub const TRANSPORT_CC_ID: u8 = 3;
 /// Header extension id of the MID.
 pub const MID_ID: u8 = 4;
+/// Header extension id of the dependency descriptor.
+pub const DEPENDENCY_ID: u8 = 12;
 /// Header extension id of the playout delay.
 pub const PLAYOUT_DELAY_ID: u8 = 5;
 /// Header extension id of the RID.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use vestibule_media_core::api::{
     Command, DtlsEvent, Event, Input, MediaGate, Output, PeerId, RoomId, SeatId, SeatInfo, SfuConfig,
 };
-use vestibule_media_core::sdp::{Fingerprint, IceParameters, Offer};
+use vestibule_media_core::sdp::{CodecName, Fingerprint, IceParameters, Offer};
 use vestibule_media_core::{NtpTime, PeerStats, SeatWish, Sfu, Time, WallClock};
 use vestibule_testnet::{Link, LinkConfig};
 
@@ -87,6 +87,7 @@ impl World {
             candidates: vec!["192.0.2.1:3478".parse().expect("an address")],
             fingerprint: Fingerprint::from_sha256([7; 32]),
             wall_clock: WallClock::new(WALL_CLOCK),
+            video_codec: CodecName::Vp8,
         };
         let mut world = Self {
             sfu: Sfu::new(config, bytes),

@@ -585,6 +585,9 @@ export class Session extends Emitter<SessionEvents> {
       case 'encodings':
         this.#transport?.want(frame.kind, frame.active);
         break;
+      case 'videoCodec':
+        void this.#transport?.encodeVideo(frame.kind, frame.codec).catch(() => undefined);
+        break;
       case 'audioEncoding':
         this.#encodeVoice({ maxBitrateBps: frame.maxBitrateBps, frameMs: frame.frameMs });
         break;
