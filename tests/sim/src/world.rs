@@ -81,13 +81,19 @@ impl World {
     /// A world with an empty room.
     #[must_use]
     pub fn new(seed: u64) -> Self {
+        Self::preferring(seed, CodecName::Vp8)
+    }
+
+    /// The same, where publishers are asked for another codec first.
+    #[must_use]
+    pub fn preferring(seed: u64, video_codec: CodecName) -> Self {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_be_bytes());
         let config = SfuConfig {
             candidates: vec!["192.0.2.1:3478".parse().expect("an address")],
             fingerprint: Fingerprint::from_sha256([7; 32]),
             wall_clock: WallClock::new(WALL_CLOCK),
-            video_codec: CodecName::Vp8,
+            video_codec,
         };
         let mut world = Self {
             sfu: Sfu::new(config, bytes),
@@ -391,6 +397,9 @@ impl World {
                         }
                         Event::EncodingsWanted { peer, kind, rids } => {
                             self.say(*peer, Signal::Encodings(*kind, rids.clone()));
+                        }
+                        Event::CodecWanted { peer, kind, codec } => {
+                            self.say(*peer, Signal::Codec(*kind, *codec));
                         }
                         Event::AudioWanted { peer, profile } => self.say(*peer, Signal::Audio(*profile)),
                         _ => {}

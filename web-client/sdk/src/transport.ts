@@ -78,7 +78,7 @@ export class Transport {
   offerBytes = 0;
 
   readonly #exchange: Exchange;
-  readonly #senders: Record<keyof Tracks, RTCRtpSender>;
+  readonly #transceivers: Record<keyof Tracks, RTCRtpTransceiver>;
   /** The server's last answer, with its credentials of now. */
   #answer = '';
   /** The rids of what is wanted, of those kinds of which it was said. */
@@ -96,7 +96,7 @@ export class Transport {
   constructor(exchange: Exchange, iceServers: IceServer[], seats: SeatCounts) {
     this.#exchange = exchange;
     this.peerConnection = new RTCPeerConnection({ iceServers, bundlePolicy: 'max-bundle', rtcpMuxPolicy: 'require' });
-    this.#senders = {
+    this.#transceivers = {
       microphone: this.#addSender('audio'),
       camera: this.#addSender('video', CAMERA_ENCODINGS),
       screen: this.#addSender('video', SCREEN_ENCODINGS),
@@ -178,7 +178,7 @@ export class Transport {
 
   /** Sends a track, or nothing. */
   send(what: keyof Tracks, track: MediaStreamTrack | null): Promise<void> {
-    return this.#senders[what].replaceTrack(track);
+    return this.#transceivers[what].sender.replaceTrack(track);
   }
 
   close(): void {
@@ -208,8 +208,7 @@ export class Transport {
   }
 
   #midOf(kind: VideoKind): string {
-    const ofSender = ({ sender }: RTCRtpTransceiver): boolean => sender === this.#senders[kind];
-    return this.peerConnection.getTransceivers().find(ofSender)?.mid ?? '';
+    return this.#transceivers[kind].mid ?? '';
   }
 
   /** Sends those encodings that are wanted; of a codec with layers one stream of them. */
@@ -218,7 +217,7 @@ export class Transport {
     const codec = this.#codecs.get(kind) ?? firstCodec(this.#answer, this.#midOf(kind));
     const isLayered = codec !== null && LAYERED.has(codec);
     if (!wanted && !isLayered) return;
-    this.#change(this.#senders[kind], (encodings) => {
+    this.#change(this.#transceivers[kind].sender, (encodings) => {
       const last = encodings.at(-1);
       for (const encoding of encodings as ScalableEncoding[]) {
         // One without a rid is the only one there is; one without a mode is of a browser that makes no layers.
@@ -232,7 +231,7 @@ export class Transport {
   }
 
   #limitVoice(): void {
-    this.#change(this.#senders.microphone, (encodings) => {
+    this.#change(this.#transceivers.microphone.sender, (encodings) => {
       for (const encoding of encodings) {
         if (this.#voice.maxBitrateBps === null) delete encoding.maxBitrate;
         else encoding.maxBitrate = this.#voice.maxBitrateBps;
@@ -255,13 +254,13 @@ export class Transport {
     this.#parametersTurn = this.#parametersTurn.then(set).catch(() => undefined);
   }
 
-  #addSender(kind: 'audio' | 'video', sendEncodings?: RTCRtpEncodingParameters[]): RTCRtpSender {
+  #addSender(kind: 'audio' | 'video', sendEncodings?: RTCRtpEncodingParameters[]): RTCRtpTransceiver {
     const transceiver = this.peerConnection.addTransceiver(kind, {
       direction: 'sendonly',
       ...(sendEncodings && { sendEncodings }),
     });
     preferCodecs(transceiver, kind, CODECS[kind]);
-    return transceiver.sender;
+    return transceiver;
   }
 
   #addSeats(count: number, screen: boolean): void {

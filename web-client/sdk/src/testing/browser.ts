@@ -5,6 +5,7 @@ interface Encoding {
   rid?: string;
   active?: boolean;
   maxBitrate?: number;
+  scalabilityMode?: string;
 }
 
 /** Those that were made, in order. */
