@@ -395,7 +395,7 @@ mod tests {
         w.put(1, 1).put(1, 4).put(0, 1); // two back
         w.put(1, 1).put(0, 4).put(0, 1); // the layer below
         w.put(1, 1).put(0, 4).put(1, 1).put(1, 4).put(0, 1);
-        w.put(2, 2).put(1, 1); // two chains of three values; ns(3) of 2 is 0b11
+        w.put(0b11, 2); // two chains: ns(3) of 2
         w.put(0, 1).put(1, 1);
         for _ in 0..8 {
             w.put(1, 4);

@@ -29,6 +29,11 @@ pub(crate) struct PacketMeta {
 }
 
 impl PacketMeta {
+    /// The same of a packet of which only the number is sent.
+    pub(crate) fn emptied(&self) -> Self {
+        Self { marker: false, descriptor: Descriptor::None, ..*self }
+    }
+
     /// What of the kept bytes is the payload.
     #[inline]
     pub(crate) fn body<'a>(&self, kept: &'a [u8]) -> &'a [u8] {

@@ -76,6 +76,9 @@ pub(crate) struct Slot {
     linger_until: Time,
     closed: VecDeque<(Segment, u64)>,
     out: OutState,
+    /// The last numbers under which only an empty packet was sent.
+    emptied: [Option<u64>; EMPTIED],
+    emptied_next: usize,
     rtx_next: u64,
     rtx_history: Vec<Retransmitted>,
     /// The subscriber has reported on this SSRC: it knows which m-line it belongs to.
@@ -125,6 +128,8 @@ impl Thinning {
     };
 }
 
+/// Packets that were sent empty and are remembered, to be sent again empty.
+const EMPTIED: usize = 16;
 /// How long a publisher goes on with what a line no longer carries.
 const ASPIRED_FOR: Duration = Duration::from_secs(6);
 /// How long a slot that fell further than it had to, for what lies between was not sent, may rise to that.
@@ -217,6 +222,8 @@ impl Slot {
             lingering: None,
             linger_until: Time::ZERO,
             closed: VecDeque::new(),
+            emptied: [None; EMPTIED],
+            emptied_next: 0,
             rtx_next,
             rtx_history: Vec::new(),
             acknowledged: false,
@@ -434,8 +441,13 @@ impl Slot {
             Descriptor::Vp9(_) | Descriptor::Av1(_) => !self.filter_sends(stream, meta),
         };
         if is_left_out {
-            self.leave_out(segment, meta);
             egress.counters.thinned += 1;
+            if self.out.started && segment.out_of(meta.index) <= self.out.highest {
+                // Later ones have left, so that its number is taken already.
+                self.forward_empty(&segment, stream, meta, egress);
+            } else {
+                self.leave_out(segment, meta);
+            }
         } else {
             let segment = self.with_top(segment, meta);
             self.forward(&segment, &stream.ring, meta, payload, egress);
@@ -515,11 +527,24 @@ impl Slot {
         };
         if is_left_out {
             // Its number was kept for it; the rest of its picture is left out.
-            let empty = PacketMeta { marker: false, descriptor: Descriptor::None, ..*meta };
-            self.forward(&segment, &stream.ring, &empty, &[], egress);
+            self.forward_empty(&segment, stream, meta, egress);
         } else {
             self.forward(&segment, &stream.ring, meta, payload, egress);
         }
+    }
+
+    /// A packet whose number is taken, but whose picture is left out: nothing of it is sent, now or again.
+    #[cold]
+    fn forward_empty(
+        &mut self,
+        segment: &Segment,
+        stream: &Encoding,
+        meta: &PacketMeta,
+        egress: &mut Egress<'_>,
+    ) {
+        self.emptied[self.emptied_next % EMPTIED] = Some(segment.out_of(meta.index));
+        self.emptied_next += 1;
+        self.forward(segment, &stream.ring, &meta.emptied(), &[], egress);
     }
 
     /// Something is left out, or is to be.
@@ -815,7 +840,7 @@ impl Slot {
     ) -> Option<usize> {
         let stamp = self.rtx_stamp(rtx, Some(found.out as u16));
         let (prefix, payload) = found.payload.split_at(found.meta.descriptor.prefix_len());
-        let len = write_packet(&found.segment, &stamp, found.meta, prefix, &Body::plain(payload), egress)?;
+        let len = write_packet(&found.segment, &stamp, &found.meta, prefix, &Body::plain(payload), egress)?;
         self.rtx_next += 1;
         if self.rtx_history.is_empty() {
             self.rtx_history = vec![Retransmitted::NEVER; RTX_HISTORY];
@@ -857,7 +882,10 @@ impl Slot {
             return None;
         }
         let (meta, payload) = encoding.ring.get(out - segment.first_out + segment.first_in)?;
-        Some(Found { segment, out, meta, payload })
+        if self.emptied.contains(&Some(out)) {
+            return Some(Found { segment, out, meta: meta.emptied(), payload: &[] });
+        }
+        Some(Found { segment, out, meta: *meta, payload })
     }
 
     fn held_off(&self, out: u64, rtt: Duration, now: Time) -> bool {
@@ -904,7 +932,7 @@ impl Slot {
 struct Found<'a> {
     segment: Segment,
     out: u64,
-    meta: &'a PacketMeta,
+    meta: PacketMeta,
     payload: &'a [u8],
 }
 

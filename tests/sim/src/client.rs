@@ -484,8 +484,11 @@ impl Client {
         }
     }
 
-    /// Does as the server said at `said_at`, if it obeys.
+    /// Does as the server said at `said_at`, if it obeys; what it is to send nobody may ignore.
     pub fn signalled(&mut self, signal: &Signal, said_at: Time, now: Time) {
+        if let Signal::Codec(kind, codec) = signal {
+            self.send_codec(*kind, *codec);
+        }
         if !self.config.obeys {
             return;
         }
@@ -505,8 +508,7 @@ impl Client {
                     stream.unwanted = unwanted;
                 }
             }
-            Signal::Encodings(..) => {}
-            Signal::Codec(kind, codec) => self.send_codec(*kind, *codec),
+            Signal::Encodings(..) | Signal::Codec(..) => {}
             Signal::Audio(profile) => {
                 let voice = match profile {
                     AudioProfile::Full => VOICE,
@@ -520,6 +522,11 @@ impl Client {
                 }
             }
         }
+    }
+
+    /// Sends its camera in another codec by its own choice.
+    pub fn send_camera_in(&mut self, codec: CodecName) {
+        self.send_codec(SourceKind::Camera, codec);
     }
 
     /// Sends a kind of picture in another codec from the next frame on. Any client does: it may send no other.
@@ -644,7 +651,6 @@ impl Client {
 
     fn send_frame(&mut self, at: usize, now: Time) {
         let peer = self.peer.0 as u32;
-        let picture_ids = self.config.picture_ids;
         let stream = &mut self.streams[at];
         if stream.next_frame_at == Time::ZERO {
             stream.next_frame_at = now;

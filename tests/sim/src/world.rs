@@ -170,7 +170,12 @@ impl World {
     /// If the rid is none.
     pub fn layer(&mut self, who: usize, seat: u16, rid: &str) {
         let encoding = RIDS.iter().position(|known| *known == rid).expect("a rid");
-        self.wish(who, seat, SeatWish { max_height: Some(HEIGHTS[encoding]), ..SeatWish::DEFAULT });
+        self.height(who, seat, HEIGHTS[encoding]);
+    }
+
+    /// Wishes for pictures no higher than this.
+    pub fn height(&mut self, who: usize, seat: u16, height: u16) {
+        self.wish(who, seat, SeatWish { max_height: Some(height), ..SeatWish::DEFAULT });
     }
 
     /// Restarts a client's ICE, without SDP.
