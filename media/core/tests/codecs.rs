@@ -103,7 +103,7 @@ fn temporal_layers_are_left_out_without_a_gap_and_what_was_lost_before_stays_one
             // A publisher whose losses are never repaired: whatever is missing stays missing.
             world.join_over(publisher(), up, LinkConfig::default().delay_ms(20).loss(0.3));
             // Less than the smallest picture takes at all its frames.
-            let down = LinkConfig::default().delay_ms(20).rate_bps(200_000).queue_ms(300);
+            let down = LinkConfig::default().delay_ms(20).rate_bps(240_000).queue_ms(300);
             world.join_over(viewer(&CODECS), LinkConfig::default().delay_ms(20), down);
             world.seat(1, 0, Some(0));
             world.run(secs(20));

@@ -897,7 +897,7 @@ mod refused {
             SdpError::Protocol { place: AUDIO }
         );
         assert_eq!(
-            error_after(|text| text.replace("VP8/", "VP9/").replace("opus/", "speex/")),
+            error_after(|text| text.replace("VP8/", "VP7/").replace("opus/", "speex/")),
             SdpError::NothingToServe
         );
     }

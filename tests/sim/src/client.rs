@@ -207,6 +207,8 @@ pub struct Client {
     pub mute_feedback: bool,
     /// What it tells that it can receive (draft-alvestrand-rmcat-remb-03): once a second, and at once when it changes.
     pub remb_bps: Option<u64>,
+    /// Sizes from this on are not sent, whatever is wanted.
+    pub withheld_from: Option<u8>,
     /// How quickly it did as it was told.
     pub obedience: Obedience,
     ufrag: String,
@@ -338,6 +340,7 @@ impl Client {
             nack_storm: false,
             mute_feedback: false,
             remb_bps: None,
+            withheld_from: None,
             obedience: Obedience::default(),
             ufrag,
             pwd,
@@ -660,7 +663,9 @@ impl Client {
         // Of a codec with layers one stream carries all sizes.
         let is_idle = is_layered(stream.codec) && stream.rid.is_some() && stream.layer_bytes.is_empty();
         let is_unwanted = stream.unwanted && !is_layered(stream.codec);
-        if self.muted || stream.paused || is_unwanted || is_idle {
+        let from = self.withheld_from.unwrap_or(u8::MAX);
+        let is_withheld = stream.video && !is_layered(stream.codec) && stream.encoding >= from;
+        if self.muted || stream.paused || is_unwanted || is_idle || is_withheld {
             return;
         }
         if let Some(said_at) = stream.resumes_since.take() {
@@ -683,7 +688,7 @@ impl Client {
         let frame = stream.frame;
         stream.frame += 1;
         let sizes = match (is_layered(stream.codec), &stream.layer_bytes[..]) {
-            (true, [_, ..]) => stream.layer_bytes.clone(),
+            (true, sizes @ [_, ..]) => sizes[..sizes.len().min(from.max(1).into())].to_vec(),
             _ => vec![stream.frame_bytes],
         };
         let picture = Tag {
