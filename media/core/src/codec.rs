@@ -307,9 +307,7 @@ impl Reader {
         timestamp: u32,
     ) -> Read<'a> {
         let read = match self.codec {
-            CodecName::Opus => {
-                Some(Read { entry_point: true, ..Read::opaque(payload) })
-            }
+            CodecName::Opus => Some(Read { entry_point: true, ..Read::opaque(payload) }),
             CodecName::Vp8 => self.read_vp8(payload, timestamp),
             CodecName::Vp9 => self.read_vp9(payload, timestamp),
             CodecName::H264 => self.read_h264(payload),

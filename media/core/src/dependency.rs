@@ -133,11 +133,7 @@ pub struct Descriptor {
 /// What is wrong with it, or that there is no structure it could be read by.
 pub fn parse(bytes: &[u8], structure: &mut Option<Box<Structure>>) -> Result<Descriptor, DependencyError> {
     let mut bits = Bits { bytes, at: 0 };
-    let mut found = Descriptor {
-        start: bits.flag()?,
-        end: bits.flag()?,
-        ..Descriptor::default()
-    };
+    let mut found = Descriptor { start: bits.flag()?, end: bits.flag()?, ..Descriptor::default() };
     let template_id = bits.take(6)? as u8;
     found.frame_number = bits.take(16)? as u16;
     let [has_structure, has_active, custom_indications, custom_references, _custom_chains] =

@@ -263,9 +263,8 @@ mod tests {
     use crate::testing::check;
 
     /// Constrained baseline, 1280×720, as OpenH264 writes it.
-    const SPS_720: [u8; 16] = [
-        0x67, 0x42, 0xc0, 0x1f, 0x8c, 0x8d, 0x40, 0x28, 0x02, 0xdd, 0x80, 0xf0, 0x88, 0x46, 0xa0, 0x00,
-    ];
+    const SPS_720: [u8; 16] =
+        [0x67, 0x42, 0xc0, 0x1f, 0x8c, 0x8d, 0x40, 0x28, 0x02, 0xdd, 0x80, 0xf0, 0x88, 0x46, 0xa0, 0x00];
 
     #[test]
     fn a_parameter_set_tells_the_height() {
@@ -327,7 +326,11 @@ mod tests {
             assert!(negotiate(&fmtp).is_some_and(|answer| answer.contains("42e01f")), "{profile}");
         }
         for profile in ["42001f", "4d001f", "64001f", "640c1f", "f4001f", "42e0", "42e01g", "+2e01f"] {
-            assert_eq!(negotiate(&format!("packetization-mode=1;profile-level-id={profile}")), None, "{profile}");
+            assert_eq!(
+                negotiate(&format!("packetization-mode=1;profile-level-id={profile}")),
+                None,
+                "{profile}"
+            );
         }
         assert_eq!(negotiate("packetization-mode=0;profile-level-id=42e01f"), None);
         assert_eq!(negotiate("profile-level-id=42e01f"), None);

@@ -198,3 +198,115 @@ impl Frames {
         self.sent |= if sent { bit } else { 0 };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vp9::flag;
+
+    /// A VP9 frame: picture, layers; whether it refers to other pictures, whether layers above need it, whether it is a
+    /// switching point.
+    fn vp9(
+        picture: u16,
+        [spatial, temporal]: [u8; 2],
+        inter: bool,
+        for_upper: bool,
+        switch: bool,
+    ) -> Descriptor {
+        let set = |set: bool, bit: u8| if set { bit } else { 0 };
+        Descriptor::Vp9(Vp9Meta {
+            flags: flag::LAYERS | set(inter, flag::INTER_PICTURE) | set(!for_upper, flag::NOT_FOR_UPPER),
+            layers: Some(temporal << 5 | set(switch, 0x10) | spatial << 1),
+            tl0_picture_index: Some(0),
+            picture_id: picture & 0x7fff,
+        })
+    }
+
+    const fn limit(spatial: u8, temporal: u8) -> LayerLimit {
+        LayerLimit { spatial, temporal }
+    }
+
+    /// Which of three layers of a picture are sent.
+    fn picture(
+        filter: &mut LayerFilter,
+        picture: u16,
+        inter: bool,
+        for_upper: bool,
+        limit: LayerLimit,
+    ) -> Vec<u8> {
+        let sent = |spatial: &u8| {
+            filter.sends(
+                &vp9(picture, [*spatial, 0], inter, for_upper && *spatial < 2, false),
+                false,
+                limit,
+                None,
+            )
+        };
+        (0..3).filter(sent).collect()
+    }
+
+    #[test]
+    fn of_layers_that_need_each_other_all_below_are_sent_and_fewer_at_any_picture() {
+        let mut filter = LayerFilter::new(limit(2, 9));
+        assert_eq!(picture(&mut filter, 1, false, true, limit(2, 9)), [0, 1, 2]);
+        assert_eq!(picture(&mut filter, 2, true, true, limit(2, 9)), [0, 1, 2]);
+        assert!(!filter.needs_keyframe_for(0) && filter.needs_keyframe_for(3));
+        assert_eq!(picture(&mut filter, 3, true, true, limit(0, 9)), [0]);
+        assert!(filter.needs_keyframe_for(2), "the layers above were left out");
+        assert_eq!(picture(&mut filter, 4, true, true, limit(2, 9)), [0]);
+        assert_eq!(picture(&mut filter, 5, false, true, limit(2, 9)), [0, 1, 2], "a keyframe");
+    }
+
+    #[test]
+    fn a_layer_drawn_from_the_one_below_alone_is_entered_without_a_keyframe() {
+        let mut filter = LayerFilter::new(limit(0, 9));
+        assert_eq!(picture(&mut filter, 1, false, true, limit(0, 9)), [0]);
+        let wanted = limit(1, 9);
+        assert!(filter.sends(&vp9(2, [0, 0], true, true, false), false, wanted, None));
+        assert!(filter.sends(&vp9(2, [1, 0], false, true, false), false, wanted, None));
+        assert_eq!(filter.spatial(), 1);
+        assert_eq!(picture(&mut filter, 3, true, true, wanted), [0, 1]);
+    }
+
+    #[test]
+    fn of_layers_that_need_each_other_in_keyframes_alone_one_is_sent_between_them() {
+        let mut filter = LayerFilter::new(limit(2, 9));
+        assert_eq!(picture(&mut filter, 0x7fff, false, true, limit(2, 9)), [0, 1, 2]);
+        assert_eq!(
+            picture(&mut filter, 0x8000, true, false, limit(2, 9)),
+            [2],
+            "over the wrap of picture ids"
+        );
+        assert!(filter.needs_keyframe_for(1), "what is below was not sent");
+        assert_eq!(picture(&mut filter, 0x8001, true, false, limit(1, 9)), [2]);
+        assert_eq!(picture(&mut filter, 0x8002, false, true, limit(1, 9)), [0, 1]);
+        assert_eq!(picture(&mut filter, 0x8003, true, false, limit(1, 9)), [1]);
+    }
+
+    #[test]
+    fn a_temporal_layer_ends_at_once_and_is_entered_at_a_switching_point() {
+        let mut filter = LayerFilter::new(limit(0, 2));
+        let mut sends = |picture, temporal, switch, max| {
+            filter.sends(&vp9(picture, [0, temporal], picture > 1, false, switch), false, limit(0, max), None)
+        };
+        assert!(sends(1, 0, true, 2) && sends(2, 2, true, 2));
+        assert!(!sends(3, 1, true, 0) && !sends(4, 2, false, 0) && sends(5, 0, false, 0));
+        assert!(!sends(6, 2, false, 2), "it may refer to what was left out");
+        assert!(sends(7, 1, true, 2) && !sends(8, 2, false, 2));
+        assert!(sends(9, 0, false, 2) && sends(10, 2, true, 2));
+    }
+
+    #[test]
+    fn what_was_decided_of_a_frame_holds_for_its_late_packets() {
+        let mut filter = LayerFilter::new(limit(0, 2));
+        let frame = |picture, temporal| vp9(picture, [0, temporal], picture > 1, false, true);
+        assert!(filter.sends(&frame(1, 0), false, limit(0, 2), None));
+        assert!(filter.sends(&frame(2, 2), false, limit(0, 2), None));
+        assert!(!filter.sends(&frame(4, 2), false, limit(0, 0), None));
+        assert!(filter.sends(&frame(5, 0), false, limit(0, 2), None));
+        assert!(filter.sends(&frame(2, 2), false, limit(0, 0), None), "begun, and sent to its end");
+        assert!(!filter.sends(&frame(4, 2), false, limit(0, 2), None), "left out as a whole");
+        assert!(filter.sends(&frame(40, 0), false, limit(0, 2), None));
+        assert!(!filter.sends(&frame(3, 0), false, limit(0, 2), None), "too far back to be of use");
+    }
+}

@@ -181,17 +181,18 @@ impl Sfu {
             return;
         };
         let encoding = &mut source.encodings[binding.encoding as usize];
-        let (after_gap, began, spatial) = match encoding.accept(source.media, source.clock_rate, incoming, now) {
-            Acceptance::Accepted { after_gap, began, spatial } => (after_gap, began, spatial),
-            Acceptance::Duplicate => {
-                self.counters.dropped_duplicate += 1;
-                return;
-            }
-            Acceptance::TooOld => {
-                self.counters.dropped_too_old += 1;
-                return;
-            }
-        };
+        let (after_gap, began, spatial) =
+            match encoding.accept(source.media, source.clock_rate, incoming, now) {
+                Acceptance::Accepted { after_gap, began, spatial } => (after_gap, began, spatial),
+                Acceptance::Duplicate => {
+                    self.counters.dropped_duplicate += 1;
+                    return;
+                }
+                Acceptance::TooOld => {
+                    self.counters.dropped_too_old += 1;
+                    return;
+                }
+            };
         self.counters.rtp_in += 1;
         self.counters.rtp_payload_bytes_in += incoming.payload.len() as u64;
         self.counters.rtx_recovered_in += u64::from(binding.rtx);

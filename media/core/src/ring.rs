@@ -115,8 +115,7 @@ impl PacketRing {
         let mask = self.entries.len() as u64 - 1;
         self.arrivals += 1;
         let meta = PacketMeta { arrived: self.arrivals, ..meta };
-        self.entries[(meta.index & mask) as usize] =
-            Entry { meta, at, len: len as u16, used: true };
+        self.entries[(meta.index & mask) as usize] = Entry { meta, at, len: len as u16, used: true };
     }
 
     /// The packet of this index and its payload, if it is still there.

@@ -312,7 +312,10 @@ impl Sfu {
                     ssrc: slot.parameters.ssrc,
                     codec: slot.codec(),
                     encoding: slot.bound.and_then(|source| slot.shows(source)).map(|layer| layer.encoding),
-                    spatial_layer: slot.bound.and_then(|source| slot.shows(source)).map(|layer| layer.spatial),
+                    spatial_layer: slot
+                        .bound
+                        .and_then(|source| slot.shows(source))
+                        .map(|layer| layer.spatial),
                     height: self.height_of(slot),
                     target: slot.target.map(|layer| layer.encoding),
                     temporal_layer: Some(slot.temporal()).filter(|temporal| *temporal != TEMPORAL_ALL),

@@ -4,28 +4,27 @@
 //! numbers, timestamps, picture ids and frame numbers), and a short list of segments is all it remembers to answer NACKs from the
 //! source's ring.
 
+mod segment;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use slotmap::SlotMap;
 
 use crate::api::SeatWish;
-use crate::bounds::{
-    DATAGRAM_BYTES_MAX, PACKET_BYTES_MAX, RTX_HISTORY, RTX_HOLD_OFF_MIN, SEAT_LINGER, SEGMENTS_PER_SLOT_MAX,
-};
-use crate::codec::{Descriptor, Numbers, Offsets, REWRITTEN_BYTES_MAX};
-use crate::dependency;
-use crate::downlink::{Downlink, Egress};
+use crate::bounds::{RTX_HISTORY, RTX_HOLD_OFF_MIN, SEAT_LINGER, SEGMENTS_PER_SLOT_MAX};
+use crate::codec::{Descriptor, Numbers};
+use crate::downlink::Egress;
 use crate::keys::SourceKey;
 use crate::layers::{LayerFilter, LayerLimit};
 use crate::red::{Body, Redundancy};
 use crate::ring::{PacketMeta, PacketRing};
 use crate::rtcp::SenderInfo;
-use crate::rtp::HeaderWriter;
 use crate::sdp::{CodecName, MediaKind, Mid};
 use crate::source::{Encoding, Formats, Layer, Source};
 use crate::time::{Time, WallClock};
 use crate::uplink::PublisherClock;
+use segment::{Segment, Stamp, write_packet, write_padding};
 
 /// What a slot is, as negotiated.
 #[derive(Clone, Debug)]
@@ -135,21 +134,6 @@ const ASPIRED_FOR: Duration = Duration::from_secs(6);
 /// How long a slot that fell further than it had to, for what lies between was not sent, may rise to that.
 const LANDING: Duration = Duration::from_secs(2);
 
-/// A stretch of the outgoing stream that maps to one encoding of one source by constant offsets.
-#[derive(Clone, Copy, Debug)]
-struct Segment {
-    source: SourceKey,
-    encoding: u8,
-    generation: u32,
-    first_in: u64,
-    first_out: u64,
-    timestamp_offset: u32,
-    offsets: Offsets,
-    codec: CodecName,
-    /// The highest spatial layer that is sent: the last packet of its frame ends the picture.
-    top: u8,
-}
-
 /// When a packet was last sent again. Short, for there are many, and enough: what it cuts off is days away.
 #[derive(Clone, Copy, Debug)]
 struct Retransmitted {
@@ -178,16 +162,6 @@ struct OutState {
     /// The last packet was not the last of its frame.
     frame_open: bool,
     numbers: Numbers,
-}
-
-/// The identity under which a packet leaves.
-#[derive(Clone, Copy)]
-struct Stamp<'a> {
-    payload_type: u8,
-    ssrc: u32,
-    index: u64,
-    mid: Option<&'a Mid>,
-    original_sequence: Option<u16>,
 }
 
 impl Slot {
@@ -556,9 +530,9 @@ impl Slot {
 
     /// The highest temporal layer that is to be sent of what is shown.
     fn thinning_now(&self) -> u8 {
-        let on_target = self.current.is_some_and(|segment| {
-            self.bound == Some(segment.source) && self.goes_for(segment.encoding)
-        });
+        let on_target = self
+            .current
+            .is_some_and(|segment| self.bound == Some(segment.source) && self.goes_for(segment.encoding));
         if on_target { self.thinning.limit } else { self.thinning.interim }
     }
 
@@ -808,17 +782,16 @@ impl Slot {
         sources: &SlotMap<SourceKey, Source>,
         egress: &mut Egress<'_>,
     ) -> bool {
-        let Some(codec) = self.codec().or(self.parameters.formats.iter().next().map(|format| format.codec)) else {
+        let Some(codec) = self.codec().or(self.parameters.formats.iter().next().map(|format| format.codec))
+        else {
             return false;
         };
         let Some(rtx) = self.rtx(codec) else { return false };
         let sequence = (self.out.highest as u16).wrapping_sub(back as u16);
         // A packet that may still be lost is worth more than padding.
-        let found = self
-            .find_sent(sequence, sources)
-            .filter(|found| {
-                found.payload.len() >= FILLER_BYTES_MIN && !small && found.segment.codec == codec
-            });
+        let found = self.find_sent(sequence, sources).filter(|found| {
+            found.payload.len() >= FILLER_BYTES_MIN && !small && found.segment.codec == codec
+        });
         let sent = match found {
             Some(found) => self.send_again(rtx, &found, egress),
             None => {
@@ -936,134 +909,9 @@ struct Found<'a> {
     payload: &'a [u8],
 }
 
-impl Segment {
-    /// The outgoing number of a packet of the stretch.
-    #[inline]
-    const fn out_of(&self, index: u64) -> u64 {
-        index - self.first_in + self.first_out
-    }
-
-    /// Whether both are of the same stream.
-    fn is_of(&self, other: &Self) -> bool {
-        (self.source, self.encoding, self.generation) == (other.source, other.encoding, other.generation)
-    }
-
-    /// Whether the packet is the last of its picture, as far as that is sent.
-    #[inline]
-    const fn marks(&self, meta: &PacketMeta) -> bool {
-        meta.marker || meta.descriptor.ends_layer(self.top)
-    }
-}
-
 /// Bytes of a packet that is worth sending once more to fill a probe.
 const FILLER_BYTES_MIN: usize = 200;
 /// Bytes of padding in one packet (RFC 3550 section 5.1: the last byte counts them).
 const PADDING_BYTES: u8 = 224;
 /// On a line so slow that a probe is small it takes several to tell how fast they get through.
 const PADDING_BYTES_SMALL: u8 = 96;
-
-/// Bytes of the longest value in a header extension of the one-byte form (RFC 8285 section 4.2).
-const ONE_BYTE_VALUE_MAX: usize = 16;
-/// A header with all its extensions, a descriptor and the numbers of a retransmission fit into any datagram.
-const _: () = assert!(DATAGRAM_BYTES_MAX > PACKET_BYTES_MAX + REWRITTEN_BYTES_MAX);
-
-/// Writes, seals and queues one packet. Gives its length, or `None` if it was dropped and counted.
-#[inline]
-fn write_packet(
-    segment: &Segment,
-    stamp: &Stamp<'_>,
-    meta: &PacketMeta,
-    prefix: &[u8],
-    body: &Body<'_>,
-    egress: &mut Egress<'_>,
-) -> Option<usize> {
-    let Some(out) = egress.slab.begin(DATAGRAM_BYTES_MAX) else {
-        egress.counters.dropped_tx_full += 1;
-        return None;
-    };
-    let Downlink { queue, sealer, extensions: ids, two_byte_extensions, transport_sequence, .. } =
-        &mut *egress.tx;
-    let sealer = sealer.as_mut()?;
-    let dependency = ids.dependency.filter(|_| !prefix.is_empty());
-    let is_long = dependency.is_some() && prefix.len() > ONE_BYTE_VALUE_MAX;
-    let mut header = HeaderWriter::new(
-        out,
-        stamp.payload_type,
-        segment.marks(meta),
-        stamp.index as u16,
-        meta.timestamp.wrapping_add(segment.timestamp_offset),
-        stamp.ssrc,
-        *two_byte_extensions || is_long,
-    );
-    if let Some(id) = ids.transport_cc {
-        header.extension(id, &transport_sequence.to_be_bytes());
-    }
-    if let (Some(id), Some(mid)) = (ids.mid, stamp.mid) {
-        header.extension(id, mid.as_bytes());
-    }
-    if let (Some(id), Some(level)) = (ids.audio_level, meta.audio_level) {
-        header.extension(id, &[level]);
-    }
-    if let (Some(id), Some(orientation)) = (ids.video_orientation, meta.video_orientation) {
-        header.extension(id, &[orientation]);
-    }
-    if let (Some(id), Some(delay)) = (ids.playout_delay, meta.playout_delay) {
-        header.extension(id, &delay);
-    }
-    let dependency_at = dependency.and_then(|id| header.extension(id, prefix));
-    let header_len = header.finish();
-    if let (Some(at), Descriptor::Av1(av1)) = (dependency_at, &meta.descriptor) {
-        let number = av1.frame_number.wrapping_add(segment.offsets.picture);
-        dependency::write_frame_number(&mut out[at..], number);
-    }
-    let mut len = header_len;
-    if let Some(sequence) = stamp.original_sequence {
-        out[len..len + 2].copy_from_slice(&sequence.to_be_bytes());
-        len += 2;
-    }
-    len += meta.descriptor.write(&segment.offsets, &mut out[len..]);
-    if len + body.len() + sealer.rtp_overhead() > PACKET_BYTES_MAX {
-        egress.counters.dropped_oversized += 1;
-        return None;
-    }
-    len += body.write(&mut out[len..]);
-    let Ok(sealed) = sealer.seal_rtp(out, header_len, len, stamp.index) else {
-        egress.counters.dropped_seal += 1;
-        return None;
-    };
-    egress.slab.commit(queue, sealed);
-    egress.tx.sent(sealed, egress.now);
-    Some(sealed)
-}
-
-/// Writes, seals and queues a packet that holds only padding.
-fn write_padding(stamp: &Stamp<'_>, timestamp: u32, padding: u8, egress: &mut Egress<'_>) -> Option<usize> {
-    let Some(out) = egress.slab.begin(DATAGRAM_BYTES_MAX) else {
-        egress.counters.dropped_tx_full += 1;
-        return None;
-    };
-    let Downlink { queue, sealer, extensions: ids, two_byte_extensions, transport_sequence, .. } =
-        &mut *egress.tx;
-    let sealer = sealer.as_mut()?;
-    let (payload_type, index) = (stamp.payload_type, stamp.index as u16);
-    let mut header =
-        HeaderWriter::new(out, payload_type, false, index, timestamp, stamp.ssrc, *two_byte_extensions);
-    if let Some(id) = ids.transport_cc {
-        header.extension(id, &transport_sequence.to_be_bytes());
-    }
-    if let (Some(id), Some(mid)) = (ids.mid, stamp.mid) {
-        header.extension(id, mid.as_bytes());
-    }
-    let header_len = header.finish();
-    let len = header_len + usize::from(padding);
-    out[0] |= 0x20;
-    out[header_len..len].fill(0);
-    out[len - 1] = padding;
-    let Ok(sealed) = sealer.seal_rtp(out, header_len, len, stamp.index) else {
-        egress.counters.dropped_seal += 1;
-        return None;
-    };
-    egress.slab.commit(queue, sealed);
-    egress.tx.sent(sealed, egress.now);
-    Some(sealed)
-}

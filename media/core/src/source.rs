@@ -11,9 +11,9 @@ use crate::bounds::{
     KEYFRAME_REQUEST_INTERVAL_MAX, KEYFRAME_REQUEST_INTERVAL_MIN, MISSING_MAX, NACK_DELAY, NACK_RETRY_MIN,
     NACK_TRIES_MAX, SEQUENCE_GAP_MAX, SOURCE_STOPPED, VIDEO_RING_BYTES_MAX, VIDEO_RING_PACKETS,
 };
+use crate::codec::{Descriptor, Read, Reader, SPATIAL_MAX};
 use crate::keys::PeerKey;
 use crate::meter::Meter;
-use crate::codec::{Descriptor, Read, Reader, SPATIAL_MAX};
 use crate::ring::{PacketMeta, PacketRing};
 use crate::rtcp::{ReportBlock, SenderInfo};
 use crate::sdp::{Codec, CodecName, MediaKind, Mid, OfferedMedia, Rid};
@@ -370,7 +370,10 @@ impl Encoding {
     /// The publisher sends another codec from here on: a stream of its own under the same numbers.
     #[cold]
     fn change_codec(&mut self, codec: CodecName) {
+        // Its clock goes on.
+        let report = self.sender_report;
         self.restart_stream();
+        self.sender_report = report;
         self.reader = Reader::new(codec);
         self.layers = [SpatialLayer::default(); SPATIAL_MAX];
     }

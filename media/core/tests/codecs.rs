@@ -175,6 +175,62 @@ fn frame_numbers_picture_ids_and_sequence_numbers_wrap_unseen() {
     }
 }
 
+#[test]
+fn a_frame_cut_by_a_switch_is_not_joined_with_the_next_in_any_codec() {
+    for codec in CODECS {
+        let line = LinkConfig::default().delay_ms(20).jitter_ms(10).reorder(0.3, 15);
+        let mut cut = 0;
+        for seed in 0..6 {
+            let mut world = World::preferring(seed, codec);
+            (0..2).for_each(|_| _ = world.join_over(publisher(), line, line));
+            world.join_over(viewer(&CODECS), line, line);
+            for whom in [0, 1, 0, 1, 0, 1] {
+                world.seat(2, 0, Some(whom));
+                world.run(Duration::from_millis(1_100));
+            }
+            cut += world.members[2].checker.cut_frames;
+        }
+        assert!(cut > 0, "{codec:?}: no frame was ever cut, so nothing was tried");
+    }
+}
+
+#[test]
+fn a_missing_sender_report_blocks_no_switch_in_any_codec() {
+    for codec in CODECS {
+        let line = LinkConfig::default().delay_ms(20);
+        let mut world = World::preferring(9, codec);
+        world.join_over(ClientConfig { sender_reports: false, ..publisher() }, line, line);
+        world.join_over(viewer(&CODECS), line, line);
+        world.seat(1, 0, Some(0));
+        for (height, size) in [(720, 2), (180, 0), (360, 1)] {
+            world.height(1, 0, height);
+            world.run(secs(3));
+            assert_eq!(world.shown(1, 0).1.shows, Some((1, size)), "{codec:?}");
+        }
+    }
+}
+
+#[test]
+fn twenty_joiners_at_once_ask_for_one_keyframe_in_any_codec_and_none_stays_black() {
+    for codec in CODECS {
+        let mut world = World::preferring(10, codec);
+        world.join(publisher());
+        world.run(secs(3));
+        let before = world.members[0].client.keyframe_requests;
+        for at in 1..=20 {
+            world.join(viewer(&CODECS));
+            world.seat(at, 0, Some(0));
+        }
+        world.run(secs(3));
+        // Each encoding is asked for its own.
+        let asked = world.members[0].client.keyframe_requests - before;
+        assert!((1..=9).contains(&asked), "{codec:?}: {asked}");
+        for at in 1..=20 {
+            assert!(world.shown(at, 0).1.frames_decoded > 30, "{codec:?}: {at}");
+        }
+    }
+}
+
 /// What may happen in a room.
 #[derive(Clone, Copy, Debug)]
 enum Happening {

@@ -137,7 +137,10 @@ mod real_browsers {
         assert!(offer.fingerprint.to_string().starts_with("76:53:85:2A"));
         assert!(offer.extmap_allow_mixed);
         let [audio, video, data] = &offer.media[..] else { panic!("three m-lines") };
-        assert_eq!(audio.codec(CodecName::Opus).unwrap().fmtp, "maxplaybackrate=48000;stereo=1;useinbandfec=1");
+        assert_eq!(
+            audio.codec(CodecName::Opus).unwrap().fmtp,
+            "maxplaybackrate=48000;stereo=1;useinbandfec=1"
+        );
         assert!(!audio.rtcp_rsize && video.rtcp_rsize);
         assert_eq!(video.codec(CodecName::Vp8).unwrap().payload_type, 120);
         assert_eq!(video.codec(CodecName::Vp8).unwrap().rtx, Some(124));
@@ -391,9 +394,8 @@ mod negotiation {
         assert_eq!((answer.media("3").ssrc, answer.media("3").rtx_ssrc), (Some(9_006), None));
         assert_eq!((answer.media("4").ssrc, answer.media("4").rtx_ssrc), (Some(9_008), Some(9_009)));
         let formats = CodecName::ALL.into_iter().skip(1);
-        let formats: Vec<u8> = formats
-            .flat_map(|codec| [offer::payload_type(codec), offer::rtx_payload_type(codec)])
-            .collect();
+        let formats: Vec<u8> =
+            formats.flat_map(|codec| [offer::payload_type(codec), offer::rtx_payload_type(codec)]).collect();
         assert_eq!(answer.media("4").payload_types, formats);
         assert_eq!(answer.media("4").msid, Some(("seat-2".to_owned(), "track-4".to_owned())));
     }

@@ -3,7 +3,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use vestibule_media_core::dependency::{
-    DECODE_TARGETS_MAX, Indication, LAYERS_MAX, has_structure, parse, parse_without_structure, write_frame_number,
+    DECODE_TARGETS_MAX, Indication, LAYERS_MAX, has_structure, parse, parse_without_structure,
+    write_frame_number,
 };
 
 fuzz_target!(|input: &[u8]| {

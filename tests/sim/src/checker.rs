@@ -3,6 +3,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use crate::coding::{self, Content};
+use crate::red::Red;
+use crate::synthetic::Tag;
 use vestibule_media_core::demux::{DatagramKind, classify};
 use vestibule_media_core::dependency::Structure;
 use vestibule_media_core::rtcp::{RtcpPacket, packets};
@@ -10,9 +13,6 @@ use vestibule_media_core::rtp::{ExtensionIds, RtpHeader};
 use vestibule_media_core::sdp::CodecName;
 use vestibule_media_core::srtp::{KeyingMaterial, SrtpOpener, SrtpRole, session};
 use vestibule_media_core::time::{NtpTime, Time};
-use crate::coding::{self, Content};
-use crate::red::Red;
-use crate::synthetic::Tag;
 
 /// What is known of an m-line the SFU sends on.
 #[derive(Clone, Debug)]
@@ -269,10 +269,9 @@ impl EgressChecker {
         match highest {
             None => {
                 if line.video
-                    && !sent
-                        .content
-                        .as_ref()
-                        .is_some_and(|content| content.tag.keyframe && content.tag.part == 0 && content.tag.spatial == 0)
+                    && !sent.content.as_ref().is_some_and(|content| {
+                        content.tag.keyframe && content.tag.part == 0 && content.tag.spatial == 0
+                    })
                 {
                     self.fail("a video stream that begins with no keyframe");
                 }

@@ -708,7 +708,13 @@ impl Client {
         };
         for (spatial, mean) in (0..).zip(sizes) {
             let size = frame_size(self.sizes.as_mut(), picture.duration_ms == 0, keyframe, temporal);
-            self.send_layer(at, &Tag { spatial, ..picture }, timestamp, (mean as f64 * size).round() as usize, now);
+            self.send_layer(
+                at,
+                &Tag { spatial, ..picture },
+                timestamp,
+                (mean as f64 * size).round() as usize,
+                now,
+            );
         }
     }
 
@@ -760,7 +766,8 @@ impl Client {
         let (payload_type, payload) = if stream.video || distance == 0 {
             (offer::payload_type(codec), payload)
         } else {
-            let frames: Vec<_> = stream.history.iter().map(|sent| (sent.timestamp, &sent.payload[..])).collect();
+            let frames: Vec<_> =
+                stream.history.iter().map(|sent| (sent.timestamp, &sent.payload[..])).collect();
             let along = frames.len().min(distance + 1);
             (offer::RED, red::payload(&frames[frames.len() - along..], offer::OPUS))
         };

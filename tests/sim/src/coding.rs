@@ -137,7 +137,10 @@ fn write_av1(out: &mut Vec<u8>, tag: &Tag) {
 
 /// Frames of all layers are counted together.
 const fn frame_number(tag: &Tag) -> u16 {
-    (tag.frame as u16).wrapping_mul(tag.spatial_layers as u16).wrapping_add(tag.spatial as u16).wrapping_add(65_000)
+    (tag.frame as u16)
+        .wrapping_mul(tag.spatial_layers as u16)
+        .wrapping_add(tag.spatial as u16)
+        .wrapping_add(65_000)
 }
 
 /// The first template id of the structures here.
@@ -154,7 +157,8 @@ pub(crate) fn dependency_descriptor(tag: &Tag) -> Vec<u8> {
     let template = TEMPLATE_OFFSET + spatial * temporal_layers + temporal;
     let has_structure = tag.keyframe && tag.part == 0 && tag.spatial == 0;
     let targets = || {
-        (0..spatial_layers).flat_map(move |spatial| (0..temporal_layers).map(move |temporal| (spatial, temporal)))
+        (0..spatial_layers)
+            .flat_map(move |spatial| (0..temporal_layers).map(move |temporal| (spatial, temporal)))
     };
     let mut bits = Bits::default();
     bits.put(u32::from(tag.part == 0), 1).put(u32::from(tag.part + 1 == tag.parts), 1);
@@ -170,7 +174,9 @@ pub(crate) fn dependency_descriptor(tag: &Tag) -> Vec<u8> {
         for own in targets() {
             for (target_spatial, target_temporal) in targets() {
                 let indication = match own {
-                    (spatial, temporal) if spatial != target_spatial || temporal > target_temporal => NOT_PRESENT,
+                    (spatial, temporal) if spatial != target_spatial || temporal > target_temporal => {
+                        NOT_PRESENT
+                    }
                     (_, 0) => SWITCH,
                     (_, temporal) if temporal == target_temporal => DISCARDABLE,
                     _ => SWITCH,
@@ -228,8 +234,9 @@ impl Bits {
     }
 
     fn bytes(&self) -> Vec<u8> {
-        let byte =
-            |bits: &[bool]| bits.iter().enumerate().fold(0, |byte, (at, bit)| byte | u8::from(*bit) << (7 - at));
+        let byte = |bits: &[bool]| {
+            bits.iter().enumerate().fold(0, |byte, (at, bit)| byte | u8::from(*bit) << (7 - at))
+        };
         self.0.chunks(8).map(byte).collect()
     }
 }
@@ -348,7 +355,8 @@ mod tests {
             let layers = if is_layered(codec) { 3 } else { 1 };
             let mut structure = None;
             for frame in 0..9 {
-                for (spatial, part) in (0..layers).flat_map(|spatial| (0..3).map(move |part| (spatial, part))) {
+                for (spatial, part) in (0..layers).flat_map(|spatial| (0..3).map(move |part| (spatial, part)))
+                {
                     let tag = Tag {
                         part,
                         parts: 3,

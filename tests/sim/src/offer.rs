@@ -153,9 +153,7 @@ impl ClientOffer {
         let (head, is_audio, direction) = match line {
             ClientLine::Microphone { .. } => (audio, true, "sendonly"),
             ClientLine::AudioSeat => (audio, true, "recvonly"),
-            ClientLine::Camera { .. } | ClientLine::Screen { .. } => {
-                (&video[..], false, "sendonly")
-            }
+            ClientLine::Camera { .. } | ClientLine::Screen { .. } => (&video[..], false, "sendonly"),
             ClientLine::VideoSeat => (&video[..], false, "recvonly"),
             ClientLine::DataChannel => ("m=application 9 UDP/DTLS/SCTP webrtc-datachannel", false, ""),
         };

@@ -29,6 +29,16 @@ test('an offer goes over the line without what the server would ignore', () => {
   ]);
 });
 
+test('what all m-lines have in common goes once, and no feedback that is outdone', () => {
+  const transport = ['a=ice-ufrag:abcd', 'a=ice-pwd:secretsecretsecretsecret', 'a=setup:actpass', 'a=fingerprint:sha-256 AB'];
+  const feedback = ['goog-remb', 'transport-cc', 'ccm fir', 'nack', 'nack pli'].map((name) => `a=rtcp-fb:96 ${name}`);
+  const line = (mid: number) => ['m=video 9 UDP/TLS/RTP/SAVPF 96', ...transport, `a=mid:${mid}`, 'a=rtcp-mux', ...feedback];
+  const kept = feedback.filter((attribute) => !/goog-remb|ccm fir/.test(attribute));
+  const slim = slimOffer(['v=0', ...line(0), ...line(1), ''].join('\r\n')).split('\r\n');
+  const [first, second] = [line(0), line(1)].map((lines) => lines.filter((text) => !feedback.includes(text) || kept.includes(text)));
+  expect(slim).toEqual(['v=0', ...first!, ...second!.filter((text) => !transport.includes(text)), '']);
+});
+
 test('ICE credentials are read and replaced, whatever characters are in them', () => {
   expect(iceCredentials(OFFER)).toEqual({ ufrag: 'abcd', pwd: 'secretsecretsecretsecret' });
   const other = { ufrag: '$&+/', pwd: '$1$1$1$1$1$1$1$1$1$1$1$1' };

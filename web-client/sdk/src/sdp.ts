@@ -104,11 +104,21 @@ const EXTENSIONS = new Set([
  */
 export function slimOffer(sdp: string): string {
   let payloadTypes = new Set<string>();
+  let mediaLines = 0;
+  // What feedback the server never gives or takes where the browser has the better one.
+  const isOutdone = (feedback: string): boolean =>
+    (feedback === 'goog-remb' && sdp.includes(' transport-cc\r\n')) ||
+    (feedback === 'ccm fir' && sdp.includes(' nack pli\r\n'));
   const isWanted = (line: string): boolean => {
-    if (line.startsWith('m=')) payloadTypes = new Set(line.split(' ').slice(3));
+    if (line.startsWith('m=')) {
+      payloadTypes = new Set(line.split(' ').slice(3));
+      mediaLines += 1;
+    }
+    // All are one transport, and the first m-line says which (RFC 8829 section 5.2.2).
+    if (mediaLines > 1 && /^a=(ice-ufrag|ice-pwd|ice-options|fingerprint|setup):/.test(line)) return false;
     if (/^a=(candidate:|end-of-candidates)/.test(line)) return false;
-    const feedback = /^a=rtcp-fb:(\d+) /.exec(line)?.[1];
-    if (feedback) return payloadTypes.has(feedback);
+    const [, payloadType, feedback] = /^a=rtcp-fb:(\d+) (.*)/.exec(line) ?? [];
+    if (payloadType && feedback) return payloadTypes.has(payloadType) && !isOutdone(feedback);
     const extension = /^a=extmap:\S+ (\S+)/.exec(line)?.[1];
     return !extension || EXTENSIONS.has(extension);
   };

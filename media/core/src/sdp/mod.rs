@@ -326,7 +326,9 @@ impl CodecName {
         match self {
             Self::Opus => Some(mirrored(fmtp, &["minptime", "useinbandfec"])),
             Self::Vp8 => Some(String::new()),
-            Self::Vp9 => matches!(parameter(fmtp, "profile-id"), None | Some("0")).then(|| "profile-id=0".to_owned()),
+            Self::Vp9 => {
+                matches!(parameter(fmtp, "profile-id"), None | Some("0")).then(|| "profile-id=0".to_owned())
+            }
             Self::H264 => h264::negotiate(fmtp),
             Self::Av1 => matches!(parameter(fmtp, "profile"), None | Some("0"))
                 .then(|| mirrored(fmtp, &["level-idx", "profile", "tier"])),

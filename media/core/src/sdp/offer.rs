@@ -12,8 +12,8 @@ use rtc_sdp::description::common::Attribute;
 use rtc_sdp::description::media::MediaDescription;
 
 use super::{
-    Codec, CodecIdentity, CodecName, Direction, Extmap, Fingerprint, IceParameters, MediaKind, MediaLine, Mid, Offer,
-    OfferedMedia, OfferedSsrc, Place, Rid, SdpError, Setup, Terms,
+    Codec, CodecIdentity, CodecName, Direction, Extmap, Fingerprint, IceParameters, MediaKind, MediaLine,
+    Mid, Offer, OfferedMedia, OfferedSsrc, Place, Rid, SdpError, Setup, Terms,
 };
 use crate::bounds::{
     ENCODINGS_MAX, MEDIA_LINES_MAX, OFFER_BYTES_MAX, OFFER_LINE_BYTES_MAX, OFFER_LINES_MAX,
@@ -44,7 +44,8 @@ pub(super) fn parse(sdp: &str) -> Result<Offer, SdpError> {
         fingerprint: transport.fingerprint,
         setup: transport.setup,
         extensions: shared.extensions,
-        receives_dependency: media.iter().any(receives_dependency) && bundle.iter().all(|&index| media[index].allow_mixed),
+        receives_dependency: media.iter().any(receives_dependency)
+            && bundle.iter().all(|&index| media[index].allow_mixed),
         extmap_allow_mixed: bundle.iter().all(|&index| media[index].allow_mixed),
         media,
         bundle,
@@ -472,7 +473,8 @@ impl Shared {
 /// Whether the client takes the dependency descriptor on an m-line. One with a structure is longer than the one-byte form of
 /// extensions allows, so that it comes only where forms may be mixed.
 fn receives_dependency(media: &OfferedMedia) -> bool {
-    let takes = |extmap: &Extmap| extmap.uri == uri::DEPENDENCY && extmap.direction.is_none_or(Direction::receives);
+    let takes =
+        |extmap: &Extmap| extmap.uri == uri::DEPENDENCY && extmap.direction.is_none_or(Direction::receives);
     media.direction.receives() && media.extmaps.iter().any(takes)
 }
 
