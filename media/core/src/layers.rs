@@ -25,6 +25,8 @@ pub(crate) struct LayerFilter {
     is_whole: bool,
     /// The VP9 picture that was decided on last.
     picture: Option<u16>,
+    /// The frame that ended a picture last: its last packet was marked, and no layer may follow it.
+    ended: Option<u32>,
     frames: Frames,
 }
 
@@ -37,6 +39,7 @@ impl LayerFilter {
             target: None,
             is_whole: true,
             picture: None,
+            ended: None,
             frames: Frames::NONE,
         }
     }
@@ -60,16 +63,24 @@ impl LayerFilter {
         limit: LayerLimit,
         structure: Option<&Structure>,
     ) -> bool {
-        match descriptor {
-            Descriptor::None | Descriptor::Vp8(_) => true,
-            Descriptor::Vp9(vp9) => self.sends_vp9(vp9, limit),
-            Descriptor::Av1(av1) => self.sends_av1(av1, is_keyframe, limit, structure),
+        let (sent, frame) = match descriptor {
+            Descriptor::None | Descriptor::Vp8(_) => return true,
+            Descriptor::Vp9(vp9) => (self.sends_vp9(vp9, limit), vp9_frame(vp9)),
+            Descriptor::Av1(av1) => (self.sends_av1(av1, is_keyframe, limit, structure), av1_frame(av1)),
+        };
+        if sent && descriptor.ends_layer(self.spatial) {
+            self.ended = Some(frame.value);
         }
+        sent
+    }
+
+    fn has_ended(&self, frame: Number) -> bool {
+        self.ended.is_some_and(|ended| frame.behind(ended) == 0)
     }
 
     fn sends_vp9(&mut self, vp9: &Vp9Meta, limit: LayerLimit) -> bool {
         let (spatial, temporal) = (vp9.spatial(), vp9.temporal());
-        let frame = Number { value: u32::from(vp9.picture_id) << 2 | u32::from(spatial), bits: 17 };
+        let frame = vp9_frame(vp9);
         if let Some(sent) = self.frames.get(frame) {
             return sent;
         }
@@ -89,11 +100,12 @@ impl LayerFilter {
         if temporal > self.temporal && temporal <= limit.temporal && vp9.is_switching_point() {
             self.temporal = temporal;
         }
-        let below = Number { value: frame.value.wrapping_sub(1), ..frame };
+        let below = frame.back(1);
         if spatial == self.spatial + 1
             && spatial <= limit.spatial
             && !vp9.is_inter_picture()
             && self.frames.get(below) == Some(true)
+            && !self.has_ended(below)
         {
             // Drawn from the layer below alone: from here on the one above is complete.
             self.spatial = spatial;
@@ -113,7 +125,7 @@ impl LayerFilter {
         limit: LayerLimit,
         structure: Option<&Structure>,
     ) -> bool {
-        let frame = Number { value: av1.frame_number.into(), bits: 16 };
+        let frame = av1_frame(av1);
         if let Some(sent) = self.frames.get(frame) {
             return sent;
         }
@@ -122,6 +134,8 @@ impl LayerFilter {
         let may_switch = || {
             wanted.is_some_and(|wanted| av1.indications.of(wanted) == Indication::Switch)
                 && !av1.references.far
+                // Layers of one picture have numbers next to each other.
+                && (av1.spatial == 0 || !self.has_ended(frame.back(1)))
                 && (0..32)
                     .filter(|back| av1.references.near & (1 << back) != 0)
                     .all(|back| self.frames.get(frame.back(back + 1)) == Some(true))
@@ -138,6 +152,15 @@ impl LayerFilter {
         self.frames.note(frame, sent);
         sent
     }
+}
+
+/// Layers of a picture are numbered as frames are.
+fn vp9_frame(vp9: &Vp9Meta) -> Number {
+    Number { value: u32::from(vp9.picture_id) << 2 | u32::from(vp9.spatial()), bits: 17 }
+}
+
+fn av1_frame(av1: &Av1Meta) -> Number {
+    Number { value: av1.frame_number.into(), bits: 16 }
 }
 
 /// The number of a frame, which wraps at so many bits.
@@ -266,6 +289,22 @@ mod tests {
         assert!(filter.sends(&vp9(2, [1, 0], false, true, false), false, wanted, None));
         assert_eq!(filter.spatial(), 1);
         assert_eq!(picture(&mut filter, 3, true, true, wanted), [0, 1]);
+    }
+
+    #[test]
+    fn no_layer_follows_the_one_whose_end_was_marked() {
+        let frame = |spatial: u8, last: bool| {
+            let mut frame = vp9(1, [spatial, 0], false, true, false);
+            if let Descriptor::Vp9(vp9) = &mut frame {
+                vp9.flags |= if last { flag::END } else { 0 };
+            }
+            frame
+        };
+        for last in [false, true] {
+            let mut filter = LayerFilter::new(limit(0, 9));
+            assert!(filter.sends(&frame(0, last), false, limit(0, 9), None));
+            assert_eq!(filter.sends(&frame(1, false), false, limit(1, 9), None), !last);
+        }
     }
 
     #[test]

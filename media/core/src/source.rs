@@ -221,11 +221,15 @@ impl Source {
         at.is_none_or(|at| self.wanted & (1 << at) != 0)
     }
 
-    /// All its layers, lowest first.
+    /// All its layers, lowest first. While an encoding carries several, those that do not flow are none that are to come: its
+    /// publisher sends all sizes in one stream.
     pub(crate) fn layers(&self) -> impl DoubleEndedIterator<Item = Layer> {
-        (0_u8..self.encodings.len() as u8).flat_map(|encoding| {
-            (0..self.encodings[encoding as usize].reader.spatial_layers)
-                .map(move |spatial| Layer { encoding, spatial })
+        let is_layered = |encoding: &Encoding| encoding.reader.spatial_layers > 1 && encoding.flowing();
+        let in_one = self.encodings.iter().any(is_layered);
+        (0_u8..self.encodings.len() as u8).flat_map(move |encoding| {
+            let stream = &self.encodings[encoding as usize];
+            let count = if in_one && !stream.flowing() { 0 } else { stream.reader.spatial_layers };
+            (0..count).map(move |spatial| Layer { encoding, spatial })
         })
     }
 

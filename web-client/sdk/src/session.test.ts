@@ -523,14 +523,18 @@ describe('what is wanted of what is sent, and of what is shown', () => {
     server.say({ type: 'videoCodec', kind: 'camera', codec: 'VP9' });
     await pass(10);
     expect(remote()).toContain('m=video 9 RTP 97 96');
-    expect([active(), modes()]).toEqual([[false, false, true], ['L1T3', 'L1T3', 'L3T3_KEY']]);
+    const sizes = () => last().parameters[1]?.encodings.map(({ scaleResolutionDownBy }) => scaleResolutionDownBy);
+    expect([active(), modes()]).toEqual([[true, false, false], ['L3T3_KEY', 'L1T3', 'L1T3']]);
+    expect(sizes()).toEqual([1, 2, 1]);
     server.say({ type: 'encodings', kind: 'camera', active: ['q'] });
     await pass(10);
-    expect(active()).toEqual([false, false, true]);
+    expect(active()).toEqual([true, false, false]);
+    server.say({ type: 'encodings', kind: 'camera', active: ['q', 'h'] });
     server.say({ type: 'videoCodec', kind: 'camera', codec: 'VP8' });
     await pass(10);
     expect(remote()).toContain('m=video 9 RTP 96 97');
-    expect([active(), modes()]).toEqual([[true, false, false], ['L1T3', 'L1T3', 'L1T3']]);
+    expect([active(), modes()]).toEqual([[true, true, false], ['L1T3', 'L1T3', 'L1T3']]);
+    expect(sizes()).toEqual([4, 2, 1]);
     expect(asked('offer')).toEqual(offers);
   });
 

@@ -586,7 +586,7 @@ export class Session extends Emitter<SessionEvents> {
         this.#transport?.want(frame.kind, frame.active);
         break;
       case 'videoCodec':
-        void this.#transport?.encodeVideo(frame.kind, frame.codec).catch(() => undefined);
+        this.#transport?.encodeVideo(frame.kind, frame.codec).catch((error: unknown) => this.#problem(error));
         break;
       case 'audioEncoding':
         this.#encodeVoice({ maxBitrateBps: frame.maxBitrateBps, frameMs: frame.frameMs });

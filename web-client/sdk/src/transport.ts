@@ -17,10 +17,11 @@ const CAMERA_ENCODINGS: ScalableEncoding[] = [
   { rid: 'f', scaleResolutionDownBy: 1, maxBitrate: 1_500_000, scalabilityMode: ENCODING_LAYERS },
 ];
 /** Those of a shared screen: whoever's line is slow sees a smaller one rather than none. */
-const SCREEN_ENCODINGS: typeof CAMERA_ENCODINGS = [
+const SCREEN_ENCODINGS: ScalableEncoding[] = [
   { rid: 'q', scaleResolutionDownBy: 2, maxBitrate: 250_000, scalabilityMode: ENCODING_LAYERS },
   { rid: 'f', scaleResolutionDownBy: 1, maxBitrate: 1_500_000, scalabilityMode: ENCODING_LAYERS },
 ];
+const ENCODINGS: Record<VideoKind, ScalableEncoding[]> = { camera: CAMERA_ENCODINGS, screen: SCREEN_ENCODINGS };
 /**
  * Offers only what the server forwards, in the order in which it is wanted: an offer must cross a thin line. A voice
  * is plain Opus, and may come with redundancy (RFC 2198) where packets get lost: on the way up it is asked for as the rest of
@@ -38,8 +39,14 @@ const PROFILES: Record<string, RegExp> = {
 };
 /** Codecs that carry all sizes in one stream of layers, of which the server picks. Others send each size on its own. */
 const LAYERED = new Set<string>(['VP9', 'AV1'] satisfies VideoCodec[]);
-/** Layers within one stream: three sizes, of which only keyframes refer to the next lower, as screens have two. */
-const LAYERS = { camera: 'L3T3_KEY', screen: 'L2T3_KEY' };
+/**
+ * Those layers, in the first of the encodings (Chromium makes them in no other): the sizes of before, which refer to the next
+ * lower in keyframes alone.
+ */
+const LAYERS: Record<VideoKind, ScalableEncoding> = {
+  camera: { scaleResolutionDownBy: 1, maxBitrate: 2_150_000, scalabilityMode: 'L3T3_KEY' },
+  screen: { scaleResolutionDownBy: 1, maxBitrate: 1_750_000, scalabilityMode: 'L2T3_KEY' },
+};
 
 /** Where one participant, or one shared screen, is played. */
 export interface Seat {
@@ -218,14 +225,11 @@ export class Transport {
     const isLayered = codec !== null && LAYERED.has(codec);
     if (!wanted && !isLayered) return;
     this.#change(this.#transceivers[kind].sender, (encodings) => {
-      const last = encodings.at(-1);
-      for (const encoding of encodings as ScalableEncoding[]) {
+      for (const [at, encoding] of (encodings as ScalableEncoding[]).entries()) {
         // One without a rid is the only one there is; one without a mode is of a browser that makes no layers.
         if (!encoding.rid || (isLayered && !encoding.scalabilityMode)) continue;
-        encoding.active = isLayered ? encoding === last : (wanted?.includes(encoding.rid) ?? true);
-        if (encoding.scalabilityMode) {
-          encoding.scalabilityMode = isLayered && encoding === last ? LAYERS[kind] : ENCODING_LAYERS;
-        }
+        encoding.active = isLayered ? at === 0 : (wanted?.includes(encoding.rid) ?? true);
+        if (encoding.scalabilityMode) Object.assign(encoding, isLayered && at === 0 ? LAYERS[kind] : ENCODINGS[kind][at]);
       }
     });
   }

@@ -6,6 +6,7 @@ interface Encoding {
   active?: boolean;
   maxBitrate?: number;
   scalabilityMode?: string;
+  scaleResolutionDownBy?: number;
 }
 
 /** Those that were made, in order. */
