@@ -265,8 +265,6 @@ pub(crate) struct Reader {
     codec: CodecName,
     pictures: PictureNumbers,
     structure: Option<Box<Structure>>,
-    /// Parameter sets come in the stream: a keyframe begins with them.
-    has_sps: bool,
     /// Spatial layers there are.
     pub(crate) spatial_layers: u8,
     /// Pictures between keyframes of a layer need none of the layers below (K-SVC).
@@ -281,7 +279,6 @@ impl Reader {
             codec,
             pictures: PictureNumbers::NEW,
             structure: None,
-            has_sps: false,
             spatial_layers: 1,
             is_independent: false,
             heights: [None; SPATIAL_MAX],
@@ -360,10 +357,8 @@ impl Reader {
         if let Some(height) = found.height {
             self.heights[0] = Some(height);
         }
-        self.has_sps |= found.has_sps;
-        // A slice alone is of use only to who has had its parameter sets another way.
-        let entry_point = found.has_sps || (found.starts_idr && !self.has_sps);
-        Some(Read { entry_point, ..Read::opaque(payload) })
+        // Slices are of no use without their parameter sets, which stand before them in every keyframe.
+        Some(Read { entry_point: found.has_sps, ..Read::opaque(payload) })
     }
 
     fn read_av1<'a>(&mut self, payload: &'a [u8], dependency: Option<&'a [u8]>) -> Option<Read<'a>> {
