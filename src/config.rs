@@ -10,6 +10,7 @@ use clap::builder::RangedI64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use jiff::Timestamp;
 use vestibule_domain::{PARTICIPANTS_LEAST, PARTICIPANTS_MAX, PARTICIPANTS_USUAL, SessionId};
+use vestibule_media_core::sdp::CodecName;
 
 use crate::accounts::LoginName;
 use crate::data_dir::DataDir;
@@ -217,6 +218,9 @@ pub(crate) struct Config {
     #[arg(long, env = "VESTIBULE_SHARDS", default_value_t = 1, value_name = "N", global = true,
         value_parser = value_parser!(u16).range(1..=256))]
     pub(crate) shards: u16,
+    /// The video codec of visits, as long as everybody in one decodes it: vp8, vp9, h264 or av1.
+    #[arg(long, env = "VESTIBULE_VIDEO_CODEC", default_value = "vp8", value_name = "CODEC", global = true)]
+    pub(crate) video_codec: VideoCodec,
     /// What a monitoring shows to read `/metrics` from another machine, as a bearer token: 16 characters or more.
     #[arg(
         long,
@@ -441,6 +445,26 @@ pub(crate) struct Announced {
     pub(crate) ip: IpAddr,
     /// The port of the first shard as the world sees it; `None` where it is the bound one.
     pub(crate) port: Option<u16>,
+}
+
+/// How pictures are to be coded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum VideoCodec {
+    Vp8,
+    Vp9,
+    H264,
+    Av1,
+}
+
+impl From<VideoCodec> for CodecName {
+    fn from(codec: VideoCodec) -> Self {
+        match codec {
+            VideoCodec::Vp8 => Self::Vp8,
+            VideoCodec::Vp9 => Self::Vp9,
+            VideoCodec::H264 => Self::H264,
+            VideoCodec::Av1 => Self::Av1,
+        }
+    }
 }
 
 impl FromStr for Announced {

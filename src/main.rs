@@ -274,6 +274,7 @@ fn engine_config(config: &Config) -> EngineConfig {
         bind: config.media_bind(),
         port: config.media_port,
         announce: config.announce.iter().map(|&to| Announce { ip: to.ip, port: to.port }).collect(),
+        video_codec: config.video_codec.into(),
         ..EngineConfig::default()
     }
 }

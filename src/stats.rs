@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use vestibule_media_core::quality::QualityReason;
+use vestibule_media_core::sdp::CodecName;
 use vestibule_media_core::stats::{DownlinkStats, EncodingStats, PeerStats, SlotStats, SourceStats};
 
 /// Field names as in `getStats`: camel case, units last.
@@ -59,6 +60,8 @@ fn encoding(stats: &EncodingStats) -> Value {
     json!({
         "rid": stats.rid.map(|rid| rid.to_string()),
         "ssrc": stats.ssrc,
+        "codec": stats.codec.name(),
+        "spatialLayers": stats.spatial_layers,
         "flowing": stats.flowing,
         "height": stats.height,
         "rateBps": stats.rate_bps,
@@ -78,7 +81,9 @@ fn slot(stats: &SlotStats) -> Value {
         "mid": stats.mid.to_string(),
         "seat": stats.seat.map(|seat| seat.0),
         "ssrc": stats.ssrc,
+        "codec": stats.codec.map(CodecName::name),
         "encoding": stats.encoding,
+        "spatialLayer": stats.spatial_layer,
         "height": stats.height,
         "target": stats.target,
         "temporalLayer": stats.temporal_layer,

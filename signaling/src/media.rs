@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::wire::{QualityLevel, QualityReason};
+use crate::wire::{QualityLevel, QualityReason, VideoCodec};
 
 /// One participant's PeerConnection. Never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -172,6 +172,15 @@ pub enum MediaEvent {
         kind: SourceKind,
         /// Their rids, lowest first.
         rids: Vec<String>,
+    },
+    /// In this codec a source is wanted from now on; until it is first said, as its answer says.
+    CodecWanted {
+        /// Who publishes.
+        peer: PeerId,
+        /// What.
+        kind: SourceKind,
+        /// How.
+        codec: VideoCodec,
     },
     /// A publisher's voice is wanted so; until it is first said, as it likes.
     AudioWanted {

@@ -11,7 +11,7 @@ use crate::log::Log;
 use crate::media::{AudioProfile, PeerId, Quality, SeatId, SeatWish, SourceKind};
 use crate::resume::ResumeKey;
 use crate::seating::Seat;
-use crate::wire::{MediaState, ParticipantMedia, PublishKind, RequestId, VideoKind};
+use crate::wire::{MediaState, ParticipantMedia, PublishKind, RequestId, VideoCodec, VideoKind};
 
 /// A signaling socket. Never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -110,6 +110,7 @@ impl Requests {
 pub(crate) struct Wanted {
     /// Of those kinds of which it was said.
     pub(crate) encodings: BTreeMap<VideoKind, Vec<String>>,
+    pub(crate) codecs: BTreeMap<VideoKind, VideoCodec>,
     pub(crate) audio: AudioProfile,
 }
 

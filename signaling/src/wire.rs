@@ -18,7 +18,7 @@ pub use door::{
 pub use server::{
     ChatLine, ErrorCode, MediaState, Numbered, Participant, ParticipantMedia, Policy, QualityCode,
     QualityLevel, QualityReason, SeatCounts, SeatMids, SeatTaken, ServerMessage, SessionState, Stretch,
-    TierChange, VideoKind,
+    TierChange, VideoCodec, VideoKind,
 };
 
 /// The WebSocket subprotocol.

@@ -8,13 +8,13 @@ use vestibule_media_core::quality::{
     LineLook as EngineLook, Quality as EngineQuality, QualityLevel as EngineLevel,
     QualityReason as EngineReason, QualityStep as EngineStep,
 };
-use vestibule_media_core::sdp::{IceParameters, Offer};
+use vestibule_media_core::sdp::{CodecName, IceParameters, Offer};
 use vestibule_media_core::{
     AudioProfile as EngineAudio, Command, DisconnectReason, Event, MediaGate, PeerId as EnginePeer,
     RoomId as EngineRoom, SeatId as EngineSeat, SeatWish as EngineWish, SourceKind as EngineSource, bounds,
 };
 use vestibule_media_engine::EventSink;
-use vestibule_signaling::wire::{QualityCode, QualityLevel, QualityReason};
+use vestibule_signaling::wire::{QualityCode, QualityLevel, QualityReason, VideoCodec};
 use vestibule_signaling::{
     AudioProfile, LineSeen, MediaCommand, MediaEvent, PeerId, QUIET_AFTER, Quality, QualityStep, STEP,
     SeatId, SeatInfo, SeatWish, SourceKind,
@@ -129,6 +129,10 @@ pub(super) fn translate(event: Event) -> Option<(u32, MediaEvent)> {
             let rids = rids.iter().map(ToString::to_string).collect();
             about(peer, MediaEvent::EncodingsWanted { peer: PeerId(peer.0), kind: source_kind(kind), rids })
         }
+        Event::CodecWanted { peer, kind, codec } => {
+            let codec = video_codec(codec)?;
+            about(peer, MediaEvent::CodecWanted { peer: PeerId(peer.0), kind: source_kind(kind), codec })
+        }
         Event::AudioWanted { peer, profile } => {
             let profile = match profile {
                 EngineAudio::Full => AudioProfile::Full,
@@ -168,6 +172,16 @@ pub(super) fn translate(event: Event) -> Option<(u32, MediaEvent)> {
 
 fn source(peer: EnginePeer, kind: EngineSource, flowing: bool) -> Option<(u32, MediaEvent)> {
     Some((room_of(peer), MediaEvent::Source { peer: PeerId(peer.0), kind: source_kind(kind), flowing }))
+}
+
+const fn video_codec(codec: CodecName) -> Option<VideoCodec> {
+    match codec {
+        CodecName::Opus => None,
+        CodecName::Vp8 => Some(VideoCodec::Vp8),
+        CodecName::Vp9 => Some(VideoCodec::Vp9),
+        CodecName::H264 => Some(VideoCodec::H264),
+        CodecName::Av1 => Some(VideoCodec::Av1),
+    }
 }
 
 const fn source_kind(kind: EngineSource) -> SourceKind {

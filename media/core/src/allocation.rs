@@ -9,10 +9,10 @@ use crate::allocator::{Budget, Claim, Ladder, Offered, divide, one_at_a_time};
 use crate::api::{AudioProfile, Event, SeatWish, SourceKind};
 use crate::keys::{PeerKey, SourceKey};
 use crate::red::REDUNDANCY_MAX;
-use crate::sdp::MediaKind;
+use crate::sdp::{CodecName, MediaKind};
 use crate::sfu::Sfu;
 use crate::slot::Slot;
-use crate::source::{Encoding, Source};
+use crate::source::{Layer, Source};
 use crate::time::Time;
 use crate::timers::Timer;
 
@@ -79,13 +79,13 @@ impl Sfu {
         for (slot, at) in peer.slots.iter_mut().zip(0_u16..) {
             let Some(source) = slot.bound.and_then(|source| sources.get(source)) else { continue };
             if source.media == MediaKind::Audio {
-                slot.target = source.best_flowing(Some(0));
-                voices.bps += slot.target.and_then(|_| source.encodings[0].meter.total_bps()).unwrap_or(0);
+                slot.target = source.best_flowing(Some(Layer::default()));
+                voices.bps += slot.target.and_then(|_| source.encodings[0].total_bps()).unwrap_or(0);
                 voices.thrifty |= source.profile == AudioProfile::Thrifty;
                 continue;
             }
             // Nobody's line is tried for what nobody sends.
-            let Some(top) = source.highest_within(slot.wish.max_height).filter(|_| source.flowing) else {
+            let Some(top) = best_wished(source, slot, peer.tx.extensions.dependency.is_some()) else {
                 claims.push(Claim { slot: at, ..Claim::default() });
                 continue;
             };
@@ -102,7 +102,7 @@ impl Sfu {
         let mut shape = 0_u64;
         for claim in claims.iter_mut() {
             let slot = &peer.slots[claim.slot as usize];
-            claim.is = slot.target.and_then(|encoding| claim.ladder.place(encoding, slot.temporal()));
+            claim.is = slot.target.and_then(|layer| claim.ladder.place(layer, slot.temporal()));
             claim.landing = slot.landing(now);
             let rungs = claim.ladder.rungs().len() as u64;
             shape = shape.wrapping_mul(0x1_0001).wrapping_add(rungs << 32 | u64::from(claim.rank) << 16)
@@ -172,20 +172,20 @@ impl Sfu {
             let slot = &mut peer.slots[claim.slot as usize];
             let Some(bound) = slot.bound else { continue };
             let before = (slot.target, slot.temporal(), slot.aspired);
-            let top = claim.ladder.rungs().last().map(|rung| rung.encoding);
-            slot.aspire(claim.aspired.map(|rung| rung.encoding), top, now);
+            let top = claim.ladder.rungs().last().map(|rung| rung.layer);
+            slot.aspire(claim.aspired.map(|rung| rung.layer), top, now);
             match claim.target() {
                 Some(rung) => {
-                    let lower = slot.target.is_some_and(|target| rung.encoding < target);
-                    if let Some(between) = claim.aspired.filter(|aspired| aspired.encoding > rung.encoding)
+                    let lower = slot.target.is_some_and(|target| rung.layer < target);
+                    if let Some(between) = claim.aspired.filter(|aspired| aspired.layer > rung.layer)
                         && claim.is_lowered()
                     {
-                        slot.lands(between.encoding, now);
+                        slot.lands(between.layer, now);
                     }
                     // Until the smaller picture's keyframe is there the large one goes on, if the line bears the least
                     // of it.
-                    let thin = lower || slot.shows(bound).is_some_and(|shown| shown > rung.encoding);
-                    slot.go_for(rung.encoding, rung.temporal, thin);
+                    let thin = lower || slot.shows(bound).is_some_and(|shown| shown > rung.layer);
+                    slot.go_for(rung.layer, rung.temporal, thin);
                 }
                 None => slot.hold_back(),
             }
@@ -219,7 +219,7 @@ impl Sfu {
         for subscriber in &source.subscribers {
             let Some(peer) = self.peers.get(subscriber.peer).filter(|peer| peer.is_open()) else { continue };
             let slot = &peer.slots[subscriber.slot as usize];
-            wanted |= slot.needs(key).fold(0, |mask, encoding| mask | (1 << encoding));
+            wanted |= slot.needs(key).fold(0, |mask, layer| mask | (1 << layer.encoding));
         }
         let Some(source) = self.sources.get_mut(key) else { return };
         let begins = source.began_at.is_none_or(|at| now.since(at) < PAUSE_AFTER);
@@ -287,24 +287,44 @@ struct Voices {
     thrifty: bool,
 }
 
-/// The rungs of a source up to the encoding `top`.
-fn ladder(source: &Source, top: u8) -> Ladder {
+/// The best layer of a source that a slot's viewer wishes for, decodes and can be told the layers of. Nobody's line is tried
+/// for what nobody sends.
+fn best_wished(source: &Source, slot: &Slot, has_dependency: bool) -> Option<Layer> {
+    let top = source.highest_within(slot.wish.max_height).filter(|_| source.flowing)?;
+    let codec = |layer: Layer| source.encodings[layer.encoding as usize].reader.codec();
+    let mut flowing = source.layers().filter(|layer| source.layer(*layer).flowing);
+    if flowing.any(|layer| slot.parameters.formats.get(codec(layer)).is_none()) {
+        return None;
+    }
+    // Without its descriptor nobody can tell AV1's spatial layers apart; temporal ones need not be.
+    let is_flat = codec(top) == CodecName::Av1 && !has_dependency;
+    Some(if is_flat { Layer { spatial: 0, ..top } } else { top })
+}
+
+/// The rungs of a source up to the layer `top`.
+fn ladder(source: &Source, top: Layer) -> Ladder {
     let mut ladder = Ladder::default();
     let still = source.kind == SourceKind::Screen;
     let mut below = UNSEEN_BPS / UNSEEN_TIMES;
-    let flowing = |encoding: &Encoding| encoding.flowing;
     // Where nothing up to it flows what flows above it will do: somebody sends one encoding only.
-    let top = match source.encodings[..=top as usize].iter().any(flowing) {
+    let flows = |layer: &Layer| source.layer(*layer).flowing;
+    let top = match source.layers().take_while(|layer| *layer <= top).any(|layer| flows(&layer)) {
         true => top,
         false => source.best_flowing(Some(top)).unwrap_or(top),
     };
-    for (encoding, at) in source.encodings.iter().zip(0_u8..=top) {
-        let meter = &encoding.meter;
+    // What the layers below of the same encoding take, where they go along.
+    let mut along = [0; 3];
+    for layer in source.layers().take_while(|layer| *layer <= top) {
+        let meter = &source.layer(layer).meter;
         let all = meter.total_bps().unwrap_or(below * UNSEEN_TIMES);
         let highest = meter.highest();
         let upto = |temporal| meter.bps(temporal).unwrap_or(all);
-        let bps = [upto(0), upto(highest.saturating_sub(1)), all];
-        ladder.add(&Offered { encoding: at, bps, highest, flows: encoding.flowing, still });
+        if layer.spatial == 0 || source.encodings[layer.encoding as usize].reader.is_independent {
+            along = [0; 3];
+        }
+        let bps = [upto(0) + along[0], upto(highest.saturating_sub(1)) + along[1], all + along[2]];
+        ladder.add(&Offered { layer, bps, highest, flows: flows(&layer), still });
+        along = bps;
         below = all;
     }
     ladder

@@ -4,15 +4,18 @@
 //! temporal layers are sent; they are in order from the poorest picture to the best.
 
 use crate::bounds::ENCODINGS_MAX;
+use crate::codec::SPATIAL_MAX;
 use crate::slot::TEMPORAL_ALL;
+use crate::source::Layer;
 
-/// Rungs of one slot: each encoding whole, with a temporal layer less, and the lowest with its base layer alone.
-pub(crate) const RUNGS_MAX: usize = 3 * ENCODINGS_MAX;
+/// Rungs of one slot: each layer whole, with a temporal layer less, and the lowest with its base layer alone. Browsers send
+/// pictures in several encodings, or several layers of one.
+pub(crate) const RUNGS_MAX: usize = 3 * (ENCODINGS_MAX + SPATIAL_MAX - 1);
 
-/// An encoding and what of it is sent.
+/// A layer and what of it is sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Rung {
-    pub(crate) encoding: u8,
+    pub(crate) layer: Layer,
     /// No temporal layer above it; [`TEMPORAL_ALL`] is all of them.
     pub(crate) temporal: u8,
     /// What it takes, in bits per second.
@@ -21,10 +24,10 @@ pub(crate) struct Rung {
     pub(crate) flows: bool,
 }
 
-/// What one encoding offers.
+/// What one layer offers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Offered {
-    pub(crate) encoding: u8,
+    pub(crate) layer: Layer,
     /// What the base layer, all layers but the highest, and all of them take.
     pub(crate) bps: [u64; 3],
     /// The highest temporal layer.
@@ -42,18 +45,18 @@ pub(crate) struct Ladder {
 }
 
 impl Ladder {
-    /// Adds the rungs of the next higher encoding.
+    /// Adds the rungs of the next higher layer.
     pub(crate) fn add(&mut self, offered: &Offered) {
-        let Offered { encoding, bps, highest, flows, still } = *offered;
+        let Offered { layer, bps, highest, flows, still } = *offered;
         let [base, lower, all] = bps;
         // Seven pictures a second are no conversation while a smaller picture is to be had.
         if highest >= 2 && (self.len == 0 || still) {
-            self.push(Rung { encoding, temporal: 0, bps: base, flows });
+            self.push(Rung { layer, temporal: 0, bps: base, flows });
         }
         if highest >= 1 {
-            self.push(Rung { encoding, temporal: highest - 1, bps: lower, flows });
+            self.push(Rung { layer, temporal: highest - 1, bps: lower, flows });
         }
-        self.push(Rung { encoding, temporal: TEMPORAL_ALL, bps: all, flows });
+        self.push(Rung { layer, temporal: TEMPORAL_ALL, bps: all, flows });
     }
 
     fn push(&mut self, rung: Rung) {
@@ -78,10 +81,10 @@ impl Ladder {
     }
 
     /// Where a slot stands that is sent this, from the poorest; `None` where that is not to be had.
-    pub(crate) fn place(&self, encoding: u8, temporal: u8) -> Option<usize> {
-        let exact = |rung: &Rung| (rung.encoding, rung.temporal) == (encoding, temporal);
+    pub(crate) fn place(&self, layer: Layer, temporal: u8) -> Option<usize> {
+        let exact = |rung: &Rung| (rung.layer, rung.temporal) == (layer, temporal);
         // Layers may have come or gone since.
-        let near = |rung: &Rung| rung.encoding == encoding && rung.temporal >= temporal;
+        let near = |rung: &Rung| rung.layer == layer && rung.temporal >= temporal;
         self.rungs().iter().position(exact).or_else(|| self.rungs().iter().position(near))
     }
 }
@@ -96,8 +99,8 @@ pub(crate) struct Claim {
     pub(crate) ladder: Ladder,
     /// Where it stands on its ladder.
     pub(crate) is: Option<usize>,
-    /// It may rise up to this encoding though nothing is added otherwise.
-    pub(crate) landing: Option<u8>,
+    /// It may rise up to this layer though nothing is added otherwise.
+    pub(crate) landing: Option<Layer>,
     /// Where it is to stand.
     pub(crate) to_be: Option<usize>,
     /// What the line would carry, if its publisher sent it.
@@ -146,7 +149,7 @@ impl Claim {
             let total = total - self.bps(self.to_be) + rung.bps;
             let is_more = Some(at) > self.is;
             let limit = if is_more { budget.proven_bps.min(budget.all_bps) } else { budget.all_bps };
-            let waits = is_more && budget.waits && self.landing.is_none_or(|landing| rung.encoding > landing);
+            let waits = is_more && budget.waits && self.landing.is_none_or(|landing| rung.layer > landing);
             (rung.flows && total <= limit && !waits).then_some((at, total))
         })
     }
@@ -225,12 +228,17 @@ mod tests {
         for (encoding, all) in [150_000, 500_000, 1_500_000].into_iter().enumerate() {
             let bps = [all * 4 / 10, all * 6 / 10, all];
             let flows = encoding < flowing;
-            ladder.add(&Offered { encoding: encoding as u8, bps, highest: 2, flows, still: false });
+            let layer = of(encoding as u8);
+            ladder.add(&Offered { layer, bps, highest: 2, flows, still: false });
         }
         ladder
     }
 
-    const fn of(bps: u64) -> Budget {
+    const fn of(encoding: u8) -> Layer {
+        Layer { encoding, spatial: 0 }
+    }
+
+    const fn carries(bps: u64) -> Budget {
         Budget { all_bps: bps, kept_bps: bps, proven_bps: bps, waits: false }
     }
 
@@ -241,12 +249,12 @@ mod tests {
     }
 
     fn seen(claims: &[Claim]) -> Vec<(u16, Option<(u8, u8)>)> {
-        claims.iter().map(|c| (c.slot, c.target().map(|rung| (rung.encoding, rung.temporal)))).collect()
+        claims.iter().map(|c| (c.slot, c.target().map(|rung| (rung.layer.encoding, rung.temporal)))).collect()
     }
 
     fn divided(ranks: &[u8], bps: u64) -> Vec<(u16, Option<(u8, u8)>)> {
         let mut claims = claims(ranks);
-        divide(&mut claims, &of(bps), true);
+        divide(&mut claims, &carries(bps), true);
         let spent: u64 = claims.iter().filter_map(Claim::target).map(|rung| rung.bps).sum();
         assert!(spent <= bps);
         seen(&claims)
@@ -293,8 +301,8 @@ mod tests {
     #[test]
     fn what_fits_stays_and_what_was_too_much_is_not_tried_again_at_once() {
         let mut claims = claims(&[0, 0]);
-        claims[0].is = claims[0].ladder.place(2, TEMPORAL_ALL);
-        claims[1].is = claims[1].ladder.place(0, TEMPORAL_ALL);
+        claims[0].is = claims[0].ladder.place(of(2), TEMPORAL_ALL);
+        claims[1].is = claims[1].ladder.place(of(0), TEMPORAL_ALL);
         let budget = Budget { all_bps: 1_700_000, kept_bps: 1_800_000, proven_bps: 1_700_000, waits: false };
         divide(&mut claims, &budget, false);
         assert_eq!(seen(&claims), [(0, Some((2, TEMPORAL_ALL))), (1, Some((0, TEMPORAL_ALL)))]);
@@ -303,7 +311,7 @@ mod tests {
         let waits = Budget { waits: true, ..budget };
         divide(&mut claims, &waits, true);
         assert_eq!(seen(&claims), [(0, Some((2, TEMPORAL_ALL))), (1, Some((0, TEMPORAL_ALL)))]);
-        claims[1].landing = Some(1);
+        claims[1].landing = Some(of(1));
         divide(&mut claims, &waits, true);
         assert_eq!(seen(&claims), [(0, Some((2, 1))), (1, Some((1, TEMPORAL_ALL)))]);
     }
@@ -311,45 +319,45 @@ mod tests {
     #[test]
     fn who_comes_first_by_now_takes_what_those_behind_hold() {
         let mut claims = claims(&[0, 100]);
-        claims[0].is = claims[0].ladder.place(2, TEMPORAL_ALL);
+        claims[0].is = claims[0].ladder.place(of(2), TEMPORAL_ALL);
         claims[1].ladder = simulcast(1);
-        claims[1].is = claims[1].ladder.place(0, TEMPORAL_ALL);
-        divide(&mut claims, &of(1_700_000), false);
+        claims[1].is = claims[1].ladder.place(of(0), TEMPORAL_ALL);
+        divide(&mut claims, &carries(1_700_000), false);
         assert_eq!(seen(&claims)[1], (0, Some((2, TEMPORAL_ALL))), "it stays while nobody can use it");
-        assert_eq!(claims[0].aspired.map(|rung| rung.encoding), Some(2), "and is aspired to");
+        assert_eq!(claims[0].aspired.map(|rung| rung.layer.encoding), Some(2), "and is aspired to");
         claims[0].ladder = simulcast(3);
-        assert!(!divide(&mut claims, &of(1_700_000), false), "the line has nothing to do with it");
+        assert!(!divide(&mut claims, &carries(1_700_000), false), "the line has nothing to do with it");
         assert_eq!(seen(&claims), [(1, Some((2, TEMPORAL_ALL))), (0, Some((0, TEMPORAL_ALL)))]);
     }
 
     #[test]
     fn nothing_is_added_beyond_what_was_seen_to_get_through() {
         let mut claims = claims(&[0]);
-        claims[0].is = claims[0].ladder.place(1, TEMPORAL_ALL);
-        divide(&mut claims, &Budget { proven_bps: 800_000, ..of(1_600_000) }, false);
+        claims[0].is = claims[0].ladder.place(of(1), TEMPORAL_ALL);
+        divide(&mut claims, &Budget { proven_bps: 800_000, ..carries(1_600_000) }, false);
         assert_eq!(seen(&claims), [(0, Some((1, TEMPORAL_ALL)))]);
-        divide(&mut claims, &of(1_600_000), false);
+        divide(&mut claims, &carries(1_600_000), false);
         assert_eq!(seen(&claims), [(0, Some((2, TEMPORAL_ALL)))]);
     }
 
     #[test]
     fn what_does_not_flow_is_aspired_to_and_takes_nothing() {
         let mut claims = [Claim { ladder: simulcast(2), ..Claim::default() }];
-        divide(&mut claims, &of(5_000_000), true);
-        assert_eq!(claims[0].target().map(|rung| rung.encoding), Some(1));
-        assert_eq!(claims[0].aspired.map(|rung| rung.encoding), Some(2));
-        divide(&mut claims, &of(600_000), true);
-        assert_eq!(claims[0].aspired.map(|rung| rung.encoding), Some(1));
+        divide(&mut claims, &carries(5_000_000), true);
+        assert_eq!(claims[0].target().map(|rung| rung.layer.encoding), Some(1));
+        assert_eq!(claims[0].aspired.map(|rung| rung.layer.encoding), Some(2));
+        divide(&mut claims, &carries(600_000), true);
+        assert_eq!(claims[0].aspired.map(|rung| rung.layer.encoding), Some(1));
     }
 
     #[test]
     fn a_single_encoding_is_all_or_nothing() {
         let mut ladder = Ladder::default();
-        ladder.add(&Offered { encoding: 0, bps: [700_000; 3], highest: 0, flows: true, still: false });
+        ladder.add(&Offered { layer: of(0), bps: [700_000; 3], highest: 0, flows: true, still: false });
         let mut claims = [Claim { ladder, ..Claim::default() }];
-        divide(&mut claims, &of(600_000), true);
+        divide(&mut claims, &carries(600_000), true);
         assert_eq!(claims[0].target(), None);
-        divide(&mut claims, &of(700_000), true);
+        divide(&mut claims, &carries(700_000), true);
         assert_eq!(claims[0].target().map(|rung| rung.bps), Some(700_000));
     }
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::slice;
 
 use crate::quality::{LineLook, Quality, QualityStep};
-use crate::sdp::{Fingerprint, IceParameters, Mid, Offer, Rid, SdpError};
+use crate::sdp::{CodecName, Fingerprint, IceParameters, Mid, Offer, Rid, SdpError};
 use crate::srtp::{KeyingMaterial, SrtpProfile};
 use crate::stats::PeerStats;
 use crate::time::WallClock;
@@ -35,6 +35,8 @@ pub struct SfuConfig {
     pub fingerprint: Fingerprint,
     /// The wall clock of sender reports.
     pub wall_clock: WallClock,
+    /// What publishers are asked to send as long as everybody in their room decodes it.
+    pub video_codec: CodecName,
 }
 
 /// One input.
@@ -455,6 +457,16 @@ pub enum Event {
         kind: SourceKind,
         /// Their rids, lowest first.
         rids: Vec<Rid>,
+    },
+    /// In which codec a source is wanted from now on: one that everybody in the room decodes. Until it is first said, the one
+    /// that stands first on its m-line in the answer.
+    CodecWanted {
+        /// Who publishes.
+        peer: PeerId,
+        /// What.
+        kind: SourceKind,
+        /// The codec.
+        codec: CodecName,
     },
     /// How a publisher's voice is wanted; until it is first said, [`AudioProfile::Full`].
     AudioWanted {

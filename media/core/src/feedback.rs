@@ -12,7 +12,7 @@ use crate::pacer::Repair;
 use crate::peer::{Peer, Transport};
 use crate::rtcp::{ReportBlock, RtcpPacket, RtcpWriter, SenderInfo, packets};
 use crate::sfu::Sfu;
-use crate::source::{KeyframeRequest, SenderReport};
+use crate::source::{Encoding, KeyframeRequest, SenderReport};
 use crate::time::Time;
 use crate::timers::{Timer, TimerHeap, Timers};
 use crate::twcc::TwccView;
@@ -198,8 +198,8 @@ impl Sfu {
         }
         let wanted =
             slot.bound.and_then(|source| Some((source, slot.target.or_else(|| slot.shows(source))?)));
-        if let Some((source, encoding)) = wanted {
-            self.want_keyframe(source, encoding, now);
+        if let Some((source, layer)) = wanted {
+            self.want_keyframe(source, layer.encoding, now);
         }
     }
 
@@ -208,7 +208,7 @@ impl Sfu {
         let Some(peer) = self.peers.get(key) else { return };
         let Some(binding) = peer.uplink.bindings.get(ssrc).filter(|binding| !binding.rtx) else { return };
         let Some(source) = self.sources.get_mut(binding.source) else { return };
-        source.encodings[binding.encoding as usize].flowing = false;
+        source.encodings[binding.encoding as usize].stop();
         self.allocate_subscribers(binding.source, now);
     }
 }
@@ -346,7 +346,7 @@ impl Sfu {
         let shows = peer.slots.iter().any(|slot| slot.lingering.is_some());
         let receives = |source: &SourceKey| {
             let source = self.sources.get(*source);
-            source.is_some_and(|source| source.flowing || source.encodings.iter().any(|e| e.flowing))
+            source.is_some_and(|source| source.flowing || source.encodings.iter().any(Encoding::flowing))
         };
         // With nothing to tell the reports sleep, until the next packet either way.
         if sent || shows || peer.watch.is_settling() || peer.uplink.sources.iter().any(receives) {
@@ -401,7 +401,7 @@ impl Sfu {
             let Some(source) = self.sources.get_mut(*source) else { continue };
             for encoding in &mut source.encodings {
                 let (Some(ssrc), Some(highest)) = (encoding.ssrc, encoding.highest) else { continue };
-                if count < REPORT_BLOCKS_MAX && encoding.flowing {
+                if count < REPORT_BLOCKS_MAX && encoding.flowing() {
                     blocks[count] = encoding.reception.report(ssrc, highest, encoding.sender_report, now);
                     count += 1;
                 }

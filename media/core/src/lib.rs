@@ -5,11 +5,14 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod av1;
 pub mod bounds;
 pub mod congestion;
 pub mod counters;
 pub mod demux;
+pub mod dependency;
 pub mod dtls_gate;
+pub mod h264;
 pub mod quality;
 pub mod rtcp;
 pub mod rtp;
@@ -22,16 +25,20 @@ mod testing;
 pub mod time;
 pub mod twcc;
 pub mod vp8;
+pub mod vp9;
 
 mod allocation;
 mod allocator;
 mod bytes;
+mod codec;
+mod codec_policy;
 mod downlink;
 mod egress;
 mod feedback;
 mod hash;
 mod ice;
 mod keys;
+mod layers;
 mod limiter;
 mod media;
 mod meter;

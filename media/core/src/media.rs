@@ -11,7 +11,7 @@ use crate::red;
 use crate::rtp::{ExtensionIds, RtpHeader};
 use crate::sdp::{MediaKind, Mid, Rid};
 use crate::sfu::Sfu;
-use crate::source::{Acceptance, Encoding, Incoming, Subscriber};
+use crate::source::{Acceptance, Encoding, Incoming, Layer, Subscriber};
 use crate::srtp::SrtpError;
 use crate::time::Time;
 use crate::timers::Timer;
@@ -27,6 +27,7 @@ struct Extensions<'a> {
     audio_level: Option<u8>,
     video_orientation: Option<u8>,
     playout_delay: Option<[u8; 3]>,
+    dependency: Option<&'a [u8]>,
 }
 
 impl Sfu {
@@ -103,17 +104,22 @@ impl Sfu {
         else {
             return;
         };
-        let expected = if binding.rtx { source.rtx_payload_type } else { Some(source.payload_type) };
         let is_redundant = !binding.rtx && source.red_payload_type == Some(header.payload_type);
-        if expected != Some(header.payload_type) && !is_redundant {
-            self.counters.dropped_payload_type += 1;
-            return;
-        }
+        let codec = match source.formats.codec_of(header.payload_type, binding.rtx) {
+            Some(codec) => codec,
+            None if is_redundant => source.codec,
+            None => {
+                self.counters.dropped_payload_type += 1;
+                return;
+            }
+        };
         let mut incoming = Incoming {
             index,
             timestamp: header.timestamp,
             marker: header.marker,
             payload,
+            codec,
+            dependency: extensions.dependency,
             audio_level: extensions.audio_level,
             video_orientation: extensions.video_orientation,
             playout_delay: extensions.playout_delay,
@@ -152,7 +158,8 @@ impl Sfu {
             let Some(source) = self.sources.get(binding.source) else { return };
             let index = packet.index.saturating_sub(back);
             let encoding = &source.encodings[binding.encoding as usize];
-            if block.payload_type != source.payload_type || (back > 0 && !encoding.lacks(index)) {
+            let codec = source.formats.codec_of(block.payload_type, false);
+            if codec != Some(packet.codec) || (back > 0 && !encoding.lacks(index)) {
                 continue;
             }
             let frame = Incoming {
@@ -174,22 +181,22 @@ impl Sfu {
             return;
         };
         let encoding = &mut source.encodings[binding.encoding as usize];
-        let acceptance = encoding.accept(source.media, source.clock_rate, incoming, now);
-        match acceptance {
-            Acceptance::Duplicate => {
-                self.counters.dropped_duplicate += 1;
-                return;
-            }
-            Acceptance::TooOld => {
-                self.counters.dropped_too_old += 1;
-                return;
-            }
-            Acceptance::Accepted | Acceptance::AcceptedWithGap => {}
-        }
+        let (after_gap, began, spatial) =
+            match encoding.accept(source.media, source.clock_rate, incoming, now) {
+                Acceptance::Accepted { after_gap, began, spatial } => (after_gap, began, spatial),
+                Acceptance::Duplicate => {
+                    self.counters.dropped_duplicate += 1;
+                    return;
+                }
+                Acceptance::TooOld => {
+                    self.counters.dropped_too_old += 1;
+                    return;
+                }
+            };
         self.counters.rtp_in += 1;
         self.counters.rtp_payload_bytes_in += incoming.payload.len() as u64;
         self.counters.rtx_recovered_in += u64::from(binding.rtx);
-        if acceptance == Acceptance::AcceptedWithGap
+        if after_gap
             && source.nack
             && let Some(at) = encoding.next_nack_at()
         {
@@ -197,12 +204,10 @@ impl Sfu {
             self.timers.schedule(key, &mut peer.timers);
         }
         let level = incoming.audio_level.filter(|_| source.media == MediaKind::Audio);
-        let began = !encoding.flowing;
-        encoding.flowing = true;
         source.began_at.get_or_insert(now);
         source.last_packet_at = now;
-        let frame_ended = incoming.marker && !incoming.recovered && source.encodings.len() > 1;
-        let left_behind = frame_ended && source.outpace(binding.encoding, now);
+        let frame_ended = incoming.marker && !incoming.recovered && source.has_layers();
+        let left_behind = frame_ended && source.outpace(Layer { encoding: binding.encoding, spatial }, now);
         if !source.flowing {
             source.flowing = true;
             let event = Event::SourceStarted { peer: peer.id, kind: source.kind };
@@ -305,7 +310,7 @@ impl Sfu {
         };
         let encoding = &mut source.encodings[binding.encoding as usize];
         let before = if binding.rtx { encoding.rtx_ssrc } else { encoding.ssrc };
-        let flowed = encoding.flowing;
+        let flowed = encoding.flowing();
         if let Some(before) = before.filter(|before| *before != binding.ssrc) {
             peer.uplink.bindings.remove(before);
         }
@@ -314,7 +319,7 @@ impl Sfu {
         } else if before != Some(binding.ssrc) {
             encoding.rebind(binding.ssrc);
         }
-        let stopped = flowed && !encoding.flowing;
+        let stopped = flowed && !encoding.flowing();
         peer.uplink.bindings.bind(binding, now);
         if stopped {
             self.allocate_subscribers(binding.source, now);
@@ -417,6 +422,8 @@ impl<'a> Extensions<'a> {
                 found.video_orientation = value.first().copied();
             } else if id == ids.playout_delay {
                 found.playout_delay = value.first_chunk().copied();
+            } else if id == ids.dependency {
+                found.dependency = Some(value);
             }
         }
         found

@@ -16,8 +16,8 @@ use crate::sdp::{
     write_answer,
 };
 use crate::sfu::Sfu;
-use crate::slot::{RtxParameters, Slot, SlotParameters};
-use crate::source::{Encoding, Source};
+use crate::slot::{Slot, SlotParameters};
+use crate::source::{Encoding, Formats, Source};
 use crate::time::Time;
 use crate::timers::Timer;
 use crate::uplink::Binding;
@@ -57,6 +57,9 @@ impl Sfu {
             negotiated.terms = offer.terms();
         }
         self.fill_seats_of(key, now);
+        if let Some(room) = self.peers.get(key).map(|peer| peer.room) {
+            self.review_codecs(room);
+        }
         self.schedule(key);
         Ok(answer)
     }
@@ -79,11 +82,21 @@ impl Sfu {
             // BUNDLE: one mapping of ids for the transport, in both directions.
             peer.uplink.extensions = offer.extensions;
             peer.tx.extensions = offer.extensions;
-            let ids = &offer.extensions;
-            let all = [ids.mid, ids.transport_cc, ids.audio_level, ids.video_orientation, ids.playout_delay];
+            if !offer.receives_dependency {
+                peer.tx.extensions.dependency = None;
+            }
+            let ids = peer.tx.extensions;
+            let all = [
+                ids.mid,
+                ids.transport_cc,
+                ids.audio_level,
+                ids.video_orientation,
+                ids.playout_delay,
+                ids.dependency,
+            ];
             let wide_id = all.into_iter().flatten().any(|id| id > 14);
             peer.tx.two_byte_extensions = wide_id && offer.extmap_allow_mixed;
-            let codecs = || offer.media.iter().filter_map(|media| media.codec.as_ref());
+            let codecs = || offer.media.iter().flat_map(|media| &media.codecs);
             peer.tx.negotiated(codecs().any(|codec| codec.transport_cc), codecs().any(|codec| codec.remb));
         }
     }
@@ -119,7 +132,8 @@ impl Sfu {
     }
 
     fn add_source(&mut self, key: PeerKey, media: &OfferedMedia, now: Time) -> bool {
-        let (Some(codec), Some(media_kind)) = (&media.codec, media.kind) else { return false };
+        let (Some(first), Some(media_kind)) = (media.codecs.first(), media.kind) else { return false };
+        let Some(codec) = self.first_codec(key, media) else { return false };
         let Some(peer) = self.peers.get(key) else { return false };
         let taken: Vec<_> = peer
             .uplink
@@ -141,17 +155,17 @@ impl Sfu {
             kind,
             media: media_kind,
             mid: media.mid,
-            clock_rate: codec.clock_rate,
-            payload_type: codec.payload_type,
-            rtx_payload_type: codec.rtx,
-            nack: codec.nack,
-            pli: codec.pli,
-            encodings: rids.into_iter().map(|rid| Encoding::new(media_kind, rid)).collect(),
+            clock_rate: first.clock_rate,
+            formats: Formats::of(media),
+            codec,
+            nack: first.nack,
+            pli: first.pli,
+            encodings: rids.into_iter().map(|rid| Encoding::new(media_kind, codec, rid)).collect(),
             subscribers: Vec::new(),
             wanted: u8::MAX >> (8 - media.rids.len().clamp(1, 8)),
             wanted_at: None,
             profile: AudioProfile::default(),
-            red_payload_type: codec.red,
+            red_payload_type: first.red,
             began_at: None,
             flowing: false,
             last_packet_at: now,
@@ -168,7 +182,7 @@ impl Sfu {
     }
 
     fn add_slot(&mut self, key: PeerKey, media: &OfferedMedia) -> Option<u16> {
-        let (codec, kind) = (media.codec.as_ref()?, media.kind?);
+        let (first, kind) = (media.codecs.first()?, media.kind?);
         let peer = self.peers.get(key)?;
         if peer.seats.len() >= SEATS_PER_PEER_MAX {
             return None;
@@ -179,18 +193,16 @@ impl Sfu {
         let ssrc = self.random_ssrc(&used);
         let rtx_ssrc = self.random_ssrc(&[used, vec![ssrc]].concat());
         // Without generic NACK nobody asks, so RTX would be an empty promise.
-        let rtx = codec
-            .rtx
-            .filter(|_| codec.nack)
-            .map(|payload_type| RtxParameters { ssrc: rtx_ssrc, payload_type });
+        let has_rtx = media.codecs.iter().any(|codec| codec.rtx.is_some() && codec.nack);
+        let rtx_ssrc = has_rtx.then_some(rtx_ssrc);
         let parameters = SlotParameters {
             media: kind,
             mid: media.mid,
             ssrc,
-            payload_type: codec.payload_type,
-            clock_rate: codec.clock_rate,
-            rtx,
-            red: codec.red,
+            formats: Formats::of(media),
+            clock_rate: first.clock_rate,
+            rtx_ssrc,
+            red: first.red,
             first_sequence: self.rng.random(),
             first_rtx_sequence: self.rng.random(),
             first_timestamp: self.rng.random(),
@@ -199,7 +211,7 @@ impl Sfu {
         let slot = peer.slots.len() as u16;
         peer.slots.push(Slot::new(parameters));
         peer.slot_of_ssrc.insert(ssrc, SlotSsrc { slot, rtx: false });
-        if rtx.is_some() {
+        if let Some(rtx_ssrc) = rtx_ssrc {
             peer.slot_of_ssrc.insert(rtx_ssrc, SlotSsrc { slot, rtx: true });
         }
         // An audio line opens a seat, the next video line completes it.
@@ -224,16 +236,22 @@ impl Sfu {
             SeatId(seat.unwrap_or(0) as u16)
         };
         let lines = peer.negotiated.as_ref().map(|negotiated| negotiated.lines.clone()).unwrap_or_default();
+        let sources = &self.sources;
+        let sent_codec = |offered: &OfferedMedia| {
+            let mut sources = peer.uplink.sources.iter().filter_map(|source| sources.get(*source));
+            sources.find(|source| source.mid == offered.mid).map(|source| source.codec)
+        };
         let media: Vec<AnswerMedia> = lines
             .iter()
             .zip(&offer.media)
             .map(|(line, offered)| AnswerMedia {
                 receive: line.source && offered.direction.sends(),
+                preferred: sent_codec(offered),
                 send: line.slot.filter(|_| offered.direction.receives()).map(|slot| {
                     let parameters = &peer.slots[slot as usize].parameters;
                     SendStream {
                         ssrc: parameters.ssrc,
-                        rtx: parameters.rtx.map(|rtx| rtx.ssrc),
+                        rtx: parameters.rtx_ssrc,
                         // One stream id for a seat's two lines: the browser keeps them in step.
                         stream_id: format!("seat-{}", seat_of(slot).0),
                         track_id: format!("slot-{slot}"),

@@ -142,6 +142,11 @@ impl Peer {
         }
     }
 
+    /// Whether it is let in, whatever becomes of its line.
+    pub(crate) fn is_admitted(&self) -> bool {
+        self.gate == MediaGate::Open && self.transport != Transport::Gone
+    }
+
     /// Whether media may flow to and from this peer now.
     #[inline]
     pub(crate) fn is_open(&self) -> bool {

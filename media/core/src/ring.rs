@@ -4,6 +4,7 @@
 //! until it spans [`RING_SPAN`], never past its byte bound, and answers `None` for what it no longer holds.
 
 use crate::bounds::{RING_BYTES_MIN, RING_SPAN};
+use crate::codec::Descriptor;
 use crate::time::Time;
 
 /// What is known of a packet beside its payload bytes.
@@ -17,8 +18,8 @@ pub(crate) struct PacketMeta {
     pub(crate) marker: bool,
     /// First packet of a keyframe (always true for audio: any packet will do to begin with).
     pub(crate) entry_point: bool,
-    /// The publisher's `red`/`opus`/`vp8` payload type is not kept: a source has one codec.
-    pub(crate) vp8: Option<Vp8Meta>,
+    /// In the words of the encoding's codec: one ring holds packets of one.
+    pub(crate) descriptor: Descriptor,
     /// RFC 6464 octet, if the packet had one.
     pub(crate) audio_level: Option<u8>,
     /// 3GPP coordination of video orientation, if the packet had one.
@@ -27,17 +28,17 @@ pub(crate) struct PacketMeta {
     pub(crate) playout_delay: Option<[u8; 3]>,
 }
 
-/// The VP8 payload descriptor of a packet in normal form: picture id and TL0PICIDX always there and continuous.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Vp8Meta {
-    pub(crate) picture_id: u16,
-    pub(crate) tl0_picture_index: u8,
-    pub(crate) temporal_id: u8,
-    pub(crate) layer_sync: bool,
-    pub(crate) key_index: Option<u8>,
-    pub(crate) non_reference: bool,
-    pub(crate) start_of_partition: bool,
-    pub(crate) partition_index: u8,
+impl PacketMeta {
+    /// The same of a packet of which only the number is sent.
+    pub(crate) fn emptied(&self) -> Self {
+        Self { marker: false, descriptor: Descriptor::None, ..*self }
+    }
+
+    /// What of the kept bytes is the payload.
+    #[inline]
+    pub(crate) fn body<'a>(&self, kept: &'a [u8]) -> &'a [u8] {
+        kept.get(self.descriptor.prefix_len()..).unwrap_or_default()
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -56,7 +57,7 @@ const EMPTY: Entry = Entry {
         timestamp: 0,
         marker: false,
         entry_point: false,
-        vp8: None,
+        descriptor: Descriptor::None,
         audio_level: None,
         video_orientation: None,
         playout_delay: None,
@@ -97,21 +98,24 @@ impl PacketRing {
         self.entries.fill(EMPTY);
     }
 
-    /// Puts a packet in; the payload is copied. A longer payload than the ring's bytes is a caller's bug.
-    pub(crate) fn insert(&mut self, meta: PacketMeta, payload: &[u8], now: Time) {
+    /// Puts a packet in: what stands before its payload, and the payload, are copied. More than the ring's bytes is a
+    /// caller's bug.
+    pub(crate) fn insert(&mut self, meta: PacketMeta, prefix: &[u8], payload: &[u8], now: Time) {
         if self.entries.is_empty() {
             self.entries = vec![EMPTY; self.packets_max];
             self.bytes = vec![0; RING_BYTES_MIN.min(self.bytes_max)];
             self.wrapped_at = now;
         }
-        let at = self.make_room(payload.len(), now);
+        let len = prefix.len() + payload.len();
+        let at = self.make_room(len, now);
         let start = (at % self.bytes.len() as u64) as usize;
-        self.bytes[start..start + payload.len()].copy_from_slice(payload);
+        let (before, behind) = self.bytes[start..start + len].split_at_mut(prefix.len());
+        before.copy_from_slice(prefix);
+        behind.copy_from_slice(payload);
         let mask = self.entries.len() as u64 - 1;
         self.arrivals += 1;
         let meta = PacketMeta { arrived: self.arrivals, ..meta };
-        self.entries[(meta.index & mask) as usize] =
-            Entry { meta, at, len: payload.len() as u16, used: true };
+        self.entries[(meta.index & mask) as usize] = Entry { meta, at, len: len as u16, used: true };
     }
 
     /// The packet of this index and its payload, if it is still there.
@@ -209,7 +213,7 @@ mod tests {
     fn whatever_it_gives_is_what_was_put_in_at_any_growth_and_lap() {
         let mut ring = PacketRing::new(VIDEO_RING_PACKETS, VIDEO_RING_BYTES_MAX);
         for index in 0..20_000_u64 {
-            ring.insert(meta(index), &payload(index), Time::from_micros(index * 3_000));
+            ring.insert(meta(index), &[], &payload(index), Time::from_micros(index * 3_000));
             for back in [0, 1, 17, 200, 900, 1_100] {
                 let Some(earlier) = index.checked_sub(back) else { continue };
                 if let Some((meta, bytes)) = ring.get(earlier) {
@@ -226,7 +230,7 @@ mod tests {
     fn a_slow_stream_keeps_a_small_ring() {
         let mut ring = PacketRing::new(VIDEO_RING_PACKETS, VIDEO_RING_BYTES_MAX);
         for index in 0..2_000_u64 {
-            ring.insert(meta(index), &[7; 500], Time::from_millis(index * 100));
+            ring.insert(meta(index), &[], &[7; 500], Time::from_millis(index * 100));
         }
         assert_eq!(ring.bytes.len(), RING_BYTES_MIN);
         assert!(ring.contains(1_999) && ring.contains(1_980) && !ring.contains(1_900));

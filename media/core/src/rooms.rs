@@ -129,7 +129,11 @@ impl Sfu {
         }
         peer.gate = gate;
         match gate {
-            MediaGate::Open => self.opened(key, now),
+            MediaGate::Open => {
+                let room = peer.room;
+                self.opened(key, now);
+                self.review_codecs(room);
+            }
             MediaGate::Closed => {
                 self.stop_sources(key);
                 // A receiver does not see how long the silence is: numbers that ran on behind the gate could leave its
@@ -281,11 +285,13 @@ impl Sfu {
                         .encodings
                         .iter()
                         .map(|encoding| EncodingStats {
+                            codec: encoding.reader.codec(),
+                            spatial_layers: encoding.reader.spatial_layers,
                             rid: encoding.rid,
                             ssrc: encoding.ssrc,
-                            flowing: encoding.flowing,
-                            height: encoding.height,
-                            rate_bps: encoding.meter.total_bps().unwrap_or(0),
+                            flowing: encoding.flowing(),
+                            height: encoding.reader.heights.into_iter().flatten().max(),
+                            rate_bps: encoding.total_bps().unwrap_or(0),
                             wanted: source.wants(encoding),
                             packets: encoding.reception.packets,
                             payload_bytes: encoding.reception.payload_bytes,
@@ -306,9 +312,14 @@ impl Sfu {
                     mid: slot.parameters.mid,
                     seat: seat_of(i),
                     ssrc: slot.parameters.ssrc,
-                    encoding: slot.bound.and_then(|source| slot.shows(source)),
+                    codec: slot.codec(),
+                    encoding: slot.bound.and_then(|source| slot.shows(source)).map(|layer| layer.encoding),
+                    spatial_layer: slot
+                        .bound
+                        .and_then(|source| slot.shows(source))
+                        .map(|layer| layer.spatial),
                     height: self.height_of(slot),
-                    target: slot.target,
+                    target: slot.target.map(|layer| layer.encoding),
                     temporal_layer: Some(slot.temporal()).filter(|temporal| *temporal != TEMPORAL_ALL),
                     packets: slot.sent.packets,
                     payload_bytes: slot.sent.payload_bytes,
@@ -325,8 +336,7 @@ impl Sfu {
     /// Height of the picture a slot shows.
     pub(crate) fn height_of(&self, slot: &Slot) -> Option<u16> {
         let source = slot.bound?;
-        let encoding = slot.shows(source)?;
-        self.sources.get(source)?.encodings.get(encoding as usize)?.height
+        self.sources.get(source)?.height(slot.shows(source)?)
     }
 
     // Helpers

@@ -1,8 +1,10 @@
 //! A slot: one m-line towards a subscriber, one SSRC for good, whoever is shown in it.
 //!
 //! The rewriter of the product: whatever layer of whatever source goes in, one continuous stream comes out (sequence
-//! numbers, timestamps, VP8 picture ids), and a short list of segments is all it remembers to answer NACKs from the
+//! numbers, timestamps, picture ids and frame numbers), and a short list of segments is all it remembers to answer NACKs from the
 //! source's ring.
+
+mod segment;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,20 +12,19 @@ use std::time::Duration;
 use slotmap::SlotMap;
 
 use crate::api::SeatWish;
-use crate::bounds::{
-    DATAGRAM_BYTES_MAX, PACKET_BYTES_MAX, RTX_HISTORY, RTX_HOLD_OFF_MIN, SEAT_LINGER, SEGMENTS_PER_SLOT_MAX,
-};
-use crate::downlink::{Downlink, Egress};
+use crate::bounds::{RTX_HISTORY, RTX_HOLD_OFF_MIN, SEAT_LINGER, SEGMENTS_PER_SLOT_MAX};
+use crate::codec::{Descriptor, Numbers};
+use crate::downlink::Egress;
 use crate::keys::SourceKey;
+use crate::layers::{LayerFilter, LayerLimit};
 use crate::red::{Body, Redundancy};
-use crate::ring::{PacketMeta, PacketRing, Vp8Meta};
+use crate::ring::{PacketMeta, PacketRing};
 use crate::rtcp::SenderInfo;
-use crate::rtp::HeaderWriter;
-use crate::sdp::{MediaKind, Mid};
-use crate::source::Source;
+use crate::sdp::{CodecName, MediaKind, Mid};
+use crate::source::{Encoding, Formats, Layer, Source};
 use crate::time::{Time, WallClock};
 use crate::uplink::PublisherClock;
-use crate::vp8::{CANONICAL_DESCRIPTOR_LEN, CanonicalDescriptor, write_canonical};
+use segment::{Segment, Stamp, write_packet, write_padding};
 
 /// What a slot is, as negotiated.
 #[derive(Clone, Debug)]
@@ -31,9 +32,11 @@ pub(crate) struct SlotParameters {
     pub(crate) media: MediaKind,
     pub(crate) mid: Mid,
     pub(crate) ssrc: u32,
-    pub(crate) payload_type: u8,
+    /// What the subscriber decodes. There is one at least.
+    pub(crate) formats: Formats,
     pub(crate) clock_rate: u32,
-    pub(crate) rtx: Option<RtxParameters>,
+    /// The SSRC of retransmissions, where the subscriber asks for them.
+    pub(crate) rtx_ssrc: Option<u32>,
     /// Payload type of redundant audio (RFC 2198), where the subscriber takes it.
     pub(crate) red: Option<u8>,
     /// Where the numbers of the stream begin (RFC 3550 section 5.1 wants them random).
@@ -42,10 +45,11 @@ pub(crate) struct SlotParameters {
     pub(crate) first_timestamp: u32,
 }
 
+/// Under what one packet is sent again.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct RtxParameters {
-    pub(crate) ssrc: u32,
-    pub(crate) payload_type: u8,
+struct RtxParameters {
+    ssrc: u32,
+    payload_type: u8,
 }
 
 pub(crate) struct Slot {
@@ -53,16 +57,17 @@ pub(crate) struct Slot {
     /// What is to be shown.
     pub(crate) bound: Option<SourceKey>,
     pub(crate) wish: SeatWish,
-    /// The encoding of `bound` to show, once chosen.
-    pub(crate) target: Option<u8>,
-    /// The encoding the line would carry, if the publisher sent it.
-    pub(crate) aspired: Option<u8>,
+    /// The layer of `bound` to show, once chosen.
+    pub(crate) target: Option<Layer>,
+    /// The layer the line would carry, if the publisher sent it.
+    pub(crate) aspired: Option<Layer>,
     /// A higher one it would have carried a moment ago, and until when its publisher goes on with it.
-    kept: Option<u8>,
+    kept: Option<Layer>,
     kept_until: Time,
     thinning: Thinning,
-    /// The encoding it fell past, for it was not sent, and when.
-    landing: Option<(u8, Time)>,
+    filter: LayerFilter,
+    /// The layer it fell past, for it was not sent, and when.
+    landing: Option<(Layer, Time)>,
     /// What is being shown: for a moment still the source before `bound`.
     current: Option<Segment>,
     /// The source before, while the slot is its subscriber still.
@@ -70,6 +75,9 @@ pub(crate) struct Slot {
     linger_until: Time,
     closed: VecDeque<(Segment, u64)>,
     out: OutState,
+    /// The last numbers under which only an empty packet was sent.
+    emptied: [Option<u64>; EMPTIED],
+    emptied_next: usize,
     rtx_next: u64,
     rtx_history: Vec<Retransmitted>,
     /// The subscriber has reported on this SSRC: it knows which m-line it belongs to.
@@ -91,8 +99,8 @@ pub(crate) struct SlotSent {
     reported_packets: u64,
 }
 
-/// Which temporal layers are left out (RFC 7741 section 4.2), so that a slow line has fewer pictures before it has smaller
-/// ones.
+/// Which temporal layers are left out, so that a slow line has fewer pictures before it has smaller ones. What follows the
+/// limits is VP8's alone (RFC 7741 section 4.2).
 #[derive(Clone, Copy, Debug)]
 struct Thinning {
     /// The highest temporal layer that is to be sent of the target.
@@ -119,24 +127,12 @@ impl Thinning {
     };
 }
 
+/// Packets that were sent empty and are remembered, to be sent again empty.
+const EMPTIED: usize = 16;
 /// How long a publisher goes on with what a line no longer carries.
 const ASPIRED_FOR: Duration = Duration::from_secs(6);
 /// How long a slot that fell further than it had to, for what lies between was not sent, may rise to that.
 const LANDING: Duration = Duration::from_secs(2);
-
-/// A stretch of the outgoing stream that maps to one encoding of one source by constant offsets.
-#[derive(Clone, Copy, Debug)]
-struct Segment {
-    source: SourceKey,
-    encoding: u8,
-    generation: u32,
-    first_in: u64,
-    first_out: u64,
-    timestamp_offset: u32,
-    picture_id_offset: u16,
-    tl0_offset: u8,
-    key_index_offset: u8,
-}
 
 /// When a packet was last sent again. Short, for there are many, and enough: what it cuts off is days away.
 #[derive(Clone, Copy, Debug)]
@@ -165,19 +161,7 @@ struct OutState {
     timestamp_at: Time,
     /// The last packet was not the last of its frame.
     frame_open: bool,
-    picture_id: u16,
-    tl0: u8,
-    key_index: u8,
-}
-
-/// The identity under which a packet leaves.
-#[derive(Clone, Copy)]
-struct Stamp<'a> {
-    payload_type: u8,
-    ssrc: u32,
-    index: u64,
-    mid: Option<&'a Mid>,
-    original_sequence: Option<u16>,
+    numbers: Numbers,
 }
 
 impl Slot {
@@ -191,9 +175,12 @@ impl Slot {
                 timestamp: parameters.first_timestamp,
                 timestamp_at: Time::ZERO,
                 frame_open: false,
-                picture_id: (parameters.first_timestamp & 0x7fff) as u16,
-                tl0: (parameters.first_timestamp >> 16) as u8,
-                key_index: 0,
+                numbers: Numbers {
+                    picture_id: (parameters.first_timestamp & 0x7fff) as u16,
+                    frame_number: (parameters.first_timestamp >> 8) as u16,
+                    tl0: (parameters.first_timestamp >> 16) as u8,
+                    key_index: 0,
+                },
             },
             parameters,
             bound: None,
@@ -203,11 +190,14 @@ impl Slot {
             kept: None,
             kept_until: Time::ZERO,
             thinning: Thinning::NONE,
+            filter: LayerFilter::new(LayerLimit { spatial: 0, temporal: TEMPORAL_ALL }),
             landing: None,
             current: None,
             lingering: None,
             linger_until: Time::ZERO,
             closed: VecDeque::new(),
+            emptied: [None; EMPTIED],
+            emptied_next: 0,
             rtx_next,
             rtx_history: Vec::new(),
             acknowledged: false,
@@ -224,19 +214,37 @@ impl Slot {
         self.current.map(|segment| segment.source)
     }
 
-    /// The encoding being shown, if it is one of `source`.
-    pub(crate) fn shows(&self, source: SourceKey) -> Option<u8> {
-        self.current.filter(|segment| segment.source == source).map(|segment| segment.encoding)
+    /// The layer being shown, if it is one of `source`.
+    pub(crate) fn shows(&self, source: SourceKey) -> Option<Layer> {
+        let segment = self.current.filter(|segment| segment.source == source)?;
+        Some(Layer { encoding: segment.encoding, spatial: segment.top })
+    }
+
+    /// What is being shown, and how it is coded.
+    pub(crate) fn codec(&self) -> Option<CodecName> {
+        self.current.map(|segment| segment.codec)
     }
 
     /// Whether the slot waits for a keyframe of this encoding.
     pub(crate) fn waits_for(&self, key: SourceKey, source: &Source, encoding: u8) -> bool {
-        self.bound == Some(key) && self.target == Some(encoding) && !self.follows(key, source, encoding)
+        let target = self.target.filter(|target| self.bound == Some(key) && target.encoding == encoding);
+        target.is_some_and(|target| {
+            let in_stream = source.encodings[encoding as usize].reader.spatial_layers > 1;
+            !self.follows(key, source, encoding)
+                || (in_stream && self.filter.needs_keyframe_for(target.spatial))
+        })
     }
 
     /// Whether packets of this encoding matter to the slot.
     pub(crate) fn uses(&self, key: SourceKey, encoding: u8) -> bool {
-        self.bound == Some(key) && (self.target == Some(encoding) || self.shows(key) == Some(encoding))
+        let is_of = |layer: Layer| layer.encoding == encoding;
+        self.bound == Some(key) && (self.goes_for(encoding) || self.shows(key).is_some_and(is_of))
+    }
+
+    /// Whether what is to be shown is of this encoding.
+    #[inline]
+    fn goes_for(&self, encoding: u8) -> bool {
+        self.target.is_some_and(|target| target.encoding == encoding)
     }
 
     // Commands
@@ -280,28 +288,28 @@ impl Slot {
         self.lingering.is_some_and(|source| self.shows(source).is_none() || now >= self.linger_until)
     }
 
-    /// Goes for this encoding, and no temporal layer of it above `temporal`. What is shown goes on until its keyframe,
+    /// Goes for this layer, and no temporal layer of it above `temporal`. What is shown goes on until its keyframe,
     /// with its lowest temporal layer alone where `thin` is set.
-    pub(crate) fn go_for(&mut self, encoding: u8, temporal: u8, thin: bool) {
-        self.target = Some(encoding);
+    pub(crate) fn go_for(&mut self, layer: Layer, temporal: u8, thin: bool) {
+        self.target = Some(layer);
         self.thinning.limit = temporal;
         self.thinning.interim = if thin { 0 } else { TEMPORAL_ALL };
     }
 
-    /// The line would carry this encoding, or does no more; `top` is the highest its viewer wishes for. A publisher is not
+    /// The line would carry this layer, or does no more; `top` is the highest its viewer wishes for. A publisher is not
     /// told to stop and to begin again with each breath of a line.
-    pub(crate) fn aspire(&mut self, encoding: Option<u8>, top: Option<u8>, now: Time) {
+    pub(crate) fn aspire(&mut self, layer: Option<Layer>, top: Option<Layer>, now: Time) {
         let kept = self.kept.max(self.aspired).filter(|kept| top.is_some_and(|top| *kept <= top));
-        if encoding >= kept {
-            (self.kept, self.kept_until) = (encoding, now + ASPIRED_FOR);
+        if layer >= kept {
+            (self.kept, self.kept_until) = (layer, now + ASPIRED_FOR);
         } else {
             self.kept = kept.filter(|_| now < self.kept_until);
         }
-        self.aspired = encoding;
+        self.aspired = layer;
     }
 
-    /// Encodings of the bound source that are of use, or will be.
-    pub(crate) fn needs(&self, key: SourceKey) -> impl Iterator<Item = u8> {
+    /// Layers of the bound source that are of use, or will be.
+    pub(crate) fn needs(&self, key: SourceKey) -> impl Iterator<Item = Layer> {
         let of_bound =
             [self.target, self.aspired, self.kept].map(|at| at.filter(|_| self.bound == Some(key)));
         of_bound.into_iter().chain([self.shows(key)]).flatten()
@@ -329,23 +337,23 @@ impl Slot {
 
     /// Whether it can send what only takes room: under its own SSRC of retransmissions.
     pub(crate) const fn can_fill(&self) -> bool {
-        self.parameters.rtx.is_some()
+        self.parameters.rtx_ssrc.is_some()
     }
 
-    /// It was lowered past encodings that nobody sends now, up to this one.
-    pub(crate) fn lands(&mut self, encoding: u8, now: Time) {
-        self.landing = Some((encoding, now));
+    /// It was lowered past layers that nobody sends now, up to this one.
+    pub(crate) fn lands(&mut self, layer: Layer, now: Time) {
+        self.landing = Some((layer, now));
     }
 
-    /// The encoding it may rise to though nothing is added otherwise.
-    pub(crate) fn landing(&self, now: Time) -> Option<u8> {
-        self.landing.filter(|(_, at)| now.since(*at) < LANDING).map(|(encoding, _)| encoding)
+    /// The layer it may rise to though nothing is added otherwise.
+    pub(crate) fn landing(&self, now: Time) -> Option<Layer> {
+        self.landing.filter(|(_, at)| now.since(*at) < LANDING).map(|(layer, _)| layer)
     }
 
     /// Whether a packet of this encoding is worth keeping for the slot.
     #[inline]
     pub(crate) fn cares_for(&self, key: SourceKey, source: &Source, encoding: u8) -> bool {
-        (self.bound == Some(key) && self.target == Some(encoding)) || self.follows(key, source, encoding)
+        (self.bound == Some(key) && self.goes_for(encoding)) || self.follows(key, source, encoding)
     }
 
     // The packet path
@@ -361,16 +369,17 @@ impl Slot {
         index: u64,
         egress: &mut Egress<'_>,
     ) -> bool {
-        let ring = &source.encodings[encoding as usize].ring;
+        let stream = &source.encodings[encoding as usize];
+        let ring = &stream.ring;
         if self.follows(key, source, encoding) {
             if self.bound != Some(key) && egress.now >= self.linger_until {
                 self.close_current();
             } else if let Some((meta, payload)) = ring.get(index) {
-                self.follow(ring, meta, payload, egress);
+                self.follow(stream, meta, payload, egress);
             }
             return false;
         }
-        if self.bound != Some(key) || self.target != Some(encoding) {
+        if self.bound != Some(key) || !self.goes_for(encoding) || !self.decodes(stream) {
             return false;
         }
         let Some((meta, _)) = ring.get(index) else { return false };
@@ -382,12 +391,12 @@ impl Slot {
         egress.counters.switches += u64::from(self.sent.switches > 0);
         self.sent.switches += 1;
         // Packets of the keyframe that overtook its first one are in the ring already, and were offered before it.
-        let highest = source.encodings[encoding as usize].highest.unwrap_or(index);
+        let highest = stream.highest.unwrap_or(index);
         let last = if self.parameters.media == MediaKind::Video { highest } else { index };
         let arrived = meta.arrived;
         for index in index..=last {
             if let Some((meta, payload)) = ring.get(index).filter(|(meta, _)| meta.arrived <= arrived) {
-                self.follow(ring, meta, payload, egress);
+                self.follow(stream, meta, payload, egress);
             }
         }
         true
@@ -395,16 +404,72 @@ impl Slot {
 
     /// A packet of what is shown: sends it, or leaves it out.
     #[inline]
-    fn follow(&mut self, ring: &PacketRing, meta: &PacketMeta, payload: &[u8], egress: &mut Egress<'_>) {
+    fn follow(&mut self, stream: &Encoding, meta: &PacketMeta, payload: &[u8], egress: &mut Egress<'_>) {
         let Some(segment) = self.current else { return };
         if meta.index < segment.first_in {
-            self.follow_late(&segment, ring, meta, payload, egress);
-        } else if self.is_thinned() && self.leaves_out(meta) {
-            self.leave_out(segment, meta);
-            egress.counters.thinned += 1;
-        } else {
-            self.forward(&segment, ring, meta, payload, egress);
+            return self.follow_late(&segment, stream, meta, payload, egress);
         }
+        let is_left_out = match &meta.descriptor {
+            Descriptor::None => false,
+            Descriptor::Vp8(_) => self.is_thinned() && self.leaves_out(meta),
+            Descriptor::Vp9(_) | Descriptor::Av1(_) => !self.filter_sends(stream, meta),
+        };
+        if is_left_out {
+            egress.counters.thinned += 1;
+            if self.out.started && segment.out_of(meta.index) <= self.out.highest {
+                // Later ones have left, so that its number is taken already.
+                self.forward_empty(&segment, stream, meta, egress);
+            } else {
+                self.leave_out(segment, meta);
+            }
+        } else {
+            let segment = self.with_top(segment, meta);
+            self.forward(&segment, &stream.ring, meta, payload, egress);
+        }
+    }
+
+    /// Whether the layers that are shown have this packet's frame.
+    fn filter_sends(&mut self, stream: &Encoding, meta: &PacketMeta) -> bool {
+        let spatial = self.target_spatial();
+        // What is to end with a keyframe goes on thinly until then.
+        let temporal = if self.filter.needs_keyframe_for(spatial) {
+            self.thinning_now().min(self.thinning.interim)
+        } else {
+            self.thinning_now()
+        };
+        let limit = LayerLimit { spatial, temporal };
+        self.filter.sends(&meta.descriptor, meta.entry_point, limit, stream.reader.structure())
+    }
+
+    /// The highest spatial layer that is to be sent of what is shown.
+    fn target_spatial(&self) -> u8 {
+        let on_target = |target: &Layer| {
+            self.current.is_some_and(|segment| {
+                self.bound == Some(segment.source) && segment.encoding == target.encoding
+            })
+        };
+        self.target.filter(on_target).map_or(self.filter.spatial(), |target| target.spatial)
+    }
+
+    /// The stretch a packet is sent in: one of its own from where another layer is the highest.
+    #[inline]
+    fn with_top(&mut self, segment: Segment, meta: &PacketMeta) -> Segment {
+        let top = self.filter.spatial();
+        if segment.top == top {
+            return segment;
+        }
+        let out = segment.out_of(meta.index);
+        let next = Segment { first_in: meta.index, first_out: out, top, ..segment };
+        if out > segment.first_out {
+            self.close(segment, out - 1);
+        }
+        self.current = Some(next);
+        next
+    }
+
+    /// Whether the subscriber decodes what an encoding is coded with.
+    fn decodes(&self, stream: &Encoding) -> bool {
+        self.parameters.formats.get(stream.reader.codec()).is_some()
     }
 
     /// What was overtaken belongs to an earlier stretch, if it has a number there.
@@ -412,7 +477,7 @@ impl Slot {
     fn follow_late(
         &mut self,
         current: &Segment,
-        ring: &PacketRing,
+        stream: &Encoding,
         meta: &PacketMeta,
         payload: &[u8],
         egress: &mut Egress<'_>,
@@ -427,14 +492,33 @@ impl Slot {
             egress.counters.switch_late += 1;
             return;
         };
-        let thinned = meta.vp8.is_some_and(|vp8| vp8.temporal_id > self.thinning.applied);
-        if thinned && meta.vp8.map(|vp8| vp8.picture_id) != self.thinning.last {
+        let is_left_out = match &meta.descriptor {
+            Descriptor::None => false,
+            Descriptor::Vp8(vp8) => {
+                vp8.temporal_id > self.thinning.applied && Some(vp8.picture_id) != self.thinning.last
+            }
+            Descriptor::Vp9(_) | Descriptor::Av1(_) => !self.filter_sends(stream, meta),
+        };
+        if is_left_out {
             // Its number was kept for it; the rest of its picture is left out.
-            let empty = PacketMeta { marker: false, vp8: None, ..*meta };
-            self.forward(&segment, ring, &empty, &[], egress);
+            self.forward_empty(&segment, stream, meta, egress);
         } else {
-            self.forward(&segment, ring, meta, payload, egress);
+            self.forward(&segment, &stream.ring, meta, payload, egress);
         }
+    }
+
+    /// A packet whose number is taken, but whose picture is left out: nothing of it is sent, now or again.
+    #[cold]
+    fn forward_empty(
+        &mut self,
+        segment: &Segment,
+        stream: &Encoding,
+        meta: &PacketMeta,
+        egress: &mut Egress<'_>,
+    ) {
+        self.emptied[self.emptied_next % EMPTIED] = Some(segment.out_of(meta.index));
+        self.emptied_next += 1;
+        self.forward(segment, &stream.ring, &meta.emptied(), &[], egress);
     }
 
     /// Something is left out, or is to be.
@@ -446,16 +530,16 @@ impl Slot {
 
     /// The highest temporal layer that is to be sent of what is shown.
     fn thinning_now(&self) -> u8 {
-        let on_target = self.current.is_some_and(|segment| {
-            self.bound == Some(segment.source) && self.target == Some(segment.encoding)
-        });
+        let on_target = self
+            .current
+            .is_some_and(|segment| self.bound == Some(segment.source) && self.goes_for(segment.encoding));
         if on_target { self.thinning.limit } else { self.thinning.interim }
     }
 
     /// Whether a packet is of a picture that is not sent. A picture that was begun is sent to its end.
     fn leaves_out(&mut self, meta: &PacketMeta) -> bool {
         let limit = self.thinning_now();
-        let Some(vp8) = &meta.vp8 else { return false };
+        let Descriptor::Vp8(vp8) = &meta.descriptor else { return false };
         let thinning = &mut self.thinning;
         if thinning.left_out == Some(vp8.picture_id) {
             return true;
@@ -479,10 +563,12 @@ impl Slot {
     fn leave_out(&mut self, segment: Segment, meta: &PacketMeta) {
         let out = segment.out_of(meta.index);
         let mut next = Segment { first_in: meta.index + 1, first_out: out, ..segment };
-        let picture = meta.vp8.map(|vp8| vp8.picture_id);
-        if picture != self.thinning.left_out {
-            next.picture_id_offset = next.picture_id_offset.wrapping_sub(1);
-            self.thinning.left_out = picture;
+        // The numbers of VP9 and AV1 are what their references and groups count by: they stay.
+        if let Descriptor::Vp8(vp8) = &meta.descriptor
+            && self.thinning.left_out != Some(vp8.picture_id)
+        {
+            next.offsets.picture = next.offsets.picture.wrapping_sub(1);
+            self.thinning.left_out = Some(vp8.picture_id);
         }
         if out > segment.first_out {
             self.close(segment, out - 1);
@@ -509,13 +595,15 @@ impl Slot {
         egress: &mut Egress<'_>,
     ) {
         let out = segment.out_of(meta.index);
+        let Some(format) = self.parameters.formats.get(segment.codec) else { return };
+        let primary = format.payload_type;
         let redundancy = match self.parameters.red {
             Some(_) => Redundancy::of(ring, segment.first_in, meta, payload.len(), egress.tx.redundancy()),
             None => Redundancy::default(),
         };
         let payload_type = match self.parameters.red {
             Some(red) if !redundancy.is_empty() => red,
-            _ => self.parameters.payload_type,
+            _ => primary,
         };
         let stamp = Stamp {
             payload_type,
@@ -524,8 +612,9 @@ impl Slot {
             mid: (!self.acknowledged).then_some(&self.parameters.mid),
             original_sequence: None,
         };
-        let body = Body { redundancy, primary: self.parameters.payload_type, payload };
-        let Some(len) = write_packet(segment, &stamp, meta, &body, egress) else { return };
+        let body = Body { redundancy, primary, payload: meta.body(payload) };
+        let prefix = &payload[..payload.len() - body.payload.len()];
+        let Some(len) = write_packet(segment, &stamp, meta, prefix, &body, egress) else { return };
         self.sent.packets += 1;
         self.sent.payload_bytes += payload.len() as u64;
         egress.counters.rtp_out += 1;
@@ -550,15 +639,12 @@ impl Slot {
             state.timestamp_at = now;
         }
         state.started = true;
-        if let Some(vp8) = &meta.vp8 {
+        if let Descriptor::Vp8(vp8) = &meta.descriptor {
             self.thinning.last = Some(vp8.picture_id);
-            let vp8 = segment.rewrite_vp8(vp8);
-            state.picture_id = vp8.picture_id;
-            state.tl0 = vp8.tl0_picture_index;
-            state.key_index = vp8.key_index.unwrap_or(state.key_index);
         }
+        meta.descriptor.note_sent(&segment.offsets, &mut state.numbers);
         if !payload.is_empty() {
-            state.frame_open = !meta.marker;
+            state.frame_open = !segment.marks(meta);
         }
     }
 
@@ -573,27 +659,20 @@ impl Slot {
         let cut = self.out.frame_open && self.parameters.media == MediaKind::Video;
         let first_out =
             if self.out.started { kept.max(self.out.highest + 1 + u64::from(cut)) } else { self.out.highest };
-        let vp8 = meta.vp8.unwrap_or(Vp8Meta {
-            picture_id: 0,
-            tl0_picture_index: 0,
-            temporal_id: 0,
-            layer_sync: false,
-            key_index: None,
-            non_reference: false,
-            start_of_partition: false,
-            partition_index: 0,
-        });
+        let stream = &source.encodings[encoding as usize];
+        let spatial = self.target.map_or(0, |target| target.spatial);
         let segment = Segment {
             source: key,
             encoding,
-            generation: source.encodings[encoding as usize].generation,
+            generation: stream.generation,
             first_in: meta.index,
             first_out,
             timestamp_offset,
-            picture_id_offset: self.out.picture_id.wrapping_add(1).wrapping_sub(vp8.picture_id),
-            tl0_offset: self.out.tl0.wrapping_add(1).wrapping_sub(vp8.tl0_picture_index),
-            key_index_offset: self.out.key_index.wrapping_add(1).wrapping_sub(vp8.key_index.unwrap_or(0)),
+            offsets: meta.descriptor.offsets_after(&self.out.numbers),
+            codec: stream.reader.codec(),
+            top: if stream.reader.spatial_layers > 1 { spatial } else { 0 },
         };
+        self.filter = LayerFilter::new(LayerLimit { spatial: segment.top, temporal: self.thinning.limit });
         self.current = Some(segment);
         self.thinning.applied = self.thinning_now();
         (self.thinning.left_out, self.thinning.last) = (None, None);
@@ -665,8 +744,8 @@ impl Slot {
         rtt: Duration,
         egress: &mut Egress<'_>,
     ) {
-        let found = self.parameters.rtx.zip(self.find_sent(sequence, sources));
-        let Some((rtx, found)) = found else {
+        let found = self.find_sent(sequence, sources);
+        let Some((rtx, found)) = found.and_then(|found| Some((self.rtx(found.segment.codec)?, found))) else {
             egress.counters.rtx_missing += 1;
             return;
         };
@@ -703,12 +782,16 @@ impl Slot {
         sources: &SlotMap<SourceKey, Source>,
         egress: &mut Egress<'_>,
     ) -> bool {
-        let Some(rtx) = self.parameters.rtx else { return false };
+        let Some(codec) = self.codec().or(self.parameters.formats.iter().next().map(|format| format.codec))
+        else {
+            return false;
+        };
+        let Some(rtx) = self.rtx(codec) else { return false };
         let sequence = (self.out.highest as u16).wrapping_sub(back as u16);
         // A packet that may still be lost is worth more than padding.
-        let found = self
-            .find_sent(sequence, sources)
-            .filter(|found| found.payload.len() >= FILLER_BYTES_MIN && !small);
+        let found = self.find_sent(sequence, sources).filter(|found| {
+            found.payload.len() >= FILLER_BYTES_MIN && !small && found.segment.codec == codec
+        });
         let sent = match found {
             Some(found) => self.send_again(rtx, &found, egress),
             None => {
@@ -729,8 +812,8 @@ impl Slot {
         egress: &mut Egress<'_>,
     ) -> Option<usize> {
         let stamp = self.rtx_stamp(rtx, Some(found.out as u16));
-        let body = Body::plain(found.payload);
-        let len = write_packet(&found.segment, &stamp, found.meta, &body, egress)?;
+        let (prefix, payload) = found.payload.split_at(found.meta.descriptor.prefix_len());
+        let len = write_packet(&found.segment, &stamp, &found.meta, prefix, &Body::plain(payload), egress)?;
         self.rtx_next += 1;
         if self.rtx_history.is_empty() {
             self.rtx_history = vec![Retransmitted::NEVER; RTX_HISTORY];
@@ -738,6 +821,13 @@ impl Slot {
         let at = (found.out as usize) & (RTX_HISTORY - 1);
         self.rtx_history[at] = Retransmitted::new(found.out, egress.now);
         Some(len)
+    }
+
+    /// Under what packets of this codec are sent again.
+    fn rtx(&self, codec: CodecName) -> Option<RtxParameters> {
+        let ssrc = self.parameters.rtx_ssrc?;
+        let payload_type = self.parameters.formats.get(codec)?.rtx?;
+        Some(RtxParameters { ssrc, payload_type })
     }
 
     fn rtx_stamp(&self, rtx: RtxParameters, original_sequence: Option<u16>) -> Stamp<'_> {
@@ -765,7 +855,10 @@ impl Slot {
             return None;
         }
         let (meta, payload) = encoding.ring.get(out - segment.first_out + segment.first_in)?;
-        Some(Found { segment, out, meta, payload })
+        if self.emptied.contains(&Some(out)) {
+            return Some(Found { segment, out, meta: meta.emptied(), payload: &[] });
+        }
+        Some(Found { segment, out, meta: *meta, payload })
     }
 
     fn held_off(&self, out: u64, rtt: Duration, now: Time) -> bool {
@@ -812,35 +905,8 @@ impl Slot {
 struct Found<'a> {
     segment: Segment,
     out: u64,
-    meta: &'a PacketMeta,
+    meta: PacketMeta,
     payload: &'a [u8],
-}
-
-impl Segment {
-    /// The outgoing number of a packet of the stretch.
-    #[inline]
-    const fn out_of(&self, index: u64) -> u64 {
-        index - self.first_in + self.first_out
-    }
-
-    /// Whether both are of the same stream.
-    fn is_of(&self, other: &Self) -> bool {
-        (self.source, self.encoding, self.generation) == (other.source, other.encoding, other.generation)
-    }
-
-    #[inline]
-    fn rewrite_vp8(&self, meta: &Vp8Meta) -> CanonicalDescriptor {
-        CanonicalDescriptor {
-            non_reference: meta.non_reference,
-            start_of_partition: meta.start_of_partition,
-            partition_index: meta.partition_index,
-            picture_id: meta.picture_id.wrapping_add(self.picture_id_offset) & 0x7fff,
-            tl0_picture_index: meta.tl0_picture_index.wrapping_add(self.tl0_offset),
-            temporal_id: meta.temporal_id,
-            layer_sync: meta.layer_sync,
-            key_index: meta.key_index.map(|key_index| key_index.wrapping_add(self.key_index_offset) & 0x1f),
-        }
-    }
 }
 
 /// Bytes of a packet that is worth sending once more to fill a probe.
@@ -849,99 +915,3 @@ const FILLER_BYTES_MIN: usize = 200;
 const PADDING_BYTES: u8 = 224;
 /// On a line so slow that a probe is small it takes several to tell how fast they get through.
 const PADDING_BYTES_SMALL: u8 = 96;
-
-/// Writes, seals and queues one packet. Gives its length, or `None` if it was dropped and counted.
-#[inline]
-fn write_packet(
-    segment: &Segment,
-    stamp: &Stamp<'_>,
-    meta: &PacketMeta,
-    body: &Body<'_>,
-    egress: &mut Egress<'_>,
-) -> Option<usize> {
-    let Some(out) = egress.slab.begin(DATAGRAM_BYTES_MAX) else {
-        egress.counters.dropped_tx_full += 1;
-        return None;
-    };
-    let Downlink { queue, sealer, extensions: ids, two_byte_extensions, transport_sequence, .. } =
-        &mut *egress.tx;
-    let sealer = sealer.as_mut()?;
-    let mut header = HeaderWriter::new(
-        out,
-        stamp.payload_type,
-        meta.marker,
-        stamp.index as u16,
-        meta.timestamp.wrapping_add(segment.timestamp_offset),
-        stamp.ssrc,
-        *two_byte_extensions,
-    );
-    if let Some(id) = ids.transport_cc {
-        header.extension(id, &transport_sequence.to_be_bytes());
-    }
-    if let (Some(id), Some(mid)) = (ids.mid, stamp.mid) {
-        header.extension(id, mid.as_bytes());
-    }
-    if let (Some(id), Some(level)) = (ids.audio_level, meta.audio_level) {
-        header.extension(id, &[level]);
-    }
-    if let (Some(id), Some(orientation)) = (ids.video_orientation, meta.video_orientation) {
-        header.extension(id, &[orientation]);
-    }
-    if let (Some(id), Some(delay)) = (ids.playout_delay, meta.playout_delay) {
-        header.extension(id, &delay);
-    }
-    let header_len = header.finish();
-    let mut len = header_len;
-    if let Some(sequence) = stamp.original_sequence {
-        out[len..len + 2].copy_from_slice(&sequence.to_be_bytes());
-        len += 2;
-    }
-    if let Some(vp8) = &meta.vp8 {
-        write_canonical(&mut out[len..], &segment.rewrite_vp8(vp8));
-        len += CANONICAL_DESCRIPTOR_LEN;
-    }
-    if len + body.len() + sealer.rtp_overhead() > PACKET_BYTES_MAX {
-        egress.counters.dropped_oversized += 1;
-        return None;
-    }
-    len += body.write(&mut out[len..]);
-    let Ok(sealed) = sealer.seal_rtp(out, header_len, len, stamp.index) else {
-        egress.counters.dropped_seal += 1;
-        return None;
-    };
-    egress.slab.commit(queue, sealed);
-    egress.tx.sent(sealed, egress.now);
-    Some(sealed)
-}
-
-/// Writes, seals and queues a packet that holds only padding.
-fn write_padding(stamp: &Stamp<'_>, timestamp: u32, padding: u8, egress: &mut Egress<'_>) -> Option<usize> {
-    let Some(out) = egress.slab.begin(DATAGRAM_BYTES_MAX) else {
-        egress.counters.dropped_tx_full += 1;
-        return None;
-    };
-    let Downlink { queue, sealer, extensions: ids, two_byte_extensions, transport_sequence, .. } =
-        &mut *egress.tx;
-    let sealer = sealer.as_mut()?;
-    let (payload_type, index) = (stamp.payload_type, stamp.index as u16);
-    let mut header =
-        HeaderWriter::new(out, payload_type, false, index, timestamp, stamp.ssrc, *two_byte_extensions);
-    if let Some(id) = ids.transport_cc {
-        header.extension(id, &transport_sequence.to_be_bytes());
-    }
-    if let (Some(id), Some(mid)) = (ids.mid, stamp.mid) {
-        header.extension(id, mid.as_bytes());
-    }
-    let header_len = header.finish();
-    let len = header_len + usize::from(padding);
-    out[0] |= 0x20;
-    out[header_len..len].fill(0);
-    out[len - 1] = padding;
-    let Ok(sealed) = sealer.seal_rtp(out, header_len, len, stamp.index) else {
-        egress.counters.dropped_seal += 1;
-        return None;
-    };
-    egress.slab.commit(queue, sealed);
-    egress.tx.sent(sealed, egress.now);
-    Some(sealed)
-}

@@ -11,13 +11,13 @@ use crate::bounds::{
     KEYFRAME_REQUEST_INTERVAL_MAX, KEYFRAME_REQUEST_INTERVAL_MIN, MISSING_MAX, NACK_DELAY, NACK_RETRY_MIN,
     NACK_TRIES_MAX, SEQUENCE_GAP_MAX, SOURCE_STOPPED, VIDEO_RING_BYTES_MAX, VIDEO_RING_PACKETS,
 };
+use crate::codec::{Descriptor, Read, Reader, SPATIAL_MAX};
 use crate::keys::PeerKey;
 use crate::meter::Meter;
-use crate::ring::{PacketMeta, PacketRing, Vp8Meta};
+use crate::ring::{PacketMeta, PacketRing};
 use crate::rtcp::{ReportBlock, SenderInfo};
-use crate::sdp::{MediaKind, Mid, Rid};
+use crate::sdp::{Codec, CodecName, MediaKind, Mid, OfferedMedia, Rid};
 use crate::time::{NtpTime, Time};
-use crate::vp8::{self, Vp8Descriptor};
 
 /// Who shows a source: a slot of a peer. A recorder or a WHEP session becomes another kind of subscriber here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +32,10 @@ pub(crate) struct Source {
     pub(crate) media: MediaKind,
     pub(crate) mid: Mid,
     pub(crate) clock_rate: u32,
-    pub(crate) payload_type: u8,
-    pub(crate) rtx_payload_type: Option<u8>,
+    /// What its publisher may send.
+    pub(crate) formats: Formats,
+    /// What its publisher was last told to send.
+    pub(crate) codec: CodecName,
     /// Generic NACK was negotiated (RFC 4585 section 6.2.1).
     pub(crate) nack: bool,
     /// Keyframes are asked for by PLI, else by FIR.
@@ -64,9 +66,14 @@ const SKIPPED_COUNTED_MAX: u64 = 3;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Acceptance {
     /// It is in the ring.
-    Accepted,
-    /// It is in the ring, and it came after a gap.
-    AcceptedWithGap,
+    Accepted {
+        /// It came after a gap.
+        after_gap: bool,
+        /// It is the first of its layer, or the first after a stop.
+        began: bool,
+        /// Which layer that is.
+        spatial: u8,
+    },
     Duplicate,
     TooOld,
 }
@@ -78,6 +85,9 @@ pub(crate) struct Incoming<'a> {
     pub(crate) timestamp: u32,
     pub(crate) marker: bool,
     pub(crate) payload: &'a [u8],
+    pub(crate) codec: CodecName,
+    /// Its dependency descriptor, if it has one.
+    pub(crate) dependency: Option<&'a [u8]>,
     pub(crate) audio_level: Option<u8>,
     pub(crate) video_orientation: Option<u8>,
     pub(crate) playout_delay: Option<[u8; 3]>,
@@ -92,23 +102,71 @@ pub(crate) struct Encoding {
     pub(crate) ring: PacketRing,
     /// Grows when the stream begins anew: another SSRC, or a jump no gap can explain.
     pub(crate) generation: u32,
-    /// Height of its picture in pixels, of the last keyframe.
-    pub(crate) height: Option<u16>,
     /// Highest index accepted.
     pub(crate) highest: Option<u64>,
-    pub(crate) last_packet_at: Time,
-    /// Packets are coming.
-    pub(crate) flowing: bool,
+    /// Its spatial layers, lowest first; all but the first are of VP9 and AV1.
+    layers: [SpatialLayer; SPATIAL_MAX],
     pub(crate) sender_report: Option<SenderReport>,
     pub(crate) missing: Vec<Missing>,
     /// None for audio, where any packet will do to begin with.
     pub(crate) keyframe: Option<KeyframeRequest>,
     pub(crate) reception: Reception,
-    pub(crate) meter: Meter,
     keyframe_timestamp: Option<u32>,
-    /// Frames of the source's other encodings that ended since the last packet of this one.
+    pub(crate) reader: Reader,
+}
+
+/// What is known of a layer beside its packets.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SpatialLayer {
+    pub(crate) meter: Meter,
+    /// Packets are coming.
+    pub(crate) flowing: bool,
+    last_packet_at: Time,
+    /// Frames of the source's other layers that ended since the last packet of this one.
     outpaced_frames: u32,
-    vp8: Vp8Normalizer,
+}
+
+/// A picture of a source that can be chosen: an encoding, and a spatial layer of it with those below. The higher, the better.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Layer {
+    pub(crate) encoding: u8,
+    pub(crate) spatial: u8,
+}
+
+/// The payload types of an m-line, by codec.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Formats(Box<[Format]>);
+
+/// The payload types of one codec.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Format {
+    pub(crate) codec: CodecName,
+    pub(crate) payload_type: u8,
+    pub(crate) rtx: Option<u8>,
+}
+
+impl Formats {
+    pub(crate) fn of(media: &OfferedMedia) -> Self {
+        let format =
+            |codec: &Codec| Format { codec: codec.name, payload_type: codec.payload_type, rtx: codec.rtx };
+        Self(media.codecs.iter().map(format).collect())
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Format> {
+        self.0.iter()
+    }
+
+    pub(crate) fn get(&self, codec: CodecName) -> Option<&Format> {
+        self.iter().find(|format| format.codec == codec)
+    }
+
+    /// The codec of a payload type, or of a payload type of retransmissions.
+    pub(crate) fn codec_of(&self, payload_type: u8, rtx: bool) -> Option<CodecName> {
+        let is_it = |format: &&Format| {
+            if rtx { format.rtx == Some(payload_type) } else { format.payload_type == payload_type }
+        };
+        self.iter().find(is_it).map(|format| format.codec)
+    }
 }
 
 /// The publisher's own mapping of its RTP clock to its wall clock.
@@ -163,52 +221,86 @@ impl Source {
         at.is_none_or(|at| self.wanted & (1 << at) != 0)
     }
 
-    /// The highest encoding whose picture is not higher than `max_height` in pixels; none of it at 0. The lowest counts
+    /// All its layers, lowest first. While an encoding carries several, those that do not flow are none that are to come: its
+    /// publisher sends all sizes in one stream.
+    pub(crate) fn layers(&self) -> impl DoubleEndedIterator<Item = Layer> {
+        let is_layered = |encoding: &Encoding| encoding.reader.spatial_layers > 1 && encoding.flowing();
+        let in_one = self.encodings.iter().any(is_layered);
+        (0_u8..self.encodings.len() as u8).flat_map(move |encoding| {
+            let stream = &self.encodings[encoding as usize];
+            let count = if in_one && !stream.flowing() { 0 } else { stream.reader.spatial_layers };
+            (0..count).map(move |spatial| Layer { encoding, spatial })
+        })
+    }
+
+    pub(crate) fn layer(&self, layer: Layer) -> &SpatialLayer {
+        &self.encodings[layer.encoding as usize].layers[layer.spatial as usize]
+    }
+
+    /// Height of a layer's picture in pixels, of its last keyframe.
+    pub(crate) fn height(&self, layer: Layer) -> Option<u16> {
+        self.encodings.get(layer.encoding as usize)?.reader.heights.get(layer.spatial as usize).copied()?
+    }
+
+    /// The highest layer whose picture is not higher than `max_height` in pixels; none of it at 0. The lowest counts
     /// as low enough, and so does one whose height is not known: before its first keyframe nobody is shown it.
-    pub(crate) fn highest_within(&self, max_height: Option<u16>) -> Option<u8> {
-        // Encodings are in order of their quality: above one that is too high none is low enough.
-        let is_too_high = |encoding: &Encoding| max_height.zip(encoding.height).is_some_and(|(m, h)| h > m);
+    pub(crate) fn highest_within(&self, max_height: Option<u16>) -> Option<Layer> {
+        // Layers are in order of their quality: above one that is too high none is low enough.
+        let is_low_enough =
+            |layer: &Layer| max_height.zip(self.height(*layer)).is_none_or(|(max, height)| height <= max);
         match max_height {
             Some(0) => None,
-            _ => {
-                let within = self.encodings.iter().position(is_too_high).unwrap_or(self.encodings.len());
-                Some(within.saturating_sub(1) as u8)
-            }
+            _ => self.layers().take_while(is_low_enough).last().or_else(|| self.layers().next()),
         }
     }
 
-    /// The encoding to show to somebody who wants `wanted`: that one if it flows, else the next lower
+    /// The layer to show to somebody who wants `wanted`: that one if it flows, else the next lower
     /// that does, else the next higher; `None` while none flows.
-    pub(crate) fn best_flowing(&self, wanted: Option<u8>) -> Option<u8> {
-        let (wanted, last) = (wanted?, self.encodings.len() as u8 - 1);
-        (0..=wanted).rev().chain(wanted + 1..=last).find(|&i| self.encodings[i as usize].flowing)
+    pub(crate) fn best_flowing(&self, wanted: Option<Layer>) -> Option<Layer> {
+        let wanted = wanted?;
+        let flows = |layer: &Layer| self.layer(*layer).flowing;
+        let lower = self.layers().rev().filter(|layer| *layer <= wanted).find(flows);
+        lower.or_else(|| self.layers().filter(|layer| *layer > wanted).find(flows))
     }
 
-    /// A frame of one encoding has ended: an encoding the others have left behind was stopped by its publisher, as
+    /// A frame of one layer has ended: a layer the others have left behind was stopped by its publisher, as
     /// browsers do on a weak line. True if there is one; it no longer flows.
-    pub(crate) fn outpace(&mut self, by: u8, now: Time) -> bool {
+    pub(crate) fn outpace(&mut self, by: Layer, now: Time) -> bool {
         let mut changed = false;
-        for (_, encoding) in (0_u8..).zip(&mut self.encodings).filter(|(i, e)| *i != by && e.flowing) {
-            encoding.outpaced_frames += 1;
-            if encoding.outpaced_frames >= ENCODING_OUTPACED_FRAMES
-                && now.since(encoding.last_packet_at) >= ENCODING_OUTPACED
-            {
-                encoding.flowing = false;
-                changed = true;
+        for (encoding, at) in self.encodings.iter_mut().zip(0_u8..) {
+            for (layer, spatial) in encoding.layers.iter_mut().zip(0_u8..) {
+                if !layer.flowing || by == (Layer { encoding: at, spatial }) {
+                    continue;
+                }
+                layer.outpaced_frames += 1;
+                if layer.outpaced_frames >= ENCODING_OUTPACED_FRAMES
+                    && now.since(layer.last_packet_at) >= ENCODING_OUTPACED
+                {
+                    layer.flowing = false;
+                    changed = true;
+                }
             }
         }
         changed
     }
 
-    /// Marks what has stopped. True if an encoding did.
+    /// Whether there is more than one layer, so that one may stop while others go on.
+    pub(crate) fn has_layers(&self) -> bool {
+        self.encodings.len() > 1 || self.encodings.iter().any(|encoding| encoding.reader.spatial_layers > 1)
+    }
+
+    /// Marks what has stopped. True if a layer did.
     pub(crate) fn expire(&mut self, now: Time) -> bool {
         let mut changed = false;
         for encoding in &mut self.encodings {
-            let stopped = encoding.flowing && now.since(encoding.last_packet_at) >= ENCODING_STOPPED;
-            if stopped {
-                encoding.flowing = false;
+            for layer in &mut encoding.layers {
+                if layer.flowing && now.since(layer.last_packet_at) >= ENCODING_STOPPED {
+                    layer.flowing = false;
+                    changed = true;
+                }
+            }
+            if !encoding.flowing() {
                 encoding.missing.clear();
-                changed = true;
             }
         }
         changed
@@ -220,7 +312,7 @@ impl Source {
 }
 
 impl Encoding {
-    pub(crate) fn new(media: MediaKind, rid: Option<Rid>) -> Self {
+    pub(crate) fn new(media: MediaKind, codec: CodecName, rid: Option<Rid>) -> Self {
         let (packets, bytes) = match media {
             MediaKind::Audio => (AUDIO_RING_PACKETS, AUDIO_RING_BYTES_MAX),
             MediaKind::Video => (VIDEO_RING_PACKETS, VIDEO_RING_BYTES_MAX),
@@ -231,18 +323,14 @@ impl Encoding {
             rtx_ssrc: None,
             ring: PacketRing::new(packets, bytes),
             generation: 0,
-            height: None,
             highest: None,
-            last_packet_at: Time::ZERO,
-            flowing: false,
+            layers: [SpatialLayer::default(); SPATIAL_MAX],
             sender_report: None,
             missing: Vec::new(),
             keyframe: (media == MediaKind::Video).then(KeyframeRequest::default),
             reception: Reception::default(),
-            meter: Meter::default(),
             keyframe_timestamp: None,
-            outpaced_frames: 0,
-            vp8: Vp8Normalizer::default(),
+            reader: Reader::new(codec),
         }
     }
 
@@ -258,13 +346,40 @@ impl Encoding {
         if self.highest.take().is_some() {
             self.generation += 1;
         }
-        self.flowing = false;
+        self.stop();
         if let Some(keyframe) = &mut self.keyframe {
             keyframe.answered();
         }
         self.ring.clear();
         self.missing.clear();
         self.sender_report = None;
+    }
+
+    /// Whether packets of any of its layers are coming.
+    pub(crate) fn flowing(&self) -> bool {
+        self.layers.iter().any(|layer| layer.flowing)
+    }
+
+    /// No packets are coming any more.
+    pub(crate) fn stop(&mut self) {
+        self.layers.iter_mut().for_each(|layer| layer.flowing = false);
+    }
+
+    /// What all its layers take.
+    pub(crate) fn total_bps(&self) -> Option<u64> {
+        let known = self.layers.iter().filter_map(|layer| layer.meter.total_bps());
+        known.reduce(|all, layer| all + layer)
+    }
+
+    /// The publisher sends another codec from here on: a stream of its own under the same numbers.
+    #[cold]
+    fn change_codec(&mut self, codec: CodecName) {
+        // Its clock goes on.
+        let report = self.sender_report;
+        self.restart_stream();
+        self.sender_report = report;
+        self.reader = Reader::new(codec);
+        self.layers = [SpatialLayer::default(); SPATIAL_MAX];
     }
 
     /// The index an RTX packet's original sequence number (RFC 4588 section 4) stands for.
@@ -288,7 +403,19 @@ impl Encoding {
         packet: &Incoming<'_>,
         now: Time,
     ) -> Acceptance {
-        let mut acceptance = Acceptance::Accepted;
+        let mut after_gap = false;
+        if packet.codec != self.reader.codec() {
+            // What was sent before the change and comes after it is of no use any more.
+            if packet.recovered || self.highest.is_some_and(|highest| packet.index <= highest) {
+                return Acceptance::TooOld;
+            }
+            let expected = self.highest;
+            self.change_codec(packet.codec);
+            if let Some(expected) = expected {
+                // Its first packets may have been overtaken.
+                self.highest = Some(expected);
+            }
+        }
         let skipped = self.highest.map_or(0, |highest| packet.index.saturating_sub(highest + 1));
         match self.highest {
             None => {
@@ -303,7 +430,7 @@ impl Encoding {
                     self.reception.begin_at(packet.index);
                 } else if packet.index > highest + 1 {
                     self.note_gap(highest + 1..packet.index, now);
-                    acceptance = Acceptance::AcceptedWithGap;
+                    after_gap = true;
                 }
                 self.highest = Some(packet.index);
             }
@@ -318,16 +445,16 @@ impl Encoding {
                 }
             }
         }
-        let (meta, body) = self.normalize(media, packet);
+        let (meta, read) = self.read(media, packet);
         if meta.entry_point && media == MediaKind::Video {
             self.keyframe_timestamp = Some(meta.timestamp);
         }
         // A keyframe is spread by the pacer, and gone before it would count. What is missing counts as much as what comes
         // next, not when it is repaired all at once.
         if self.keyframe_timestamp != Some(meta.timestamp) && !packet.recovered {
-            let temporal = meta.vp8.map_or(0, |vp8| vp8.temporal_id);
             let packets = 1 + skipped.min(SKIPPED_COUNTED_MAX) as usize;
-            self.meter.note(temporal, packets * (body.len() + FORWARDED_OVERHEAD_BYTES), now);
+            let bytes = packets * (read.prefix.len() + read.body.len() + FORWARDED_OVERHEAD_BYTES);
+            self.layer_of(&meta).meter.note(meta.descriptor.temporal(), bytes, now);
         }
         if meta.entry_point
             && let Some(keyframe) = &mut self.keyframe
@@ -336,36 +463,41 @@ impl Encoding {
             // What came before a keyframe no longer matters to anybody.
             self.missing.retain(|missing| missing.index > meta.index);
         }
-        self.ring.insert(meta, body, now);
+        self.ring.insert(meta, read.prefix, read.body, now);
         self.reception.note(packet, clock_rate, now);
-        self.last_packet_at = now;
-        self.outpaced_frames = 0;
-        acceptance
+        let layer = self.layer_of(&meta);
+        (layer.last_packet_at, layer.outpaced_frames) = (now, 0);
+        let began = !std::mem::replace(&mut layer.flowing, true);
+        Acceptance::Accepted { after_gap, began, spatial: meta.descriptor.spatial() }
     }
 
-    fn normalize<'a>(&mut self, media: MediaKind, packet: &Incoming<'a>) -> (PacketMeta, &'a [u8]) {
-        let mut meta = PacketMeta {
+    fn layer_of(&mut self, meta: &PacketMeta) -> &mut SpatialLayer {
+        &mut self.layers[usize::from(meta.descriptor.spatial()).min(SPATIAL_MAX - 1)]
+    }
+
+    #[inline]
+    fn read<'a>(&mut self, media: MediaKind, packet: &Incoming<'a>) -> (PacketMeta, Read<'a>) {
+        let read = match packet.payload {
+            [] => Read {
+                descriptor: Descriptor::None,
+                entry_point: media == MediaKind::Audio,
+                prefix: &[],
+                body: &[],
+            },
+            payload => self.reader.read(payload, packet.dependency, packet.timestamp),
+        };
+        let meta = PacketMeta {
             arrived: 0,
             index: packet.index,
             timestamp: packet.timestamp,
             marker: packet.marker,
-            entry_point: media == MediaKind::Audio,
-            vp8: None,
+            entry_point: read.entry_point,
+            descriptor: read.descriptor,
             audio_level: packet.audio_level,
             video_orientation: packet.video_orientation,
             playout_delay: packet.playout_delay,
         };
-        if media == MediaKind::Audio || packet.payload.is_empty() {
-            return (meta, packet.payload);
-        }
-        // A payload that is no VP8 is passed on as an empty packet: no gap opens for anybody.
-        let Ok(descriptor) = vp8::parse(packet.payload) else { return (meta, &[]) };
-        meta.entry_point = vp8::is_keyframe(packet.payload, &descriptor);
-        if meta.entry_point {
-            self.height = vp8::keyframe_size(packet.payload, &descriptor).map(|(_, height)| height);
-        }
-        meta.vp8 = Some(self.vp8.normalize(&descriptor, packet.timestamp));
-        (meta, &packet.payload[descriptor.len..])
+        (meta, read)
     }
 
     fn note_gap(&mut self, gap: std::ops::Range<u64>, now: Time) {
@@ -536,78 +668,4 @@ impl From<(&SenderInfo, Time)> for SenderReport {
     fn from((info, received_at): (&SenderInfo, Time)) -> Self {
         Self { ntp: info.ntp, rtp: info.rtp, received_at }
     }
-}
-
-/// Makes every VP8 descriptor one with a 15-bit picture id and a TL0PICIDX, continuous over the stream, whatever the
-/// publisher sends: a 7-bit id, or none at all (RFC 7741 section 4.2 has all of them optional).
-#[derive(Clone, Copy, Debug, Default)]
-struct Vp8Normalizer {
-    /// Recent frames without an id of their own, by timestamp.
-    frames: [Option<(u32, u16, u8)>; 16],
-    next_frame: u8,
-    newest: Option<u32>,
-    last_id: Option<u16>,
-    last_tl0: Option<u8>,
-}
-
-impl Vp8Normalizer {
-    fn normalize(&mut self, descriptor: &Vp8Descriptor, timestamp: u32) -> Vp8Meta {
-        let (picture_id, counted_tl0) = match descriptor.picture_id {
-            Some(id) if id.wide => (id.value, None),
-            Some(id) => (self.widen(id.value), None),
-            None => {
-                let (id, tl0) = self.count(timestamp);
-                (id, Some(tl0))
-            }
-        };
-        // Without TL0PICIDX every frame is of the base layer, so that the index counts frames.
-        let tl0_picture_index = descriptor.tl0_picture_index.or(counted_tl0).unwrap_or(picture_id as u8);
-        if newer(picture_id, self.last_id) {
-            self.last_id = Some(picture_id);
-            self.last_tl0 = Some(tl0_picture_index);
-        }
-        let (temporal_id, layer_sync) = descriptor.temporal.unwrap_or((0, false));
-        Vp8Meta {
-            picture_id,
-            tl0_picture_index,
-            temporal_id,
-            layer_sync,
-            key_index: descriptor.key_index,
-            non_reference: descriptor.non_reference,
-            start_of_partition: descriptor.start_of_partition,
-            partition_index: descriptor.partition_index,
-        }
-    }
-
-    /// A 7-bit id as the 15-bit one nearest to the last.
-    fn widen(&self, id: u16) -> u16 {
-        let Some(last) = self.last_id else { return id };
-        let delta = (id.wrapping_sub(last) & 0x7f) as i16;
-        let delta = if delta >= 64 { delta - 128 } else { delta };
-        last.wrapping_add_signed(delta) & 0x7fff
-    }
-
-    /// The id and TL0PICIDX of the frame with this timestamp, the next ones if it is new.
-    fn count(&mut self, timestamp: u32) -> (u16, u8) {
-        if let Some((_, id, tl0)) = self.frames.iter().flatten().find(|(at, ..)| *at == timestamp) {
-            return (*id, *tl0);
-        }
-        let before = self.newest.filter(|newest| timestamp.wrapping_sub(*newest).cast_signed() < 0);
-        if before.is_some() {
-            // A repair so late that its picture is forgotten: whatever its number, it is of before all that are known.
-            let oldest = self.frames.iter().flatten().min_by_key(|(at, ..)| timestamp.wrapping_sub(*at));
-            return oldest.map_or((0, 0), |(_, id, tl0)| (id.wrapping_sub(1) & 0x7fff, tl0.wrapping_sub(1)));
-        }
-        self.newest = Some(timestamp);
-        let id = self.last_id.map_or(0, |id| (id + 1) & 0x7fff);
-        let tl0 = self.last_tl0.map_or(0, |tl0| tl0.wrapping_add(1));
-        self.frames[self.next_frame as usize % self.frames.len()] = Some((timestamp, id, tl0));
-        self.next_frame = self.next_frame.wrapping_add(1);
-        (id, tl0)
-    }
-}
-
-/// Whether a 15-bit picture id comes after the last.
-fn newer(id: u16, last: Option<u16>) -> bool {
-    last.is_none_or(|last| (id.wrapping_sub(last) & 0x7fff) < 0x4000)
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::api::{SeatId, SourceKind};
 use crate::quality::Quality;
-use crate::sdp::{Mid, Rid};
+use crate::sdp::{CodecName, Mid, Rid};
 use crate::srtp::SrtpProfile;
 
 /// The numbers of one peer at one moment.
@@ -69,6 +69,10 @@ pub struct EncodingStats {
     pub rid: Option<Rid>,
     /// The publisher's SSRC, once known.
     pub ssrc: Option<u32>,
+    /// How it is coded.
+    pub codec: CodecName,
+    /// Spatial layers of it: more than one of VP9 and AV1 alone.
+    pub spatial_layers: u8,
     /// Packets are coming.
     pub flowing: bool,
     /// Height of its picture in pixels, once known.
@@ -102,8 +106,12 @@ pub struct SlotStats {
     pub seat: Option<SeatId>,
     /// The server's SSRC.
     pub ssrc: u32,
+    /// How what is shown is coded.
+    pub codec: Option<CodecName>,
     /// Position of the encoding shown.
     pub encoding: Option<u8>,
+    /// The highest spatial layer of it that is shown.
+    pub spatial_layer: Option<u8>,
     /// Height of the picture shown, in pixels, once known.
     pub height: Option<u16>,
     /// Position of the encoding the line is to carry; none while it does not carry any, or none is there.

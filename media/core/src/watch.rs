@@ -306,7 +306,7 @@ impl Sfu {
                 if source.kind == SourceKind::Camera {
                     look.totals.camera_bytes += reception.payload_bytes;
                 }
-                if source.media == MediaKind::Audio && encoding.flowing {
+                if source.media == MediaKind::Audio && encoding.flowing() {
                     let micros =
                         u64::from(reception.jitter()) * 1_000_000 / u64::from(source.clock_rate.max(1));
                     look.jitter = look.jitter.max(Some(Duration::from_micros(micros)));

@@ -26,8 +26,9 @@ const REAL: [&str; 4] = [CHROMIUM, CHROMIUM_ALL_EXTENSIONS, FIREFOX, FIREFOX_PAG
 const UFRAG: &str = "clnt";
 const PWD: &str = "clientclientclientclient";
 
+/// What the page offers, in one codec of each kind.
 fn publisher() -> ClientOffer {
-    ClientOffer::publisher(UFRAG, PWD, TEST_FINGERPRINT)
+    ClientOffer { codecs: vec![CodecName::Vp8], ..ClientOffer::publisher(UFRAG, PWD, TEST_FINGERPRINT) }
 }
 
 /// The answer of a server that takes everything and sends on every m-line the client receives on.
@@ -39,6 +40,7 @@ fn answer(offer: &Offer) -> String {
         .map(|index| AnswerMedia {
             send: offer.media[index].direction.receives().then(|| stream(index)),
             receive: true,
+            preferred: None,
         })
         .collect();
     let fingerprint = Fingerprint::from_sha256([0xAB; 32]);
@@ -98,7 +100,7 @@ mod real_browsers {
             (audio.mid.as_str(), audio.kind, audio.direction),
             ("0", Some(MediaKind::Audio), Direction::SendRecv)
         );
-        let opus = audio.codec.as_ref().unwrap();
+        let opus = audio.codec(CodecName::Opus).unwrap();
         assert_eq!(
             (opus.name, opus.payload_type, opus.rtx, opus.clock_rate),
             (CodecName::Opus, 111, None, 48_000)
@@ -110,7 +112,7 @@ mod real_browsers {
         assert!(audio.rtcp_rsize && audio.rids.is_empty());
 
         assert_eq!((video.mid.as_str(), video.kind), ("1", Some(MediaKind::Video)));
-        let vp8 = video.codec.as_ref().unwrap();
+        let vp8 = video.codec(CodecName::Vp8).unwrap();
         assert_eq!(
             (vp8.name, vp8.payload_type, vp8.rtx, vp8.clock_rate),
             (CodecName::Vp8, 96, Some(97), 90_000)
@@ -135,10 +137,13 @@ mod real_browsers {
         assert!(offer.fingerprint.to_string().starts_with("76:53:85:2A"));
         assert!(offer.extmap_allow_mixed);
         let [audio, video, data] = &offer.media[..] else { panic!("three m-lines") };
-        assert_eq!(audio.codec.as_ref().unwrap().fmtp, "maxplaybackrate=48000;stereo=1;useinbandfec=1");
+        assert_eq!(
+            audio.codec(CodecName::Opus).unwrap().fmtp,
+            "maxplaybackrate=48000;stereo=1;useinbandfec=1"
+        );
         assert!(!audio.rtcp_rsize && video.rtcp_rsize);
-        assert_eq!(video.codec.as_ref().unwrap().payload_type, 120);
-        assert_eq!(video.codec.as_ref().unwrap().rtx, Some(124));
+        assert_eq!(video.codec(CodecName::Vp8).unwrap().payload_type, 120);
+        assert_eq!(video.codec(CodecName::Vp8).unwrap().rtx, Some(124));
         assert_eq!(video.rids, ["q", "h", "f"].map(|rid| Rid::new(rid).unwrap()));
         let pairs =
             [(4_260_738_623, 1_301_803_413), (2_717_054_471, 3_768_303_803), (1_737_944_840, 3_914_717_151)];
@@ -198,7 +203,7 @@ a=fmtp:111 minptime=10;useinbandfec=1
 a=rtpmap:63 red/48000/2
 a=fmtp:63 111/111
 a=ssrc:9000 cname:vestibule
-m=video 9 UDP/TLS/RTP/SAVPF 96 97
+m=video 9 UDP/TLS/RTP/SAVPF 96 97 108 109 45 46 98 99
 c=IN IP4 0.0.0.0
 a=ice-ufrag:srvr
 a=ice-pwd:serverserverserverserver
@@ -211,6 +216,7 @@ a=extmap:5 http://www.webrtc.org/experiments/rtp-hdrext/playout-delay
 a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid
 a=extmap:10 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id
 a=extmap:11 urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id
+a=extmap:12 https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension
 a=sendrecv
 a=msid:seat-0 track-1
 a=rtcp-mux
@@ -222,6 +228,30 @@ a=rtcp-fb:96 nack
 a=rtcp-fb:96 nack pli
 a=rtpmap:97 rtx/90000
 a=fmtp:97 apt=96
+a=rtpmap:108 H264/90000
+a=rtcp-fb:108 transport-cc
+a=rtcp-fb:108 ccm fir
+a=rtcp-fb:108 nack
+a=rtcp-fb:108 nack pli
+a=fmtp:108 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f
+a=rtpmap:109 rtx/90000
+a=fmtp:109 apt=108
+a=rtpmap:45 AV1/90000
+a=rtcp-fb:45 transport-cc
+a=rtcp-fb:45 ccm fir
+a=rtcp-fb:45 nack
+a=rtcp-fb:45 nack pli
+a=fmtp:45 level-idx=5;profile=0;tier=0
+a=rtpmap:46 rtx/90000
+a=fmtp:46 apt=45
+a=rtpmap:98 VP9/90000
+a=rtcp-fb:98 transport-cc
+a=rtcp-fb:98 ccm fir
+a=rtcp-fb:98 nack
+a=rtcp-fb:98 nack pli
+a=fmtp:98 profile-id=0
+a=rtpmap:99 rtx/90000
+a=fmtp:99 apt=98
 a=rid:q recv
 a=rid:h recv
 a=rid:f recv
@@ -257,12 +287,13 @@ a=rtpmap:109 opus/48000/2
 a=rtcp-fb:109 transport-cc
 a=fmtp:109 useinbandfec=1
 a=ssrc:9000 cname:vestibule
-m=video 9 UDP/TLS/RTP/SAVPF 120 124
+m=video 9 UDP/TLS/RTP/SAVPF 120 124 121 125 99 100
 a=mid:1
 a=extmap-allow-mixed
 a=extmap:3 urn:ietf:params:rtp-hdrext:sdes:mid
 a=extmap:6/sendonly http://www.webrtc.org/experiments/rtp-hdrext/playout-delay
 a=extmap:7 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01
+a=extmap:8/recvonly https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension
 a=extmap:9/recvonly urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id
 a=extmap:10/recvonly urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id
 a=sendrecv
@@ -276,6 +307,21 @@ a=rtcp-fb:120 nack
 a=rtcp-fb:120 nack pli
 a=rtpmap:124 rtx/90000
 a=fmtp:124 apt=120
+a=rtpmap:121 VP9/90000
+a=rtcp-fb:121 transport-cc
+a=rtcp-fb:121 ccm fir
+a=rtcp-fb:121 nack
+a=rtcp-fb:121 nack pli
+a=fmtp:121 profile-id=0
+a=rtpmap:125 rtx/90000
+a=fmtp:125 apt=121
+a=rtpmap:99 AV1/90000
+a=rtcp-fb:99 transport-cc
+a=rtcp-fb:99 ccm fir
+a=rtcp-fb:99 nack
+a=rtcp-fb:99 nack pli
+a=rtpmap:100 rtx/90000
+a=fmtp:100 apt=99
 a=rid:q recv
 a=rid:h recv
 a=rid:f recv
@@ -347,7 +393,10 @@ mod negotiation {
         assert_eq!((answer.media("2").ssrc, answer.media("2").msid.clone()), (None, None));
         assert_eq!((answer.media("3").ssrc, answer.media("3").rtx_ssrc), (Some(9_006), None));
         assert_eq!((answer.media("4").ssrc, answer.media("4").rtx_ssrc), (Some(9_008), Some(9_009)));
-        assert_eq!(answer.media("4").payload_types, [offer::VP8, offer::VP8_RTX]);
+        let formats = CodecName::ALL.into_iter().skip(1);
+        let formats: Vec<u8> =
+            formats.flat_map(|codec| [offer::payload_type(codec), offer::rtx_payload_type(codec)]).collect();
+        assert_eq!(answer.media("4").payload_types, formats);
         assert_eq!(answer.media("4").msid, Some(("seat-2".to_owned(), "track-4".to_owned())));
     }
 
@@ -357,7 +406,7 @@ mod negotiation {
         let parsed = Offer::parse(&text).unwrap();
         let ice = server_ice();
         let eager: Vec<AnswerMedia> = (0..parsed.media.len())
-            .map(|index| AnswerMedia { send: Some(stream(index)), receive: true })
+            .map(|index| AnswerMedia { send: Some(stream(index)), receive: true, preferred: None })
             .collect();
         let idle = vec![AnswerMedia::default(); parsed.media.len()];
         let context = AnswerContext {
@@ -486,6 +535,50 @@ mod negotiation {
             answer
                 .contains("a=rid:q recv\r\na=rid:f recv pt=97,96;max-width=1280\r\na=simulcast:recv q;f\r\n")
         );
+    }
+
+    #[test]
+    fn the_codec_that_is_asked_for_stands_first() {
+        let offer = Offer::parse(&test_offer(UFRAG, PWD, TEST_FINGERPRINT, 0)).unwrap();
+        let ice = server_ice();
+        let take = |preferred| AnswerMedia { receive: true, preferred, ..AnswerMedia::default() };
+        let media = [None, Some(CodecName::Av1), Some(CodecName::H264)].map(take);
+        let written = write_answer(
+            &offer,
+            &AnswerContext {
+                session_id: 1,
+                version: 1,
+                ice: &ice,
+                fingerprint: &Fingerprint::from_sha256([0xAB; 32]),
+                candidates: &[],
+                media: &media,
+            },
+        );
+        let answer = ClientAnswer::parse(&written);
+        assert_eq!(answer.media("1").payload_types, [45, 46, 96, 97, 98, 99, 108, 109]);
+        assert_eq!(answer.media("2").payload_types, [108, 109, 96, 97, 98, 99, 45, 46]);
+    }
+
+    #[test]
+    fn of_a_codec_only_the_profile_that_is_forwarded_is_taken() {
+        let text = test_offer(UFRAG, PWD, TEST_FINGERPRINT, 0);
+        let text = text.replace("profile-id=0", "profile-id=2").replace("idx=5;profile=0", "idx=5;profile=1");
+        let text = text.replace("packetization-mode=1", "packetization-mode=0");
+        let offer = Offer::parse(&text).unwrap();
+        let names: Vec<CodecName> = offer.media[1].codecs.iter().map(|codec| codec.name).collect();
+        assert_eq!(names, [CodecName::Vp8]);
+    }
+
+    #[test]
+    fn a_later_offer_may_drop_codecs_and_add_some_but_give_none_another_payload_type() {
+        let of = |codecs: &[CodecName]| ClientOffer { codecs: codecs.to_vec(), ..publisher() }.to_sdp();
+        let before = Offer::parse(&of(&[CodecName::Vp8, CodecName::Vp9])).unwrap().terms();
+        let extends = |text: &str| Offer::parse(text).unwrap().extends(&before);
+        assert_eq!(extends(&of(&[CodecName::Vp9, CodecName::Av1])), Ok(()));
+        let changed = Err(SdpError::CodecChanged { place: Place::Media(1) });
+        assert_eq!(extends(&of(&[CodecName::Av1])), changed);
+        let moved = of(&[CodecName::Vp8]).replace("96", "100");
+        assert_eq!(extends(&moved), changed);
     }
 
     #[test]
@@ -806,7 +899,7 @@ mod refused {
             SdpError::Protocol { place: AUDIO }
         );
         assert_eq!(
-            error_after(|text| text.replace("VP8/", "VP9/").replace("opus/", "speex/")),
+            error_after(|text| text.replace("VP8/", "VP7/").replace("opus/", "speex/")),
             SdpError::NothingToServe
         );
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::{io, mem};
 
-use vestibule_media_core::sdp::Fingerprint;
+use vestibule_media_core::sdp::{CodecName, Fingerprint};
 use vestibule_media_core::{Command, Event, PeerId, RoomId, Sfu, SfuConfig};
 
 use crate::candidates::{Announce, candidates, host_addresses};
@@ -34,6 +34,8 @@ pub struct EngineConfig {
     pub pin_cores: bool,
     /// Threads for DTLS handshakes.
     pub dtls_workers: usize,
+    /// What publishers are asked to send as long as everybody in their room decodes it.
+    pub video_codec: CodecName,
     /// `SO_RCVBUF` of each socket.
     pub receive_buffer_bytes: usize,
     /// `SO_SNDBUF` of each socket.
@@ -50,6 +52,7 @@ impl Default for EngineConfig {
             announce: Vec::new(),
             pin_cores: false,
             dtls_workers: 1,
+            video_codec: CodecName::Vp8,
             receive_buffer_bytes: socket.receive_buffer_bytes,
             send_buffer_bytes: socket.send_buffer_bytes,
         }
@@ -236,7 +239,9 @@ impl ShardHandle {
         let addresses = addresses_of(index, &socket, config)?;
         let (clock, wall_clock) = ShardClock::start();
         let candidates = addresses.announced.clone();
-        let sfu = Sfu::new(SfuConfig { candidates, fingerprint: *fingerprint, wall_clock }, random_seed()?);
+        let video_codec = config.video_codec;
+        let sfu_config = SfuConfig { candidates, fingerprint: *fingerprint, wall_clock, video_codec };
+        let sfu = Sfu::new(sfu_config, random_seed()?);
         let (inbox, queues) = queues().map_err(system("make an eventfd"))?;
         let dtls = DtlsOutlet { workers: Arc::clone(workers), replies: Arc::new(inbox.clone()) };
         let counters = Arc::new(Mutex::new(ShardCounters::default()));

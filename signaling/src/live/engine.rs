@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::LiveSession;
+use super::quality::video_kind;
 use crate::media::{MediaCommand, MediaEvent, PeerId, SourceKind};
 use crate::seating::Seat;
 use crate::wire::{ErrorCode, SeatMids, ServerMessage};
@@ -86,6 +87,11 @@ impl LiveSession {
             }
             MediaEvent::Source { peer, kind, flowing } => self.source(peer, kind, flowing),
             MediaEvent::EncodingsWanted { peer, kind, rids } => self.encodings_wanted(peer, kind, rids),
+            MediaEvent::CodecWanted { peer, kind, codec } => {
+                if let (Some(index), Some(kind)) = (self.index_of_peer(peer), video_kind(kind)) {
+                    self.members[index].wanted.codecs.insert(kind, codec);
+                }
+            }
             MediaEvent::AudioWanted { peer, profile } => {
                 if let Some(index) = self.index_of_peer(peer) {
                     self.members[index].wanted.audio = profile;

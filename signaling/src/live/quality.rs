@@ -88,11 +88,7 @@ fn worse(one: QualityReason, other: QualityReason) -> QualityReason {
 
 impl LiveSession {
     pub(super) fn encodings_wanted(&mut self, peer: PeerId, kind: SourceKind, mut rids: Vec<String>) {
-        let kind = match kind {
-            SourceKind::Microphone => return,
-            SourceKind::Camera => VideoKind::Camera,
-            SourceKind::Screen => VideoKind::Screen,
-        };
+        let Some(kind) = video_kind(kind) else { return };
         rids.truncate(ENCODINGS_MAX);
         if let Some(index) = self.index_of_peer(peer) {
             self.members[index].wanted.encodings.insert(kind, rids);
@@ -196,6 +192,11 @@ impl LiveSession {
                 self.tell(id, ServerMessage::Encodings { kind, active });
             }
         }
+        for (kind, codec) in wanted.codecs {
+            if before.codecs.get(&kind) != Some(&codec) {
+                self.tell(id, ServerMessage::VideoCodec { kind, codec });
+            }
+        }
         if before.audio != wanted.audio {
             let (max_bitrate_bps, frame_ms) = match wanted.audio {
                 AudioProfile::Full => (None, None),
@@ -236,5 +237,14 @@ impl LiveSession {
         for (participant_id, Quality { level, reason }) in worse.chain(better) {
             self.tell(id, ServerMessage::Quality { participant_id, level, reason });
         }
+    }
+}
+
+/// What of a source is seen, if it is.
+pub(super) const fn video_kind(kind: SourceKind) -> Option<VideoKind> {
+    match kind {
+        SourceKind::Microphone => None,
+        SourceKind::Camera => Some(VideoKind::Camera),
+        SourceKind::Screen => Some(VideoKind::Screen),
     }
 }

@@ -17,7 +17,7 @@ use super::*;
 use crate::log::LOG_MESSAGES_MAX;
 use crate::media::{AudioProfile, Quality, SeatId, SeatInfo, SourceKind};
 use crate::member::REQUESTS_UNDER_WAY_MAX;
-use crate::wire::{CHAT_CHARACTERS_MAX, Numbered, QualityCode, QualityLevel, QualityReason};
+use crate::wire::{CHAT_CHARACTERS_MAX, Numbered, QualityCode, QualityLevel, QualityReason, VideoCodec};
 
 /// Words that nobody who waits may ever read.
 const SECRET_NAMES: [&str; 3] = ["Provider Secretname", "Interpreter Secretname", "Second Secretname"];
@@ -1344,6 +1344,12 @@ fn a_publisher_hears_what_is_wanted_and_a_fresh_transport_is_wanted_whole() {
     harness.media(wanted(peer, &["q"]));
     harness.media(wanted(peer, &["q"]));
     harness.media(MediaEvent::AudioWanted { peer, profile: AudioProfile::Thrifty });
+    let codec = |peer, codec| MediaEvent::CodecWanted { peer, kind: SourceKind::Screen, codec };
+    harness.media(codec(peer, VideoCodec::H264));
+    harness.media(codec(peer, VideoCodec::Vp8));
+    harness.media(codec(peer, VideoCodec::Vp8));
+    let video = |codec: &str| json!({"type": "videoCodec", "kind": "screen", "codec": codec});
+    assert_eq!(harness.told(provider, "videoCodec"), [video("H264"), video("VP8")]);
     let encodings = |active: Value| json!({"type": "encodings", "kind": "camera", "active": active});
     assert_eq!(harness.told(provider, "encodings"), [encodings(json!(["q"]))]);
     let thrifty = json!({"type": "audioEncoding", "maxBitrateBps": 16_000, "frameMs": 60});

@@ -177,6 +177,14 @@ pub enum ServerMessage {
         /// Their rids, lowest first (RFC 8851).
         active: Vec<String>,
     },
+    /// In which codec what you send is wanted from now on: one that everybody decodes. Of a fresh transport it is the one that
+    /// stands first on its m-line in the answer, until this says otherwise.
+    VideoCodec {
+        /// What you send.
+        kind: VideoKind,
+        /// The codec.
+        codec: VideoCodec,
+    },
     /// How your voice is wanted; of a fresh transport as you like, until this says otherwise.
     AudioEncoding {
         /// Bits per second at the most; `null`: as you like.
@@ -292,6 +300,23 @@ pub enum VideoKind {
     Camera,
     /// A shared screen.
     Screen,
+}
+
+/// How pictures are coded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub enum VideoCodec {
+    /// VP8.
+    #[serde(rename = "VP8")]
+    Vp8,
+    /// VP9, profile 0.
+    #[serde(rename = "VP9")]
+    Vp9,
+    /// H264, constrained baseline.
+    H264,
+    /// AV1, profile 0.
+    #[serde(rename = "AV1")]
+    Av1,
 }
 
 /// How good a connection is; the worse the higher.

@@ -61,6 +61,7 @@ fn typescript() -> String {
         MediaState,
         TierChange,
         VideoKind,
+        VideoCodec,
         QualityLevel,
         QualityReason,
         QualityCode,

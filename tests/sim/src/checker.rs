@@ -3,15 +3,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use crate::coding::{self, Content};
+use crate::red::Red;
+use crate::synthetic::Tag;
 use vestibule_media_core::demux::{DatagramKind, classify};
+use vestibule_media_core::dependency::Structure;
 use vestibule_media_core::rtcp::{RtcpPacket, packets};
 use vestibule_media_core::rtp::{ExtensionIds, RtpHeader};
+use vestibule_media_core::sdp::CodecName;
 use vestibule_media_core::srtp::{KeyingMaterial, SrtpOpener, SrtpRole, session};
 use vestibule_media_core::time::{NtpTime, Time};
-use vestibule_media_core::vp8;
-
-use crate::red::Red;
-use crate::synthetic::{Tag, vp8_tag};
 
 /// What is known of an m-line the SFU sends on.
 #[derive(Clone, Debug)]
@@ -24,12 +25,21 @@ pub struct CheckedLine {
     pub ssrc: u32,
     /// The RTX SSRC of the answer.
     pub rtx_ssrc: Option<u32>,
-    /// The payload type of the answer.
-    pub payload_type: u8,
-    /// The RTX payload type of the answer.
-    pub rtx_payload_type: Option<u8>,
+    /// The codecs of the answer, with their payload types and those of their retransmissions.
+    pub formats: Vec<(CodecName, u8, Option<u8>)>,
     /// The payload type of redundant audio (RFC 2198), where the answer has one.
     pub red_payload_type: Option<u8>,
+}
+
+impl CheckedLine {
+    /// The codec of a payload type, or of a payload type of retransmissions.
+    #[must_use]
+    pub fn codec_of(&self, payload_type: u8, rtx: bool) -> Option<CodecName> {
+        let is_it = |(_, own, own_rtx): &&(CodecName, u8, Option<u8>)| {
+            if rtx { *own_rtx == Some(payload_type) } else { *own == payload_type }
+        };
+        self.formats.iter().find(is_it).map(|(codec, ..)| *codec)
+    }
 }
 
 /// Checks what one subscriber is sent.
@@ -75,6 +85,7 @@ struct Stream {
     sent: BTreeMap<u64, Sent>,
     highest: Option<u64>,
     first_of_capture: Option<(u32, Time)>,
+    structure: Option<Box<Structure>>,
 }
 
 /// A packet that was sent, as far as later ones are measured against it.
@@ -84,13 +95,6 @@ struct Sent {
     marker: bool,
     /// `None` for a packet without payload.
     content: Option<Content>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-struct Content {
-    tag: Tag,
-    picture_id: Option<u16>,
-    tl0: Option<u8>,
 }
 
 impl EgressChecker {
@@ -204,11 +208,13 @@ impl EgressChecker {
             self.fail(&format!("SSRC {} is no m-line's", header.ssrc));
         };
         self.was_audio = !line.video;
+        let id = self.ids.dependency;
+        let dependency = header.extensions(packet).find(|(at, _)| Some(*at) == id).map(|(_, value)| value);
         self.check_mid(packet, &header, &line);
         if line.ssrc == header.ssrc {
-            self.check_media(&header, opened.index, payload, &line);
+            self.check_media(&header, opened.index, payload, dependency, &line);
         } else {
-            self.check_retransmission(&header, opened.index, payload, &line);
+            self.check_retransmission(&header, opened.index, payload, dependency, &line);
         }
     }
 
@@ -238,12 +244,21 @@ impl EgressChecker {
         }
     }
 
-    fn check_media(&mut self, header: &RtpHeader, index: u64, payload: &[u8], line: &CheckedLine) {
+    fn check_media(
+        &mut self,
+        header: &RtpHeader,
+        index: u64,
+        payload: &[u8],
+        dependency: Option<&[u8]>,
+        line: &CheckedLine,
+    ) {
         let red = line.red_payload_type == Some(header.payload_type);
-        if header.payload_type != line.payload_type && !red {
-            self.fail("a wrong payload type");
-        }
-        let content = if red { self.redundant(payload, line) } else { self.content(payload, line) };
+        let codec = line.codec_of(header.payload_type, false);
+        let content = match codec {
+            _ if red => self.redundant(payload, line),
+            Some(codec) => self.content(payload, codec, dependency, line),
+            None => self.fail("a wrong payload type"),
+        };
         let sent = Sent { timestamp: header.timestamp, marker: header.marker, content };
         self.check_frame(&sent, line);
         let stream = self.streams.entry(header.ssrc).or_default();
@@ -254,10 +269,9 @@ impl EgressChecker {
         match highest {
             None => {
                 if line.video
-                    && !sent
-                        .content
-                        .as_ref()
-                        .is_some_and(|content| content.tag.keyframe && content.tag.part == 0)
+                    && !sent.content.as_ref().is_some_and(|content| {
+                        content.tag.keyframe && content.tag.part == 0 && content.tag.spatial == 0
+                    })
                 {
                     self.fail("a video stream that begins with no keyframe");
                 }
@@ -299,40 +313,29 @@ impl EgressChecker {
         }
     }
 
-    fn content(&self, payload: &[u8], line: &CheckedLine) -> Option<Content> {
+    fn content(
+        &mut self,
+        payload: &[u8],
+        codec: CodecName,
+        dependency: Option<&[u8]>,
+        line: &CheckedLine,
+    ) -> Option<Content> {
         if payload.is_empty() {
             return None;
         }
-        if !line.video {
-            let Some(tag) = Tag::read(payload) else { self.fail("an audio payload that was changed") };
-            return Some(Content { tag, picture_id: None, tl0: None });
+        let structure = &mut self.streams.entry(line.ssrc).or_default().structure;
+        match coding::read(payload, codec, dependency, structure) {
+            Ok(content) => Some(content),
+            Err(what) => self.fail(&what),
         }
-        let Ok(descriptor) = vp8::parse(payload) else { self.fail("a VP8 descriptor that does not parse") };
-        let Some(picture_id) = descriptor.picture_id.filter(|id| id.wide) else {
-            self.fail("a picture id that vanished");
-        };
-        let Some(tl0) = descriptor.tl0_picture_index else { self.fail("a TL0PICIDX that vanished") };
-        let Some(tag) = vp8_tag(&payload[descriptor.len..]) else {
-            self.fail("a VP8 payload that was changed")
-        };
-        if vp8::is_keyframe(payload, &descriptor) != (tag.keyframe && tag.part == 0) {
-            self.fail("a keyframe that is none, or none that is one");
-        }
-        let layer = (tag.temporal.id(), tag.temporal.is_layer_sync());
-        if tag.temporal.layers > 1 && descriptor.temporal != Some(layer) {
-            self.fail(&format!(
-                "a temporal layer that was changed: {:?}, not {layer:?}",
-                descriptor.temporal
-            ));
-        }
-        Some(Content { tag, picture_id: Some(picture_id.value), tl0: Some(tl0) })
     }
 
     fn redundant(&mut self, payload: &[u8], line: &CheckedLine) -> Option<Content> {
-        match Red::read(payload, line.payload_type) {
+        let payload_type = line.formats.first().map_or(0, |(_, payload_type, _)| *payload_type);
+        match Red::read(payload, payload_type) {
             Ok(red) => {
                 self.redundant_blocks += red.redundant.len() as u64;
-                Some(Content { tag: red.primary, picture_id: None, tl0: None })
+                Some(Content { tag: red.primary, codec: CodecName::Opus, picture: None, tl0: None })
             }
             Err(what) => self.fail(what),
         }
@@ -340,7 +343,10 @@ impl EgressChecker {
 
     fn check_frame(&self, sent: &Sent, line: &CheckedLine) {
         let Some(content) = &sent.content else { return };
-        if line.video && sent.marker != (content.tag.part + 1 == content.tag.parts) {
+        let is_last = content.tag.part + 1 == content.tag.parts;
+        // Of a picture in layers which frame is the last depends on what follows.
+        let is_open = is_last && content.tag.spatial_layers > 1;
+        if line.video && sent.marker != is_last && !is_open {
             self.fail("a marker that is not on the last packet of its frame");
         }
     }
@@ -348,16 +354,22 @@ impl EgressChecker {
     /// The rules between two packets next to each other in the stream, `step` sequence numbers apart.
     fn check_step(&self, before: &Sent, after: &Sent, step: u64, line: &CheckedLine) {
         let (Some(a), Some(b)) = (&before.content, &after.content) else { return };
-        let same_source = (a.tag.ssrc, a.tag.peer) == (b.tag.ssrc, b.tag.peer);
+        let same_source = is_of_one_source(a, b);
         let say = || format!("\n  before {before:?}\n  after  {after:?}\n  step {step}");
-        if same_source && a.tag.frame == b.tag.frame {
-            if (before.timestamp, a.picture_id, a.tl0) != (after.timestamp, b.picture_id, b.tl0) {
+        if same_source && a.tag.frame == b.tag.frame && a.tag.spatial == b.tag.spatial {
+            if (before.timestamp, a.picture, a.tl0) != (after.timestamp, b.picture, b.tl0) {
                 self.fail(&format!("one frame with two timestamps or picture ids{}", say()));
             }
             if u64::from(b.tag.part) != u64::from(a.tag.part) + step {
                 self.fail(&format!("parts of a frame out of step with the sequence numbers{}", say()));
             }
             return;
+        }
+        if same_source && a.tag.frame == b.tag.frame {
+            return self.check_layers(before, after, step, &say);
+        }
+        if line.video && step == 1 && !before.marker {
+            self.fail(&format!("a picture that ends without a marker{}", say()));
         }
         let advance = after.timestamp.wrapping_sub(before.timestamp).cast_signed();
         if advance <= 0 {
@@ -389,13 +401,63 @@ impl EgressChecker {
         }
     }
 
-    /// Picture ids and TL0PICIDX from one frame to the next that was sent.
+    /// From one layer of a picture to the next.
+    fn check_layers(&self, before: &Sent, after: &Sent, step: u64, say: &dyn Fn() -> String) {
+        let (Some(a), Some(b)) = (&before.content, &after.content) else { return };
+        if before.timestamp != after.timestamp || b.tag.spatial < a.tag.spatial || before.marker {
+            self.fail(&format!("layers of a picture out of order, or a marker between them{}", say()));
+        }
+        if step == 1 && (a.tag.part + 1 != a.tag.parts || b.tag.part != 0) {
+            self.fail(&format!("a cut layer joined with the next one{}", say()));
+        }
+        let apart = a.picture.zip(b.picture).map_or(0, |(from, to)| to.wrapping_sub(from));
+        let expected = match b.codec {
+            CodecName::Av1 if a.picture.is_some() => u16::from(b.tag.spatial - a.tag.spatial),
+            _ => 0,
+        };
+        if apart != expected || a.tl0 != b.tl0 {
+            self.fail(&format!("layers of a picture with numbers {apart} apart{}", say()));
+        }
+    }
+
+    /// The numbers of AV1 frames, and of VP9's pictures, from one to the next that was sent: those of the publisher, who
+    /// refers by them, or at a keyframe that enters a stream the next.
+    fn check_published_numbers(&self, a: &Content, b: &Content, step: u64, say: &dyn Fn() -> String) {
+        let (Some(from), Some(to)) = (a.picture, b.picture) else { return };
+        let (mask, published) = match b.codec {
+            CodecName::Av1 => {
+                let number = |tag: &Tag| tag.frame * u32::from(tag.spatial_layers) + u32::from(tag.spatial);
+                (0xffff, number(&b.tag).wrapping_sub(number(&a.tag)))
+            }
+            _ => (0x7fff, b.tag.frame.wrapping_sub(a.tag.frame)),
+        };
+        let found = u32::from(to.wrapping_sub(from) & mask);
+        let same_source = is_of_one_source(a, b);
+        let enters = b.tag.keyframe && b.tag.part == 0 && b.tag.spatial == 0;
+        let is_next = found == 1 && enters && step <= 2;
+        let is_published = same_source && found == published & u32::from(mask);
+        if (same_source || step == 1) && a.codec == b.codec && !is_next && !is_published {
+            self.fail(&format!("number {from} then {to}{}", say()));
+        }
+        if is_published
+            && let Some((from, to)) = a.tl0.zip(b.tl0)
+            && to.wrapping_sub(from) != b.tag.tl0.wrapping_sub(a.tag.tl0)
+            && !(enters && to.wrapping_sub(from) == 1)
+        {
+            self.fail(&format!("TL0PICIDX {from} then {to}{}", say()));
+        }
+    }
+
+    /// Picture ids and TL0PICIDX of VP8 from one frame to the next that was sent.
     fn check_numbers(&self, a: &Content, b: &Content, step: u64, say: &dyn Fn() -> String) {
-        let (Some(from), Some(to)) = (a.picture_id, b.picture_id) else { return };
+        if coding::is_layered(b.codec) {
+            return self.check_published_numbers(a, b, step, say);
+        }
+        let (Some(from), Some(to)) = (a.picture, b.picture) else { return };
         let (Some(from_base), Some(to_base)) = (a.tl0, b.tl0) else { return };
         let pictures = u32::from(to.wrapping_sub(from) & 0x7fff);
         let base_frames = u32::from(to_base.wrapping_sub(from_base));
-        let same_source = (a.tag.ssrc, a.tag.peer) == (b.tag.ssrc, b.tag.peer);
+        let same_source = is_of_one_source(a, b);
         // A keyframe may begin a new stretch of the same source: what it follows is what was sent, not what was published.
         let entered = step <= 2 && b.tag.keyframe && b.tag.part == 0;
         let published = if same_source { b.tag.frame - a.tag.frame } else { 1 };
@@ -425,11 +487,11 @@ impl EgressChecker {
     /// numbers; beyond one nothing is judged.
     fn check_references(&self, ssrc: u32, index: u64, content: &Content) {
         let tag = content.tag;
-        if tag.keyframe || tag.part != 0 {
+        if tag.part != 0 {
             return;
         }
         let Some(stream) = self.streams.get(&ssrc) else { return };
-        for back in tag.temporal.references().into_iter().filter(|back| *back > 0) {
+        for (back, spatial) in tag.references() {
             let Some(wanted) = tag.frame.checked_sub(back) else {
                 self.fail(&format!("a frame that refers to none there is: {tag:?}"));
             };
@@ -440,7 +502,8 @@ impl EgressChecker {
                 }
                 at = *before;
                 let Some(found) = &sent.content else { continue };
-                if found.tag.ssrc != tag.ssrc || found.tag.frame == wanted {
+                let is_it = found.tag.frame == wanted && found.tag.spatial == spatial;
+                if !is_of_one_source(found, content) || is_it {
                     break;
                 }
                 if found.tag.frame < wanted {
@@ -453,11 +516,18 @@ impl EgressChecker {
         }
     }
 
-    fn check_retransmission(&mut self, header: &RtpHeader, index: u64, payload: &[u8], line: &CheckedLine) {
+    fn check_retransmission(
+        &mut self,
+        header: &RtpHeader,
+        index: u64,
+        payload: &[u8],
+        dependency: Option<&[u8]>,
+        line: &CheckedLine,
+    ) {
         self.retransmissions += 1;
-        if Some(header.payload_type) != line.rtx_payload_type {
+        let Some(codec) = line.codec_of(header.payload_type, true) else {
             self.fail("a wrong RTX payload type");
-        }
+        };
         if self.rtx_next.get(&header.ssrc).is_some_and(|next| *next != index) {
             self.fail("a gap in the RTX stream");
         }
@@ -471,7 +541,7 @@ impl EgressChecker {
             self.fail("RTX without an original sequence number");
         };
         let sequence = u16::from_be_bytes(*sequence);
-        let content = self.content(rest, line);
+        let content = self.content(rest, codec, dependency, line);
         let again = Sent { timestamp: header.timestamp, marker: header.marker, content };
         let original = self.streams.get(&line.ssrc).and_then(|stream| {
             stream.sent.iter().rev().find(|(at, _)| **at as u16 == sequence).map(|(_, sent)| sent)
@@ -483,4 +553,9 @@ impl EgressChecker {
             self.fail(&format!("a retransmission unlike its original\n  {original:?}\n  {again:?}"));
         }
     }
+}
+
+/// Whether both are of one stream of one publisher: another codec makes another of it.
+fn is_of_one_source(a: &Content, b: &Content) -> bool {
+    (a.tag.ssrc, a.tag.peer, a.codec) == (b.tag.ssrc, b.tag.peer, b.codec)
 }

@@ -11,17 +11,18 @@ use vestibule_media_core::api::{AudioProfile, PeerId, SeatInfo, SourceKind};
 use vestibule_media_core::demux::{DatagramKind, classify};
 use vestibule_media_core::rtcp::{ReportBlock, RtcpPacket, RtcpWriter, SenderInfo, packets};
 use vestibule_media_core::rtp::{ExtensionIds, HeaderWriter, RtpHeader};
-use vestibule_media_core::sdp::Rid;
+use vestibule_media_core::sdp::{CodecName, Rid};
 use vestibule_media_core::srtp::{KeyingMaterial, SrtpOpener, SrtpProfile, SrtpRole, SrtpSealer, session};
 use vestibule_media_core::stun::{self, IntegrityKey, Message};
 use vestibule_media_core::time::{NtpTime, Time, WallClock};
 use vestibule_media_core::twcc::TwccRecorder;
 
 use crate::checker::CheckedLine;
+use crate::coding::{self, is_layered};
 use crate::offer::{self, ClientAnswer, ClientLine, ClientOffer};
-use crate::receive::{Packet, Received, RxStream};
-use crate::red;
-use crate::synthetic::{TAG_BYTES, Tag, Temporal, vp8_frame_start};
+use crate::receive::{Media, Packet, Received, RxStream};
+use crate::red::{self, Red};
+use crate::synthetic::{TAG_BYTES, Tag, Temporal};
 
 /// How often a browser checks its path (libwebrtc: 2.5 s on a stable one).
 const CHECK_INTERVAL: Duration = Duration::from_millis(2_500);
@@ -76,6 +77,10 @@ pub struct ClientConfig {
     pub seats: usize,
     /// SRTP profile, in place of a DTLS negotiation.
     pub profile: SrtpProfile,
+    /// Video codecs it offers, to send and to receive.
+    pub codecs: Vec<CodecName>,
+    /// Takes the dependency descriptor with what it receives.
+    pub receives_dependency: bool,
     /// How VP8 frames are numbered.
     pub picture_ids: PictureIds,
     /// Bit rates of the encodings, lowest first.
@@ -84,7 +89,7 @@ pub struct ClientConfig {
     pub clock_offset_us: i64,
     /// Sends sender reports.
     pub sender_reports: bool,
-    /// Temporal layers of each encoding of the camera: 1 to 3. Beyond 1 it takes [`PictureIds::Wide`].
+    /// Temporal layers of each encoding of the camera: 1 to 3. Beyond 1 it takes [`PictureIds::Wide`]; H264 has none.
     pub temporal_layers: u8,
     /// Frames differ in size, by this seed, as an encoder's do.
     pub sizes_seed: Option<u64>,
@@ -119,6 +124,8 @@ impl Default for ClientConfig {
             camera: 3,
             seats: 1,
             profile: SrtpProfile::AeadAes128Gcm,
+            codecs: offer::VIDEO_CODECS.to_vec(),
+            receives_dependency: true,
             picture_ids: PictureIds::Wide,
             rates_bps: [150_000, 500_000, 1_500_000],
             clock_offset_us: 0,
@@ -145,6 +152,8 @@ impl Default for ClientConfig {
 pub enum Signal {
     /// Only these encodings of the camera are wanted.
     Encodings(SourceKind, Vec<Rid>),
+    /// Pictures are wanted in this codec.
+    Codec(SourceKind, CodecName),
     /// The voice is wanted so.
     Audio(AudioProfile),
 }
@@ -198,6 +207,8 @@ pub struct Client {
     pub mute_feedback: bool,
     /// What it tells that it can receive (draft-alvestrand-rmcat-remb-03): once a second, and at once when it changes.
     pub remb_bps: Option<u64>,
+    /// Sizes from this on are not sent, whatever is wanted.
+    pub withheld_from: Option<u8>,
     /// How quickly it did as it was told.
     pub obedience: Obedience,
     ufrag: String,
@@ -228,7 +239,9 @@ struct TxStream {
     rid: Option<&'static str>,
     ssrc: u32,
     rtx_ssrc: Option<u32>,
-    payload_type: u8,
+    codec: CodecName,
+    /// Bytes of a mean frame of each spatial layer, lowest first; one where there are no layers.
+    layer_bytes: Vec<usize>,
     video: bool,
     encoding: u8,
     index: u64,
@@ -248,7 +261,18 @@ struct TxStream {
     /// When the server said that it is wanted again, until it is sent.
     resumes_since: Option<Time>,
     sent_packets: u32,
-    history: VecDeque<(u64, u32, bool, Vec<u8>)>,
+    history: VecDeque<Sent>,
+}
+
+/// A packet that was sent, to be sent again.
+#[derive(Clone)]
+struct Sent {
+    index: u64,
+    timestamp: u32,
+    marker: bool,
+    codec: CodecName,
+    dependency: Option<Vec<u8>>,
+    payload: Vec<u8>,
 }
 
 impl Client {
@@ -282,6 +306,8 @@ impl Client {
         // Behind another video line, for a line without audio before it.
         offer.lines.extend((0..config.screen_seats).map(|_| ClientLine::VideoSeat));
         (offer.red, offer.transport_cc, offer.remb) = (config.red, config.transport_cc, config.remb);
+        offer.codecs.clone_from(&config.codecs);
+        offer.receives_dependency = config.receives_dependency;
         let ids = ExtensionIds {
             mid: Some(offer::MID_ID),
             rid: Some(offer::RID_ID),
@@ -290,6 +316,7 @@ impl Client {
             audio_level: Some(offer::AUDIO_LEVEL_ID),
             video_orientation: Some(offer::VIDEO_ORIENTATION_ID),
             playout_delay: Some(offer::PLAYOUT_DELAY_ID),
+            dependency: Some(offer::DEPENDENCY_ID),
         };
         let streams = Self::make_streams(&config, base);
         let sizes = config.sizes_seed.map(|seed| StdRng::seed_from_u64(seed.wrapping_add(peer.0)));
@@ -313,6 +340,7 @@ impl Client {
             nack_storm: false,
             mute_feedback: false,
             remb_bps: None,
+            withheld_from: None,
             obedience: Obedience::default(),
             ufrag,
             pwd,
@@ -342,7 +370,8 @@ impl Client {
             rid,
             ssrc,
             rtx_ssrc: video.then_some(ssrc + 10),
-            payload_type: if video { offer::VP8 } else { offer::OPUS },
+            codec: if video { config.codecs[0] } else { CodecName::Opus },
+            layer_bytes: Vec::new(),
             video,
             encoding,
             // Near the end of the sequence space, so that every test crosses a rollover.
@@ -372,6 +401,9 @@ impl Client {
             let bytes = config.rates_bps[encoding] as usize / 8 / 30;
             let ssrc = base + 10 + encoding as u32;
             streams.push(stream(mid, rid, ssrc, true, encoding as u8, FRAME_INTERVAL, bytes));
+        }
+        if let Some(last) = streams.last_mut().filter(|_| config.camera > 1) {
+            last.layer_bytes = config.rates_bps.iter().map(|bps| *bps as usize / 8 / 30).collect();
         }
         if let Some(bps) = config.screen_bps {
             let mid = ["0", "1", "2"][usize::from(config.microphone) + usize::from(config.camera > 0)];
@@ -455,8 +487,11 @@ impl Client {
         }
     }
 
-    /// Does as the server said at `said_at`, if it obeys.
+    /// Does as the server said at `said_at`, if it obeys; what it is to send nobody may ignore.
     pub fn signalled(&mut self, signal: &Signal, said_at: Time, now: Time) {
+        if let Signal::Codec(kind, codec) = signal {
+            self.send_codec(*kind, *codec);
+        }
         if !self.config.obeys {
             return;
         }
@@ -476,7 +511,7 @@ impl Client {
                     stream.unwanted = unwanted;
                 }
             }
-            Signal::Encodings(..) => {}
+            Signal::Encodings(..) | Signal::Codec(..) => {}
             Signal::Audio(profile) => {
                 let voice = match profile {
                     AudioProfile::Full => VOICE,
@@ -489,6 +524,21 @@ impl Client {
                     (stream.interval, stream.frame_bytes) = (voice.frame, voice.bytes);
                 }
             }
+        }
+    }
+
+    /// Sends its camera in another codec by its own choice.
+    pub fn send_camera_in(&mut self, codec: CodecName) {
+        self.send_codec(SourceKind::Camera, codec);
+    }
+
+    /// Sends a kind of picture in another codec from the next frame on. Any client does: it may send no other.
+    fn send_codec(&mut self, kind: SourceKind, codec: CodecName) {
+        let is_screen = |stream: &TxStream| stream.mid != "0" && stream.mid != "1";
+        let streams = self.streams.iter_mut().filter(|stream| stream.video && stream.codec != codec);
+        for stream in streams.filter(|stream| is_screen(stream) == (kind == SourceKind::Screen)) {
+            stream.codec = codec;
+            stream.keyframe_due = true;
         }
     }
 
@@ -508,17 +558,30 @@ impl Client {
             .filter(|media| media.direction.starts_with("send"))
             .filter_map(|media| {
                 let video = media.kind == "video";
+                let formats = media.rtpmaps.iter().filter_map(|(payload_type, rtpmap)| {
+                    let codec = CodecName::ALL.into_iter().find(|codec| codec.rtpmap() == rtpmap)?;
+                    let apt = format!("apt={payload_type}");
+                    let rtx = media.fmtps.iter().find(|(_, fmtp)| *fmtp == apt).map(|(rtx, _)| *rtx);
+                    Some((codec, *payload_type, rtx))
+                });
                 Some(CheckedLine {
                     mid: media.mid.clone(),
                     video,
                     ssrc: media.ssrc?,
                     rtx_ssrc: media.rtx_ssrc,
-                    payload_type: media.payload_type(if video { "VP8" } else { "opus" })?,
-                    rtx_payload_type: media.payload_type("rtx"),
+                    formats: formats.collect(),
                     red_payload_type: media.payload_type("red"),
                 })
             })
             .collect();
+        for stream in self.streams.iter_mut().filter(|stream| stream.video && self.checks == 0) {
+            let media = answer.media(stream.mid);
+            let first = media.payload_types.first().and_then(|first| {
+                let (_, rtpmap) = media.rtpmaps.iter().find(|(payload_type, _)| payload_type == first)?;
+                CodecName::ALL.into_iter().find(|codec| codec.rtpmap() == rtpmap)
+            });
+            stream.codec = first.unwrap_or(stream.codec);
+        }
         self.answers.push(answer);
         if self.checks == 0 {
             self.next_check_at = now;
@@ -591,14 +654,18 @@ impl Client {
 
     fn send_frame(&mut self, at: usize, now: Time) {
         let peer = self.peer.0 as u32;
-        let picture_ids = self.config.picture_ids;
         let stream = &mut self.streams[at];
         if stream.next_frame_at == Time::ZERO {
             stream.next_frame_at = now;
         }
         let captured_at = stream.next_frame_at;
         stream.next_frame_at = captured_at + stream.interval;
-        if self.muted || stream.paused || stream.unwanted {
+        // Of a codec with layers one stream carries all sizes.
+        let is_idle = is_layered(stream.codec) && stream.rid.is_some() && stream.layer_bytes.is_empty();
+        let is_unwanted = stream.unwanted && !is_layered(stream.codec);
+        let from = self.withheld_from.unwrap_or(u8::MAX);
+        let is_withheld = stream.video && !is_layered(stream.codec) && stream.encoding >= from;
+        if self.muted || stream.paused || is_unwanted || is_idle || is_withheld {
             return;
         }
         if let Some(said_at) = stream.resumes_since.take() {
@@ -608,69 +675,104 @@ impl Client {
         if keyframe {
             stream.since_keyframe = 0;
         }
-        let layers = if stream.video { self.config.temporal_layers } else { 1 };
+        let has_temporal = stream.video && stream.codec != CodecName::H264;
+        let layers = if has_temporal { self.config.temporal_layers } else { 1 };
         let temporal = Temporal::at(layers, stream.since_keyframe);
         stream.since_keyframe += 1;
         if temporal.id() == 0 {
             stream.base_frames = stream.base_frames.wrapping_add(1);
         }
         let tl0 = stream.base_frames.wrapping_sub(1) as u8;
-        let bytes =
-            stream.frame_bytes as f64 * frame_size(self.sizes.as_mut(), stream.video, keyframe, temporal);
-        let bytes = bytes.round() as usize;
-        let parts = bytes.div_ceil(PACKET_BYTES).clamp(1, 255) as u8;
         let rate = if stream.video { 90 } else { 48 };
         let timestamp = stream.timestamp_base.wrapping_add((captured_at.as_micros() * rate / 1_000) as u32);
         let frame = stream.frame;
         stream.frame += 1;
-        let tag = |part| Tag {
+        let sizes = match (is_layered(stream.codec), &stream.layer_bytes[..]) {
+            (true, sizes @ [_, ..]) => sizes[..sizes.len().min(from.max(1).into())].to_vec(),
+            _ => vec![stream.frame_bytes],
+        };
+        let picture = Tag {
             peer,
             ssrc: stream.ssrc,
             frame,
-            part,
-            parts,
+            part: 0,
+            parts: 1,
             keyframe,
             encoding: stream.encoding,
             captured_at,
             temporal,
             duration_ms: if stream.video { 0 } else { stream.interval.as_millis() as u8 },
+            spatial: 0,
+            spatial_layers: sizes.len() as u8,
+            tl0,
         };
-        let mut payloads = Vec::new();
-        for part in 0..parts {
-            let mut payload = Vec::with_capacity(PACKET_BYTES + 64);
-            if stream.video {
-                write_descriptor(&mut payload, picture_ids, part == 0, frame, tl0, temporal);
-                if part == 0 {
-                    payload.extend_from_slice(&vp8_frame_start(keyframe, stream.encoding));
-                }
-            }
-            tag(part).write(&mut payload, (bytes / usize::from(parts)).max(TAG_BYTES));
-            payloads.push(payload);
-        }
-        for (part, payload) in payloads.into_iter().enumerate() {
-            let marker = self.streams[at].video && part + 1 == usize::from(parts);
-            self.send_media(at, timestamp, marker, payload, now);
+        for (spatial, mean) in (0..).zip(sizes) {
+            let size = frame_size(self.sizes.as_mut(), picture.duration_ms == 0, keyframe, temporal);
+            self.send_layer(
+                at,
+                &Tag { spatial, ..picture },
+                timestamp,
+                (mean as f64 * size).round() as usize,
+                now,
+            );
         }
     }
 
-    fn send_media(&mut self, at: usize, timestamp: u32, marker: bool, payload: Vec<u8>, now: Time) {
+    /// Sends the packets of one layer of a picture.
+    fn send_layer(&mut self, at: usize, layer: &Tag, timestamp: u32, bytes: usize, now: Time) {
+        let (codec, video) = (self.streams[at].codec, self.streams[at].video);
+        // A keyframe of H264 has its parameter sets in a packet of their own.
+        let least = if codec == CodecName::H264 && layer.keyframe { 2 } else { 1 };
+        let parts = bytes.div_ceil(PACKET_BYTES).clamp(least, 255) as u8;
+        for part in 0..parts {
+            let tag = Tag { part, parts, ..*layer };
+            let mut payload = Vec::with_capacity(PACKET_BYTES + 64);
+            if video {
+                coding::write_header(&mut payload, codec, self.config.picture_ids, &tag);
+            }
+            tag.write(&mut payload, (bytes / usize::from(parts)).max(TAG_BYTES));
+            coding::close(&mut payload, codec, &tag);
+            let dependency = (codec == CodecName::Av1).then(|| coding::dependency_descriptor(&tag));
+            let marker = video && part + 1 == parts && tag.spatial + 1 == tag.spatial_layers;
+            self.send_media(at, timestamp, marker, payload, dependency, now);
+        }
+    }
+
+    fn send_media(
+        &mut self,
+        at: usize,
+        timestamp: u32,
+        marker: bool,
+        payload: Vec<u8>,
+        dependency: Option<Vec<u8>>,
+        now: Time,
+    ) {
         let stream = &mut self.streams[at];
-        let index = stream.index;
+        let (index, codec) = (stream.index, stream.codec);
         stream.index += 1;
         stream.sent_packets += 1;
-        stream.history.push_back((index, timestamp, marker, payload.clone()));
+        stream.history.push_back(Sent {
+            index,
+            timestamp,
+            marker,
+            codec,
+            dependency: dependency.clone(),
+            payload: payload.clone(),
+        });
         if stream.history.len() > 1_000 {
             stream.history.pop_front();
         }
         let (ssrc, distance) = (stream.ssrc, self.config.red_distance);
         let (payload_type, payload) = if stream.video || distance == 0 {
-            (stream.payload_type, payload)
+            (offer::payload_type(codec), payload)
         } else {
-            let frames: Vec<_> = stream.history.iter().map(|(_, at, _, frame)| (*at, &frame[..])).collect();
+            let frames: Vec<_> =
+                stream.history.iter().map(|sent| (sent.timestamp, &sent.payload[..])).collect();
             let along = frames.len().min(distance + 1);
-            (offer::RED, red::payload(&frames[frames.len() - along..], stream.payload_type))
+            (offer::RED, red::payload(&frames[frames.len() - along..], offer::OPUS))
         };
-        self.send_rtp(at, payload_type, ssrc, index, timestamp, marker, &payload, false, now);
+        let dependency = dependency.as_deref();
+        self.send_rtp(at, payload_type, ssrc, index, timestamp, marker, &payload, dependency, false, now);
     }
 
     #[expect(clippy::too_many_arguments, reason = "the fields of an RTP packet")]
@@ -683,13 +785,18 @@ impl Client {
         timestamp: u32,
         marker: bool,
         payload: &[u8],
+        dependency: Option<&[u8]>,
         rtx: bool,
         now: Time,
     ) {
         let stream = &self.streams[at];
-        let mut out = vec![0; payload.len() + 128];
+        let mut out = vec![0; payload.len() + 384];
+        let is_long = dependency.is_some_and(|descriptor| descriptor.len() > 16);
         let mut header =
-            HeaderWriter::new(&mut out, payload_type, marker, index as u16, timestamp, ssrc, false);
+            HeaderWriter::new(&mut out, payload_type, marker, index as u16, timestamp, ssrc, is_long);
+        if let Some(descriptor) = dependency {
+            header.extension(offer::DEPENDENCY_ID, descriptor);
+        }
         if self.config.transport_cc {
             header.extension(offer::TRANSPORT_CC_ID, &self.transport_sequence.to_be_bytes());
             self.transport_sequence = self.transport_sequence.wrapping_add(1);
@@ -723,7 +830,7 @@ impl Client {
         let stream = &mut self.streams[at];
         let (ssrc, index, timestamp) = (stream.ssrc, stream.index, stream.timestamp_base);
         stream.index += 1;
-        self.send_rtp(at, offer::RED, ssrc, index, timestamp, false, payload, false, now);
+        self.send_rtp(at, offer::RED, ssrc, index, timestamp, false, payload, None, false, now);
     }
 
     /// Sends an RTP padding packet on the RTX SSRC, as libwebrtc probes.
@@ -735,7 +842,7 @@ impl Client {
         let mut out = vec![0; 400];
         let mut header = HeaderWriter::new(
             &mut out,
-            offer::VP8_RTX,
+            offer::rtx_payload_type(stream.codec),
             false,
             index as u16,
             stream.timestamp_base,
@@ -759,8 +866,8 @@ impl Client {
     /// Sends a packet without payload on a media SSRC, where a frame has just ended.
     pub fn send_media_padding(&mut self, video_stream: usize) {
         let at = self.streams.iter().position(|stream| stream.video).expect("a video stream") + video_stream;
-        let timestamp = self.streams[at].history.back().map_or(0, |(_, timestamp, ..)| *timestamp);
-        self.send_media(at, timestamp, false, Vec::new(), Time::ZERO);
+        let timestamp = self.streams[at].history.back().map_or(0, |sent| sent.timestamp);
+        self.send_media(at, timestamp, false, Vec::new(), None, Time::ZERO);
     }
 
     /// Sends a compound of RTCP that a test wrote, sealed.
@@ -864,15 +971,30 @@ impl Client {
         else {
             return;
         };
+        let media = |payload: &[u8], rtx: bool| {
+            if payload.is_empty() {
+                return None;
+            }
+            if !rtx && line.red_payload_type == Some(header.payload_type) {
+                return Some(Media::Voice(Red::read(payload, offer::OPUS).expect("the checker has seen it")));
+            }
+            let codec = line.codec_of(header.payload_type, rtx).expect("the checker has seen it");
+            let content = coding::read(payload, codec, None, &mut None).expect("the checker has seen it");
+            let tag = content.tag;
+            Some(match codec {
+                CodecName::Opus => Media::Voice(Red { primary: tag, redundant: Vec::new() }),
+                _ => Media::Picture { tag, codec, marker: header.marker },
+            })
+        };
         let stream = self.received.entry(line.ssrc).or_default();
         if line.ssrc == header.ssrc {
-            let red = line.red_payload_type == Some(header.payload_type);
-            stream.packet(opened.index, payload, &line, if red { Packet::Red } else { Packet::Plain }, now);
+            stream.packet(opened.index, media(payload, false), Packet::Plain, now);
         } else if let (Some((sequence, rest)), Some(highest)) =
             (payload.split_first_chunk::<2>(), stream.highest)
         {
             let delta = u16::from_be_bytes(*sequence).wrapping_sub(highest as u16).cast_signed();
-            stream.packet(highest.wrapping_add_signed(i64::from(delta)), rest, &line, Packet::Rtx, now);
+            let index = highest.wrapping_add_signed(i64::from(delta));
+            stream.packet(index, media(rest, true), Packet::Rtx, now);
         }
     }
 
@@ -918,13 +1040,15 @@ impl Client {
         let Some(at) = self.streams.iter().position(|stream| stream.ssrc == ssrc) else { return };
         let stream = &mut self.streams[at];
         let Some(rtx_ssrc) = stream.rtx_ssrc else { return };
-        let found = stream.history.iter().rev().find(|(index, ..)| *index as u16 == sequence).cloned();
-        let Some((_, timestamp, marker, payload)) = found else { return };
+        let found = stream.history.iter().rev().find(|sent| sent.index as u16 == sequence).cloned();
+        let Some(sent) = found else { return };
         let index = stream.rtx_index;
         stream.rtx_index += 1;
-        let payload = [&sequence.to_be_bytes()[..], &payload].concat();
+        let payload = [&sequence.to_be_bytes()[..], &sent.payload].concat();
         self.retransmitted += 1;
-        self.send_rtp(at, offer::VP8_RTX, rtx_ssrc, index, timestamp, marker, &payload, true, now);
+        let (timestamp, marker, dependency) = (sent.timestamp, sent.marker, sent.dependency.as_deref());
+        let format = offer::rtx_payload_type(sent.codec);
+        self.send_rtp(at, format, rtx_ssrc, index, timestamp, marker, &payload, dependency, true, now);
     }
 
     fn tell_estimate(&mut self, own: u32, now: Time) {
@@ -994,30 +1118,5 @@ fn frame_size(rng: Option<&mut StdRng>, video: bool, keyframe: bool, temporal: T
         (Some(rng), _) if keyframe => rng.random_range(KEYFRAME_SIZES),
         (None, _) if keyframe => KEYFRAME_SIZE,
         (rng, _) => temporal.size() * rng.map_or(1.0, |rng| rng.random_range(FRAME_SIZES)),
-    }
-}
-
-/// The payload descriptor of RFC 7741 section 4.2 as the publisher writes it.
-fn write_descriptor(
-    out: &mut Vec<u8>,
-    ids: PictureIds,
-    start: bool,
-    frame: u32,
-    tl0: u8,
-    temporal: Temporal,
-) {
-    let start = if start { 0x10 } else { 0 };
-    match ids {
-        PictureIds::Wide => {
-            let id = (frame as u16).wrapping_add(32_700) & 0x7fff;
-            let [high, low] = id.to_be_bytes();
-            let unreferenced = if temporal.is_discardable() { 0x20 } else { 0 };
-            let layer = temporal.id() << 6 | if temporal.is_layer_sync() { 0x20 } else { 0 };
-            out.extend_from_slice(&[0x80 | unreferenced | start, 0xe0, 0x80 | high, low, tl0, layer]);
-        }
-        PictureIds::Narrow => {
-            out.extend_from_slice(&[0x80 | start, 0x80, (frame as u8).wrapping_add(100) & 0x7f]);
-        }
-        PictureIds::Absent => out.push(start),
     }
 }

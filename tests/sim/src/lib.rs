@@ -7,6 +7,7 @@
 
 pub mod checker;
 pub mod client;
+pub mod coding;
 pub mod cross;
 pub mod offer;
 pub mod playout;

@@ -6,6 +6,9 @@
 use std::fmt::Write;
 use std::net::SocketAddr;
 
+use vestibule_media_core::rtp::uri;
+use vestibule_media_core::sdp::CodecName;
+
 /// Payload type of Opus in these offers.
 pub const OPUS: u8 = 111;
 /// Payload type of redundant audio (RFC 2198) in these offers.
@@ -21,6 +24,8 @@ pub const AUDIO_LEVEL_ID: u8 = 1;
 pub const TRANSPORT_CC_ID: u8 = 3;
 /// Header extension id of the MID.
 pub const MID_ID: u8 = 4;
+/// Header extension id of the dependency descriptor.
+pub const DEPENDENCY_ID: u8 = 12;
 /// Header extension id of the playout delay.
 pub const PLAYOUT_DELAY_ID: u8 = 5;
 /// Header extension id of the RID.
@@ -66,6 +71,10 @@ pub struct ClientOffer {
     pub lines: Vec<ClientLine>,
     /// Whether audio lines offer redundant audio (RFC 2198), as Chromium's do.
     pub red: bool,
+    /// The codecs of video lines, in their order.
+    pub codecs: Vec<CodecName>,
+    /// Whether the dependency descriptor is taken with what is received.
+    pub receives_dependency: bool,
     /// Whether lines offer transport-wide feedback, and its header extension, as Chromium's do.
     pub transport_cc: bool,
     /// Whether video lines offer the receiver's own estimate (`goog-remb`), as Chromium's do.
@@ -88,6 +97,8 @@ impl ClientOffer {
             version: 2,
             lines: Vec::new(),
             red: true,
+            codecs: VIDEO_CODECS.to_vec(),
+            receives_dependency: true,
             transport_cc: true,
             remb: true,
         }
@@ -136,13 +147,14 @@ impl ClientOffer {
         } else {
             "m=audio 9 UDP/TLS/RTP/SAVPF 111 0"
         };
+        let formats = |codec: &CodecName| format!(" {} {}", payload_type(*codec), rtx_payload_type(*codec));
+        let formats: String = self.codecs.iter().map(formats).collect();
+        let video = format!("m=video 9 UDP/TLS/RTP/SAVPF{formats}");
         let (head, is_audio, direction) = match line {
             ClientLine::Microphone { .. } => (audio, true, "sendonly"),
             ClientLine::AudioSeat => (audio, true, "recvonly"),
-            ClientLine::Camera { .. } | ClientLine::Screen { .. } => {
-                ("m=video 9 UDP/TLS/RTP/SAVPF 96 97 98 99", false, "sendonly")
-            }
-            ClientLine::VideoSeat => ("m=video 9 UDP/TLS/RTP/SAVPF 96 97 98 99", false, "recvonly"),
+            ClientLine::Camera { .. } | ClientLine::Screen { .. } => (&video[..], false, "sendonly"),
+            ClientLine::VideoSeat => (&video[..], false, "recvonly"),
             ClientLine::DataChannel => ("m=application 9 UDP/DTLS/SCTP webrtc-datachannel", false, ""),
         };
         write!(sdp, "{head}\r\nc=IN IP4 0.0.0.0\r\n")?;
@@ -160,7 +172,11 @@ impl ClientOffer {
             write!(sdp, "a=msid:- track-{mid}\r\n")?;
         }
         write!(sdp, "a=rtcp-mux\r\na=rtcp-rsize\r\n")?;
-        self.write_formats(sdp, if is_audio { AUDIO_FORMATS } else { VIDEO_FORMATS });
+        if is_audio {
+            self.write_formats(sdp, AUDIO_FORMATS);
+        } else {
+            self.codecs.iter().for_each(|codec| self.write_formats(sdp, &video_format(*codec)));
+        }
         if is_audio && self.red {
             sdp.push_str(RED_FORMAT);
         }
@@ -194,6 +210,10 @@ impl ClientOffer {
             (MID_ID, "urn:ietf:params:rtp-hdrext:sdes:mid"),
         ];
         let own = if is_audio { &audio[..] } else { &video[..] };
+        if !is_audio {
+            let direction = if self.receives_dependency { "" } else { "/sendonly" };
+            write!(sdp, "a=extmap:{DEPENDENCY_ID}{direction} {}\r\n", uri::DEPENDENCY)?;
+        }
         let offered = |(id, _): &&(u8, &str)| *id != TRANSPORT_CC_ID || self.transport_cc;
         for (id, uri) in own.iter().chain(&both).filter(offered) {
             write!(sdp, "a=extmap:{id} {uri}\r\n")?;
@@ -217,10 +237,45 @@ const AUDIO_FORMATS: &str = "a=rtpmap:111 opus/48000/2\r\na=rtcp-fb:111 transpor
 
 const RED_FORMAT: &str = "a=rtpmap:63 red/48000/2\r\na=fmtp:63 111/111\r\n";
 
-const VIDEO_FORMATS: &str = "a=rtpmap:96 VP8/90000\r\na=rtcp-fb:96 goog-remb\r\na=rtcp-fb:96 transport-cc\r\n\
-    a=rtcp-fb:96 ccm fir\r\na=rtcp-fb:96 nack\r\na=rtcp-fb:96 nack pli\r\na=rtpmap:97 rtx/90000\r\na=fmtp:97 apt=96\r\n\
-    a=rtpmap:98 VP9/90000\r\na=rtcp-fb:98 transport-cc\r\na=rtcp-fb:98 nack\r\na=fmtp:98 profile-id=0\r\n\
-    a=rtpmap:99 rtx/90000\r\na=fmtp:99 apt=98\r\n";
+/// The video codecs a client offers, in its order.
+pub const VIDEO_CODECS: [CodecName; 4] = [CodecName::Vp8, CodecName::Vp9, CodecName::H264, CodecName::Av1];
+
+/// The payload type of a codec, as Chromium has them.
+#[must_use]
+pub const fn payload_type(codec: CodecName) -> u8 {
+    match codec {
+        CodecName::Opus => OPUS,
+        CodecName::Vp8 => VP8,
+        CodecName::Vp9 => 98,
+        CodecName::H264 => 108,
+        CodecName::Av1 => 45,
+    }
+}
+
+/// That of its retransmissions.
+#[must_use]
+pub const fn rtx_payload_type(codec: CodecName) -> u8 {
+    payload_type(codec) + 1
+}
+
+fn video_format(codec: CodecName) -> String {
+    let (own, rtx) = (payload_type(codec), rtx_payload_type(codec));
+    let mut lines = format!("a=rtpmap:{own} {}\r\n", codec.rtpmap());
+    for feedback in ["goog-remb", "transport-cc", "ccm fir", "nack", "nack pli"] {
+        lines.push_str(&format!("a=rtcp-fb:{own} {feedback}\r\n"));
+    }
+    let parameters = match codec {
+        CodecName::Vp9 => Some("profile-id=0"),
+        CodecName::H264 => Some("level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f"),
+        CodecName::Av1 => Some("level-idx=5;profile=0;tier=0"),
+        CodecName::Opus | CodecName::Vp8 => None,
+    };
+    if let Some(parameters) = parameters {
+        lines.push_str(&format!("a=fmtp:{own} {parameters}\r\n"));
+    }
+    lines.push_str(&format!("a=rtpmap:{rtx} rtx/90000\r\na=fmtp:{rtx} apt={own}\r\n"));
+    lines
+}
 
 /// The server's answer, as far as a test client needs it. Reading panics on what no answer may look like.
 #[derive(Clone, Debug, Default)]

@@ -3,18 +3,17 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use vestibule_media_core::sdp::CodecName;
 use vestibule_media_core::time::Time;
-use vestibule_media_core::vp8;
 
-use crate::checker::CheckedLine;
 use crate::playout::{Heard, Playout};
 use crate::red::Red;
-use crate::synthetic::{HEIGHTS, Tag, vp8_tag};
+use crate::synthetic::{HEIGHTS, Tag};
 
 const NACKS_AT_ONCE: usize = 200;
 const NACK_TRIES: u8 = 10;
 /// Decoded frames that later ones may refer to.
-const DECODED_REMEMBERED: usize = 16;
+const DECODED_REMEMBERED: usize = 48;
 /// A freeze, as libwebrtc counts it: a frame shown for longer than three times the mean, or than the mean and this.
 const FREEZE_MARGIN: Duration = Duration::from_millis(150);
 const FREEZE_TIMES: u32 = 3;
@@ -35,7 +34,9 @@ pub struct Received {
     pub frames_skipped: u64,
     /// Keyframes among them.
     pub keyframes: u64,
-    /// Publisher and encoding of the last frame.
+    /// How pictures were coded, each time it changed.
+    pub codecs: Vec<CodecName>,
+    /// Publisher and size of the last frame.
     pub shows: Option<(u32, u8)>,
     /// When the last frame was decoded.
     pub last_decoded_at: Option<Time>,
@@ -65,7 +66,7 @@ pub(crate) struct RxStream {
     pub(crate) last_sender_report: Option<(u32, Time)>,
     missing: BTreeMap<u64, (Time, u8)>,
     frames: BTreeMap<u64, Frame>,
-    decoded: VecDeque<(u32, u32)>,
+    decoded: VecDeque<(u32, u32, u8)>,
     decoded_up_to: Option<u64>,
     last_pli_at: Option<Time>,
     waiting_since: Option<Time>,
@@ -79,10 +80,12 @@ struct Frame {
     tag: Tag,
     parts: Vec<bool>,
     began_at: Time,
+    /// It is the last of its picture.
+    ends_picture: bool,
 }
 
 impl RxStream {
-    pub(crate) fn packet(&mut self, index: u64, payload: &[u8], line: &CheckedLine, kind: Packet, now: Time) {
+    pub(crate) fn packet(&mut self, index: u64, content: Option<Media>, kind: Packet, now: Time) {
         match self.highest {
             None => self.highest = Some(index),
             Some(highest) if index > highest => {
@@ -100,27 +103,23 @@ impl RxStream {
             }
         }
         self.stats.packets += 1;
-        if payload.is_empty() {
-            return;
+        match content {
+            None => {}
+            Some(Media::Picture { tag, codec, marker }) => {
+                if self.stats.codecs.last() != Some(&codec) {
+                    self.stats.codecs.push(codec);
+                }
+                self.part(index, tag, marker, now);
+            }
+            Some(Media::Voice(red)) => {
+                self.playout.packet(red.primary, &red.redundant, now);
+                self.stats.heard = self.playout.heard;
+                self.decoded(red.primary, now);
+            }
         }
-        if line.video {
-            let descriptor = vp8::parse(payload).expect("the checker has seen it");
-            let tag = vp8_tag(&payload[descriptor.len..]).expect("the checker has seen it");
-            self.part(index, tag, now);
-            return;
-        }
-        let (tag, redundant) = if kind == Packet::Red {
-            let red = Red::read(payload, line.payload_type).expect("the checker has seen it");
-            (red.primary, red.redundant)
-        } else {
-            (Tag::read(payload).expect("the checker has seen it"), Vec::new())
-        };
-        self.playout.packet(tag, &redundant, now);
-        self.stats.heard = self.playout.heard;
-        self.decoded(tag, now);
     }
 
-    fn part(&mut self, index: u64, tag: Tag, now: Time) {
+    fn part(&mut self, index: u64, tag: Tag, marker: bool, now: Time) {
         let first = index - u64::from(tag.part);
         if self.decoded_up_to.is_some_and(|up_to| first <= up_to) {
             return;
@@ -130,37 +129,42 @@ impl RxStream {
             tag,
             parts: vec![false; usize::from(tag.parts)],
             began_at: now,
+            ends_picture: false,
         });
+        frame.ends_picture |= marker;
         frame.parts[usize::from(tag.part)] = true;
-        while let Some((first, tag)) = self.next_decodable() {
+        while let Some((first, tag, ends_picture)) = self.next_decodable() {
             self.stats.frames_skipped += self.frames.range(..first).count() as u64;
             self.frames = self.frames.split_off(&(first + 1));
             self.decoded_up_to = Some(first);
             // What lies before a decoded frame is no longer waited for.
             self.missing = self.missing.split_off(&first);
-            self.decoded.push_back((tag.ssrc, tag.frame));
+            self.decoded.push_back((tag.ssrc, tag.frame, tag.spatial));
             if self.decoded.len() > DECODED_REMEMBERED {
                 self.decoded.pop_front();
             }
-            self.stats.keyframes += u64::from(tag.keyframe);
+            self.stats.keyframes += u64::from(tag.keyframe && tag.spatial == 0);
             self.waiting_since = (!self.frames.is_empty()).then_some(now);
-            self.shown(tag, now);
-            self.decoded(tag, now);
+            if ends_picture {
+                self.shown(tag, now);
+                self.decoded(tag, now);
+            }
         }
     }
 
-    fn next_decodable(&self) -> Option<(u64, Tag)> {
+    fn next_decodable(&self) -> Option<(u64, Tag, bool)> {
         let complete = self.frames.iter().filter(|(_, frame)| frame.parts.iter().all(|part| *part));
-        complete.map(|(first, frame)| (*first, frame.tag)).find(|(_, tag)| {
-            let mut references = tag.temporal.references().into_iter().filter(|back| *back > 0);
-            tag.keyframe
-                || references.all(|back| self.decoded.contains(&(tag.ssrc, tag.frame.wrapping_sub(back))))
+        complete.map(|(first, frame)| (*first, frame.tag, frame.ends_picture)).find(|(_, tag, _)| {
+            (tag.keyframe && tag.spatial == 0)
+                || tag.references().all(|(back, spatial)| {
+                    self.decoded.contains(&(tag.ssrc, tag.frame.wrapping_sub(back), spatial))
+                })
         })
     }
 
     /// A picture appears: the one before was shown until now.
     fn shown(&mut self, tag: Tag, now: Time) {
-        let height = HEIGHTS[usize::from(tag.encoding)];
+        let height = HEIGHTS[usize::from(tag.size())];
         if self.stats.heights.last().is_none_or(|(_, before)| *before != height) {
             self.stats.heights.push((now, height));
         }
@@ -186,7 +190,7 @@ impl RxStream {
         self.stats.frames_decoded += 1;
         self.stats.last_decoded_at = Some(now);
         self.stats.longest_delay = self.stats.longest_delay.max(now.since(tag.captured_at));
-        self.stats.shows = Some((tag.peer, tag.encoding));
+        self.stats.shows = Some((tag.peer, tag.size()));
     }
 
     pub(crate) fn nacks(&mut self, retry: Duration, now: Time) -> Vec<u16> {
@@ -220,13 +224,20 @@ impl RxStream {
     }
 }
 
+/// What a packet holds.
+#[derive(Clone, Debug)]
+pub(crate) enum Media {
+    /// Part of a picture.
+    Picture { tag: Tag, codec: CodecName, marker: bool },
+    /// A voice's frame, with those that go along.
+    Voice(Red),
+}
+
 /// How a packet came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Packet {
     /// As it was sent first.
     Plain,
-    /// With earlier frames (RFC 2198).
-    Red,
     /// Again, by RTX.
     Rtx,
 }

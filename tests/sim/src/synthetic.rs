@@ -3,7 +3,7 @@
 use vestibule_media_core::time::Time;
 
 /// Bytes of a [`Tag`] in a payload.
-pub const TAG_BYTES: usize = 28;
+pub const TAG_BYTES: usize = 30;
 const MAGIC: u16 = 0x56e5;
 
 /// What a synthetic payload says of itself. It follows the codec's own header.
@@ -29,6 +29,12 @@ pub struct Tag {
     pub temporal: Temporal,
     /// Milliseconds of sound in an audio frame; zero in video.
     pub duration_ms: u8,
+    /// Its spatial layer.
+    pub spatial: u8,
+    /// Spatial layers of its encoding.
+    pub spatial_layers: u8,
+    /// Pictures of the temporal base layer so far.
+    pub tl0: u8,
 }
 
 /// A frame's place in the pattern of its encoding's temporal layers: L1T1, L1T2 (0 1) or L1T3 (0 2 1 2). A keyframe begins
@@ -117,7 +123,23 @@ impl Tag {
             captured_at: Time::from_millis(u64::from(frame) * u64::from(duration_ms)),
             temporal: Temporal::NONE,
             duration_ms,
+            spatial: 0,
+            spatial_layers: 1,
+            tl0: 0,
         }
+    }
+
+    /// Which of the sizes it is of, lowest first.
+    #[must_use]
+    pub const fn size(&self) -> u8 {
+        if self.spatial_layers > 1 { self.spatial } else { self.encoding }
+    }
+
+    /// The frames it refers to: how many pictures before, and in which spatial layer.
+    pub fn references(&self) -> impl Iterator<Item = (u32, u8)> {
+        let below = (self.keyframe && self.spatial > 0).then(|| (0, self.spatial - 1));
+        let temporal = self.temporal.references().into_iter().filter(|back| *back > 0 && !self.keyframe);
+        temporal.map(|back| (back, self.spatial)).chain(below)
     }
 
     /// Writes the tag and filler up to `len` bytes in all.
@@ -130,6 +152,7 @@ impl Tag {
         out.extend_from_slice(&self.frame.to_be_bytes());
         out.extend_from_slice(&self.captured_at.as_micros().to_be_bytes());
         out.extend_from_slice(&[self.temporal.layers << 4 | self.temporal.position, self.duration_ms]);
+        out.extend_from_slice(&[self.spatial_layers << 4 | self.spatial, self.tl0]);
         let filler = (self.frame as u8).wrapping_mul(31).wrapping_add(self.part);
         out.resize((start + len).max(start + TAG_BYTES), filler);
     }
@@ -153,6 +176,9 @@ impl Tag {
             captured_at: Time::from_micros((u64::from(u32_at(18)) << 32) | u64::from(u32_at(22))),
             temporal: Temporal { layers: tag[26] >> 4, position: tag[26] & 0xf },
             duration_ms: tag[27],
+            spatial: tag[28] & 0xf,
+            spatial_layers: tag[28] >> 4,
+            tl0: tag[29],
         };
         let expected = (found.frame as u8).wrapping_mul(31).wrapping_add(found.part);
         filler.iter().all(|byte| *byte == expected).then_some(found)

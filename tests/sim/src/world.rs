@@ -7,7 +7,7 @@ use std::time::Duration;
 use vestibule_media_core::api::{
     Command, DtlsEvent, Event, Input, MediaGate, Output, PeerId, RoomId, SeatId, SeatInfo, SfuConfig,
 };
-use vestibule_media_core::sdp::{Fingerprint, IceParameters, Offer};
+use vestibule_media_core::sdp::{CodecName, Fingerprint, IceParameters, Offer};
 use vestibule_media_core::{NtpTime, PeerStats, SeatWish, Sfu, Time, WallClock};
 use vestibule_testnet::{Link, LinkConfig};
 
@@ -81,12 +81,19 @@ impl World {
     /// A world with an empty room.
     #[must_use]
     pub fn new(seed: u64) -> Self {
+        Self::preferring(seed, CodecName::Vp8)
+    }
+
+    /// The same, where publishers are asked for another codec first.
+    #[must_use]
+    pub fn preferring(seed: u64, video_codec: CodecName) -> Self {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_be_bytes());
         let config = SfuConfig {
             candidates: vec!["192.0.2.1:3478".parse().expect("an address")],
             fingerprint: Fingerprint::from_sha256([7; 32]),
             wall_clock: WallClock::new(WALL_CLOCK),
+            video_codec,
         };
         let mut world = Self {
             sfu: Sfu::new(config, bytes),
@@ -163,7 +170,12 @@ impl World {
     /// If the rid is none.
     pub fn layer(&mut self, who: usize, seat: u16, rid: &str) {
         let encoding = RIDS.iter().position(|known| *known == rid).expect("a rid");
-        self.wish(who, seat, SeatWish { max_height: Some(HEIGHTS[encoding]), ..SeatWish::DEFAULT });
+        self.height(who, seat, HEIGHTS[encoding]);
+    }
+
+    /// Wishes for pictures no higher than this.
+    pub fn height(&mut self, who: usize, seat: u16, height: u16) {
+        self.wish(who, seat, SeatWish { max_height: Some(height), ..SeatWish::DEFAULT });
     }
 
     /// Restarts a client's ICE, without SDP.
@@ -390,6 +402,9 @@ impl World {
                         }
                         Event::EncodingsWanted { peer, kind, rids } => {
                             self.say(*peer, Signal::Encodings(*kind, rids.clone()));
+                        }
+                        Event::CodecWanted { peer, kind, codec } => {
+                            self.say(*peer, Signal::Codec(*kind, *codec));
                         }
                         Event::AudioWanted { peer, profile } => self.say(*peer, Signal::Audio(*profile)),
                         _ => {}

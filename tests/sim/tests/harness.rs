@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use vestibule_media_core::api::{AudioProfile, PeerId, SourceKind};
 use vestibule_media_core::rtp::HeaderWriter;
-use vestibule_media_core::sdp::Rid;
+use vestibule_media_core::sdp::{CodecName, Rid};
 use vestibule_media_core::srtp::{SrtpRole, SrtpSealer, session};
 use vestibule_media_core::time::Time;
 use vestibule_media_core::vp8::{CANONICAL_DESCRIPTOR_LEN, CanonicalDescriptor, write_canonical};
@@ -109,8 +109,11 @@ fn line(mid: &str, video: bool) -> CheckedLine {
         video,
         ssrc: if video { VIDEO_SSRC } else { AUDIO_SSRC },
         rtx_ssrc: None,
-        payload_type: if video { VP8 } else { OPUS },
-        rtx_payload_type: video.then_some(VP8_RTX),
+        formats: vec![if video {
+            (CodecName::Vp8, VP8, Some(VP8_RTX))
+        } else {
+            (CodecName::Opus, OPUS, None)
+        }],
         red_payload_type: (!video).then_some(RED),
     }
 }
@@ -127,6 +130,9 @@ fn tag(frame: u32, captured_ms: u64) -> Tag {
         captured_at: Time::from_millis(captured_ms),
         temporal: Temporal::NONE,
         duration_ms: 0,
+        spatial: 0,
+        spatial_layers: 1,
+        tl0: 0,
     }
 }
 

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 
-import { iceCredentials, slimOffer, withIceCredentials, withVoice } from './sdp.ts';
+import { firstCodec, iceCredentials, slimOffer, withCodec, withIceCredentials, withVoice } from './sdp.ts';
 
 const OFFER = [
   'v=0',
@@ -27,6 +27,16 @@ test('an offer goes over the line without what the server would ignore', () => {
     'a=extmap:1 urn:ietf:params:rtp-hdrext:sdes:mid',
     '',
   ]);
+});
+
+test('what all m-lines have in common goes once, and no feedback that is outdone', () => {
+  const transport = ['a=ice-ufrag:abcd', 'a=ice-pwd:secretsecretsecretsecret', 'a=setup:actpass', 'a=fingerprint:sha-256 AB'];
+  const feedback = ['goog-remb', 'transport-cc', 'ccm fir', 'nack', 'nack pli'].map((name) => `a=rtcp-fb:96 ${name}`);
+  const line = (mid: number) => ['m=video 9 UDP/TLS/RTP/SAVPF 96', ...transport, `a=mid:${mid}`, 'a=rtcp-mux', ...feedback];
+  const kept = feedback.filter((attribute) => !/goog-remb|ccm fir/.test(attribute));
+  const slim = slimOffer(['v=0', ...line(0), ...line(1), ''].join('\r\n')).split('\r\n');
+  const [first, second] = [line(0), line(1)].map((lines) => lines.filter((text) => !feedback.includes(text) || kept.includes(text)));
+  expect(slim).toEqual(['v=0', ...first!, ...second!.filter((text) => !transport.includes(text)), '']);
 });
 
 test('ICE credentials are read and replaced, whatever characters are in them', () => {
@@ -78,4 +88,17 @@ test('an answer asks for redundancy by naming it first, where it is there and th
   expect(withVoice(both, AS_IT_LIKES)).toBe(both);
   expect(withVoice(ANSWER, redundant)).toBe(ANSWER);
   expect(withVoice(both, { ...redundant, maxBitrateBps: 16_000, frameMs: 60 })).toContain('SAVPF 111 63\r\n');
+});
+
+test('the codec of one m-line is asked for by what stands first, and no other m-line changes', () => {
+  const line = (mid: string) =>
+    `m=video 9 UDP/TLS/RTP/SAVPF 96 97 108 109\r\na=mid:${mid}\r\na=rtpmap:96 VP8/90000\r\na=rtpmap:97 rtx/90000\r\n` +
+    'a=rtpmap:108 H264/90000\r\na=rtpmap:109 rtx/90000\r\n';
+  const answer = `v=0\r\n${line('1')}${line('11')}`;
+  const changed = withCodec(answer, '1', 'H264');
+  expect(changed).toBe(`v=0\r\n${line('1').replace('96 97 108 109', '108 96 97 109')}${line('11')}`);
+  expect([firstCodec(answer, '1'), firstCodec(changed, '1'), firstCodec(changed, '11')]).toEqual(['VP8', 'H264', 'VP8']);
+  expect(withCodec(answer, '1', 'AV1')).toBe(answer);
+  expect(withCodec(answer, '2', 'H264')).toBe(answer);
+  expect(firstCodec(answer, '2')).toBeNull();
 });

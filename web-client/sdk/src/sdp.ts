@@ -62,6 +62,30 @@ export function withVoice(sdp: string, { maxBitrateBps, frameMs, redundant }: Au
   return sdp.slice(0, start) + lines + sdp.slice(end);
 }
 
+/**
+ * The same answer, which asks for a codec on the m-line of this mid: browsers send the format a remote description names
+ * first (RFC 3264 section 7). Unchanged where it has no such m-line or codec.
+ */
+export function withCodec(sdp: string, mid: string, codec: string): string {
+  const sections = sdp.split(/(?=^m=)/m);
+  const at = sections.findIndex((section) => section.includes(`\r\na=mid:${mid}\r\n`));
+  const section = sections[at];
+  const payloadType = section && new RegExp(`^a=rtpmap:(\\d+) ${codec}/`, 'im').exec(section)?.[1];
+  if (!payloadType) return sdp;
+  sections[at] = section.replace(/^m=.*/, (line) => {
+    const [media, port, protocol, ...formats] = line.split(' ');
+    return [media, port, protocol, payloadType, ...formats.filter((format) => format !== payloadType)].join(' ');
+  });
+  return sections.join('');
+}
+
+/** The codec that stands first on the m-line of this mid; null where there is none. */
+export function firstCodec(sdp: string, mid: string): string | null {
+  const section = sdp.split(/(?=^m=)/m).find((candidate) => candidate.includes(`\r\na=mid:${mid}\r\n`));
+  const payloadType = section && /^m=\S+ \d+ \S+ (\d+)/.exec(section)?.[1];
+  return (payloadType && new RegExp(`^a=rtpmap:${payloadType} ([^/\\s]+)/`, 'm').exec(section)?.[1]) || null;
+}
+
 /** The header extensions the server takes part in. */
 const EXTENSIONS = new Set([
   'urn:ietf:params:rtp-hdrext:sdes:mid',
@@ -71,6 +95,7 @@ const EXTENSIONS = new Set([
   'urn:3gpp:video-orientation',
   'http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01',
   'http://www.webrtc.org/experiments/rtp-hdrext/playout-delay',
+  'https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension',
 ]);
 
 /**
@@ -79,11 +104,21 @@ const EXTENSIONS = new Set([
  */
 export function slimOffer(sdp: string): string {
   let payloadTypes = new Set<string>();
+  let mediaLines = 0;
+  // What feedback the server never gives or takes where the browser has the better one.
+  const isOutdone = (feedback: string): boolean =>
+    (feedback === 'goog-remb' && sdp.includes(' transport-cc\r\n')) ||
+    (feedback === 'ccm fir' && sdp.includes(' nack pli\r\n'));
   const isWanted = (line: string): boolean => {
-    if (line.startsWith('m=')) payloadTypes = new Set(line.split(' ').slice(3));
+    if (line.startsWith('m=')) {
+      payloadTypes = new Set(line.split(' ').slice(3));
+      mediaLines += 1;
+    }
+    // All are one transport, and the first m-line says which (RFC 8829 section 5.2.2).
+    if (mediaLines > 1 && /^a=(ice-ufrag|ice-pwd|ice-options|fingerprint|setup):/.test(line)) return false;
     if (/^a=(candidate:|end-of-candidates)/.test(line)) return false;
-    const feedback = /^a=rtcp-fb:(\d+) /.exec(line)?.[1];
-    if (feedback) return payloadTypes.has(feedback);
+    const [, payloadType, feedback] = /^a=rtcp-fb:(\d+) (.*)/.exec(line) ?? [];
+    if (payloadType && feedback) return payloadTypes.has(payloadType) && !isOutdone(feedback);
     const extension = /^a=extmap:\S+ (\S+)/.exec(line)?.[1];
     return !extension || EXTENSIONS.has(extension);
   };

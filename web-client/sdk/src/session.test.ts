@@ -510,6 +510,34 @@ describe('what is wanted of what is sent, and of what is shown', () => {
     expect(active()).toEqual([true, true, true]);
   });
 
+  test('a codec is asked for by the answer there is; one with layers sends one stream of them', async () => {
+    const formats = '96 97\r\na=mid:1\r\na=rtpmap:96 VP8/90000\r\na=rtpmap:97 VP9/90000\r\n';
+    server.answer = (frame) => {
+      const reply = media(frame);
+      return reply?.type === 'answer' ? { ...reply, sdp: `${ANSWER}${VOICE}m=video 9 RTP ${formats}` } : reply;
+    };
+    await join();
+    const modes = () => last().parameters[1]?.encodings.map(({ scalabilityMode }) => scalabilityMode);
+    expect(remote()).toContain('m=video 9 RTP 96 97');
+    const offers = asked('offer');
+    server.say({ type: 'videoCodec', kind: 'camera', codec: 'VP9' });
+    await pass(10);
+    expect(remote()).toContain('m=video 9 RTP 97 96');
+    const sizes = () => last().parameters[1]?.encodings.map(({ scaleResolutionDownBy }) => scaleResolutionDownBy);
+    expect([active(), modes()]).toEqual([[true, false, false], ['L3T3_KEY', 'L1T3', 'L1T3']]);
+    expect(sizes()).toEqual([1, 2, 1]);
+    server.say({ type: 'encodings', kind: 'camera', active: ['q'] });
+    await pass(10);
+    expect(active()).toEqual([true, false, false]);
+    server.say({ type: 'encodings', kind: 'camera', active: ['q', 'h'] });
+    server.say({ type: 'videoCodec', kind: 'camera', codec: 'VP8' });
+    await pass(10);
+    expect(remote()).toContain('m=video 9 RTP 96 97');
+    expect([active(), modes()]).toEqual([[true, true, false], ['L1T3', 'L1T3', 'L1T3']]);
+    expect(sizes()).toEqual([4, 2, 1]);
+    expect(asked('offer')).toEqual(offers);
+  });
+
   test('a thrifty voice is asked for by the answer there is, over restarts and more seats, and undone', async () => {
     await join();
     const plain = remote();

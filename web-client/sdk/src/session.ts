@@ -585,6 +585,9 @@ export class Session extends Emitter<SessionEvents> {
       case 'encodings':
         this.#transport?.want(frame.kind, frame.active);
         break;
+      case 'videoCodec':
+        this.#transport?.encodeVideo(frame.kind, frame.codec).catch((error: unknown) => this.#problem(error));
+        break;
       case 'audioEncoding':
         this.#encodeVoice({ maxBitrateBps: frame.maxBitrateBps, frameMs: frame.frameMs });
         break;

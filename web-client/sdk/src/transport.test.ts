@@ -24,7 +24,7 @@ function codecs(): string[][] | undefined {
 }
 
 test('a voice is plain Opus first, and both ways may have redundancy where the browser does', () => {
-  const [audio, video] = [['audio/opus', 'audio/red'], ['video/VP8', 'video/rtx']];
+  const [audio, video] = [['audio/opus', 'audio/red'], ['video/VP8', 'video/VP9', 'video/AV1', 'video/rtx']];
   expect(codecs()).toEqual([audio, video, video, audio, video, video]);
 });
 

@@ -2,27 +2,51 @@
  * One PeerConnection and its m-lines (docs/protocol.md, section 4): the browser offers, the server answers, seats change
  * without SDP. It knows nothing of people; the session tells it who sits where.
  */
-import { iceCredentials, slimOffer, withIceCredentials, withVoice } from './sdp.ts';
+import { firstCodec, iceCredentials, slimOffer, withCodec, withIceCredentials, withVoice } from './sdp.ts';
 import type { AudioEncoding, IceCredentials } from './sdp.ts';
-import type { IceServer, SeatCounts, SeatMids, VideoKind } from './wire.ts';
+import type { IceServer, SeatCounts, SeatMids, VideoCodec, VideoKind } from './wire.ts';
 
+type ScalableEncoding = RTCRtpEncodingParameters & { scalabilityMode?: string };
+
+/** Layers of each encoding where every size is an encoding: it can be had at half and at a quarter of its pictures. */
+const ENCODING_LAYERS = 'L1T3';
 /** Simulcast encodings, low to high. The server drops temporal layers before it drops spatial ones. */
-const CAMERA_ENCODINGS: (RTCRtpEncodingParameters & { scalabilityMode: string })[] = [
-  { rid: 'q', scaleResolutionDownBy: 4, maxBitrate: 150_000, scalabilityMode: 'L1T3' },
-  { rid: 'h', scaleResolutionDownBy: 2, maxBitrate: 500_000, scalabilityMode: 'L1T3' },
-  { rid: 'f', scaleResolutionDownBy: 1, maxBitrate: 1_500_000, scalabilityMode: 'L1T3' },
+const CAMERA_ENCODINGS: ScalableEncoding[] = [
+  { rid: 'q', scaleResolutionDownBy: 4, maxBitrate: 150_000, scalabilityMode: ENCODING_LAYERS },
+  { rid: 'h', scaleResolutionDownBy: 2, maxBitrate: 500_000, scalabilityMode: ENCODING_LAYERS },
+  { rid: 'f', scaleResolutionDownBy: 1, maxBitrate: 1_500_000, scalabilityMode: ENCODING_LAYERS },
 ];
 /** Those of a shared screen: whoever's line is slow sees a smaller one rather than none. */
-const SCREEN_ENCODINGS: typeof CAMERA_ENCODINGS = [
-  { rid: 'q', scaleResolutionDownBy: 2, maxBitrate: 250_000, scalabilityMode: 'L1T3' },
-  { rid: 'f', scaleResolutionDownBy: 1, maxBitrate: 1_500_000, scalabilityMode: 'L1T3' },
+const SCREEN_ENCODINGS: ScalableEncoding[] = [
+  { rid: 'q', scaleResolutionDownBy: 2, maxBitrate: 250_000, scalabilityMode: ENCODING_LAYERS },
+  { rid: 'f', scaleResolutionDownBy: 1, maxBitrate: 1_500_000, scalabilityMode: ENCODING_LAYERS },
 ];
+const ENCODINGS: Record<VideoKind, ScalableEncoding[]> = { camera: CAMERA_ENCODINGS, screen: SCREEN_ENCODINGS };
 /**
  * Offers only what the server forwards, in the order in which it is wanted: an offer must cross a thin line. A voice
  * is plain Opus, and may come with redundancy (RFC 2198) where packets get lost: on the way up it is asked for as the rest of
  * the voice is, on the way down the server makes it.
  */
-const CODECS = { audio: ['audio/opus', 'audio/red'], video: ['video/vp8', 'video/rtx'] };
+const CODECS = {
+  audio: ['audio/opus', 'audio/red'],
+  video: ['video/vp8', 'video/vp9', 'video/h264', 'video/av1', 'video/rtx'],
+};
+/** Of what a codec has several of, what the server forwards; what is not said is its only or first kind. */
+const PROFILES: Record<string, RegExp> = {
+  'video/vp9': /^(?!.*profile-id=[^0])/,
+  'video/h264': /^(?=.*packetization-mode=1)(?=.*profile-level-id=42[ce]0)/i,
+  'video/av1': /^(?!.*(^|;)profile=[^0])/,
+};
+/** Codecs that carry all sizes in one stream of layers, of which the server picks. Others send each size on its own. */
+const LAYERED = new Set<string>(['VP9', 'AV1'] satisfies VideoCodec[]);
+/**
+ * Those layers, in the first of the encodings (Chromium makes them in no other): the sizes of before, which refer to the next
+ * lower in keyframes alone.
+ */
+const LAYERS: Record<VideoKind, ScalableEncoding> = {
+  camera: { scaleResolutionDownBy: 1, maxBitrate: 2_150_000, scalabilityMode: 'L3T3_KEY' },
+  screen: { scaleResolutionDownBy: 1, maxBitrate: 1_750_000, scalabilityMode: 'L2T3_KEY' },
+};
 
 /** Where one participant, or one shared screen, is played. */
 export interface Seat {
@@ -61,11 +85,13 @@ export class Transport {
   offerBytes = 0;
 
   readonly #exchange: Exchange;
-  readonly #senders: Record<keyof Tracks, RTCRtpSender>;
+  readonly #transceivers: Record<keyof Tracks, RTCRtpTransceiver>;
   /** The server's last answer, with its credentials of now. */
   #answer = '';
   /** The rids of what is wanted, of those kinds of which it was said. */
   readonly #wanted = new Map<VideoKind, string[]>();
+  /** The codecs that are to be sent, of those kinds of which it was said. */
+  readonly #codecs = new Map<VideoKind, VideoCodec>();
   #voice = VOICE_AS_IT_LIKES;
   /** One change of a sender's parameters at a time. */
   #parametersTurn: Promise<unknown> = Promise.resolve();
@@ -77,7 +103,7 @@ export class Transport {
   constructor(exchange: Exchange, iceServers: IceServer[], seats: SeatCounts) {
     this.#exchange = exchange;
     this.peerConnection = new RTCPeerConnection({ iceServers, bundlePolicy: 'max-bundle', rtcpMuxPolicy: 'require' });
-    this.#senders = {
+    this.#transceivers = {
       microphone: this.#addSender('audio'),
       camera: this.#addSender('video', CAMERA_ENCODINGS),
       screen: this.#addSender('video', SCREEN_ENCODINGS),
@@ -101,7 +127,8 @@ export class Transport {
         if (ours) ours.id = seat;
       }
       // What was wished before there was anything to set it on.
-      for (const kind of this.#wanted.keys()) this.#activate(kind);
+      this.#activate('camera');
+      this.#activate('screen');
       this.#limitVoice();
     });
   }
@@ -138,6 +165,13 @@ export class Transport {
     this.#activate(kind);
   }
 
+  /** Sends a kind of picture in this codec from now on: the answer of before asks for it, taken anew. */
+  async encodeVideo(kind: VideoKind, codec: VideoCodec): Promise<void> {
+    this.#codecs.set(kind, codec);
+    await this.#takeAnswerAnew(() => this.#codecs.get(kind) === codec);
+    this.#activate(kind);
+  }
+
   /**
    * Encodes the voice as said; what is left out stays as it is. Nothing goes over the wire: what the server answered last is
    * taken anew, and asks for it.
@@ -145,9 +179,30 @@ export class Transport {
   async encodeVoice(change: Partial<AudioEncoding>): Promise<void> {
     const voice = { ...this.#voice, ...change };
     this.#voice = voice;
-    await this.#inTurn(async () => {
-      // The first answer brings it along, or another wish has come since.
-      if (!this.#answer || this.#voice !== voice) return;
+    await this.#takeAnswerAnew(() => this.#voice === voice);
+    this.#limitVoice();
+  }
+
+  /** Sends a track, or nothing. */
+  send(what: keyof Tracks, track: MediaStreamTrack | null): Promise<void> {
+    return this.#transceivers[what].sender.replaceTrack(track);
+  }
+
+  close(): void {
+    this.peerConnection.close();
+  }
+
+  #takeAnswer(): Promise<void> {
+    let sdp = withVoice(this.#answer, this.#voice);
+    for (const [kind, codec] of this.#codecs) sdp = withCodec(sdp, this.#midOf(kind), codec);
+    return this.peerConnection.setRemoteDescription({ type: 'answer', sdp });
+  }
+
+  /** Takes the last answer once more, as what is wished changes it; unless another wish has come since. */
+  #takeAnswerAnew(isWished: () => boolean): Promise<void> {
+    return this.#inTurn(async () => {
+      // The first answer brings it along.
+      if (!this.#answer || !isWished()) return;
       const { peerConnection } = this;
       await peerConnection.setLocalDescription();
       try {
@@ -157,33 +212,30 @@ export class Transport {
         await peerConnection.setLocalDescription({ type: 'rollback' });
       }
     });
-    this.#limitVoice();
   }
 
-  /** Sends a track, or nothing. */
-  send(what: keyof Tracks, track: MediaStreamTrack | null): Promise<void> {
-    return this.#senders[what].replaceTrack(track);
+  #midOf(kind: VideoKind): string {
+    return this.#transceivers[kind].mid ?? '';
   }
 
-  close(): void {
-    this.peerConnection.close();
-  }
-
-  #takeAnswer(): Promise<void> {
-    const sdp = withVoice(this.#answer, this.#voice);
-    return this.peerConnection.setRemoteDescription({ type: 'answer', sdp });
-  }
-
+  /** Sends those encodings that are wanted; of a codec with layers one stream of them. */
   #activate(kind: VideoKind): void {
-    this.#change(this.#senders[kind], (encodings) => {
-      const wanted = this.#wanted.get(kind);
-      // One without a rid is the only one there is.
-      for (const encoding of encodings) if (encoding.rid && wanted) encoding.active = wanted.includes(encoding.rid);
+    const wanted = this.#wanted.get(kind);
+    const codec = this.#codecs.get(kind) ?? firstCodec(this.#answer, this.#midOf(kind));
+    const isLayered = codec !== null && LAYERED.has(codec);
+    if (!wanted && !isLayered) return;
+    this.#change(this.#transceivers[kind].sender, (encodings) => {
+      for (const [at, encoding] of (encodings as ScalableEncoding[]).entries()) {
+        // One without a rid is the only one there is; one without a mode is of a browser that makes no layers.
+        if (!encoding.rid || (isLayered && !encoding.scalabilityMode)) continue;
+        encoding.active = isLayered ? at === 0 : (wanted?.includes(encoding.rid) ?? true);
+        if (encoding.scalabilityMode) Object.assign(encoding, isLayered && at === 0 ? LAYERS[kind] : ENCODINGS[kind][at]);
+      }
     });
   }
 
   #limitVoice(): void {
-    this.#change(this.#senders.microphone, (encodings) => {
+    this.#change(this.#transceivers.microphone.sender, (encodings) => {
       for (const encoding of encodings) {
         if (this.#voice.maxBitrateBps === null) delete encoding.maxBitrate;
         else encoding.maxBitrate = this.#voice.maxBitrateBps;
@@ -206,13 +258,13 @@ export class Transport {
     this.#parametersTurn = this.#parametersTurn.then(set).catch(() => undefined);
   }
 
-  #addSender(kind: 'audio' | 'video', sendEncodings?: RTCRtpEncodingParameters[]): RTCRtpSender {
+  #addSender(kind: 'audio' | 'video', sendEncodings?: RTCRtpEncodingParameters[]): RTCRtpTransceiver {
     const transceiver = this.peerConnection.addTransceiver(kind, {
       direction: 'sendonly',
       ...(sendEncodings && { sendEncodings }),
     });
     preferCodecs(transceiver, kind, CODECS[kind]);
-    return transceiver.sender;
+    return transceiver;
   }
 
   #addSeats(count: number, screen: boolean): void {
@@ -240,6 +292,9 @@ export class Transport {
 /** Offers these codecs and no others, as far as the browser has them, in their order. */
 function preferCodecs(transceiver: RTCRtpTransceiver, kind: 'audio' | 'video', mimeTypes: string[]): void {
   const codecs = RTCRtpReceiver.getCapabilities(kind)?.codecs ?? [];
-  const wanted = mimeTypes.flatMap((mimeType) => codecs.filter((codec) => codec.mimeType.toLowerCase() === mimeType));
+  const wanted = mimeTypes.flatMap((mimeType) => {
+    const isForwarded = ({ sdpFmtpLine = '' }: RTCRtpCodec): boolean => PROFILES[mimeType]?.test(sdpFmtpLine) ?? true;
+    return codecs.filter((codec) => codec.mimeType.toLowerCase() === mimeType && isForwarded(codec));
+  });
   transceiver.setCodecPreferences(wanted);
 }

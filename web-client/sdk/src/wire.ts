@@ -390,6 +390,15 @@ kind: VideoKind,
  * Their rids, lowest first (RFC 8851).
  */
 active: Array<string>, }
+  | { 'type': 'videoCodec', 
+/**
+ * What you send.
+ */
+kind: VideoKind, 
+/**
+ * The codec.
+ */
+codec: VideoCodec, }
   | { 'type': 'audioEncoding', 
 /**
  * Bits per second at the most; `null`: as you like.
@@ -543,6 +552,8 @@ profile: BandwidthProfile,
 reason: TierReason, };
 
 export type VideoKind = 'camera' | 'screen';
+
+export type VideoCodec = 'VP8' | 'VP9' | 'H264' | 'AV1';
 
 export type QualityLevel = 'good' | 'fair' | 'poor' | 'bad';
 

@@ -39,7 +39,7 @@ fn the_server_reads_our_offer() {
     assert_eq!(read.extensions, EXTENSION_IDS);
     let rids: Vec<&str> = read.media[1].rids.iter().map(sdp::Rid::as_str).collect();
     assert_eq!(rids, ["q", "h", "f"], "lowest first");
-    let codec = read.media[1].codec.as_ref().unwrap();
+    let codec = read.media[1].codec(sdp::CodecName::Vp8).unwrap();
     assert_eq!((codec.payload_type, codec.rtx), (VIDEO_PAYLOAD_TYPE, Some(VIDEO_RTX_PAYLOAD_TYPE)));
     assert!(codec.nack && codec.pli && codec.fir && codec.transport_cc);
     let directions: Vec<sdp::Direction> = read.media.iter().map(|media| media.direction).collect();

@@ -24,6 +24,7 @@ pub const EXTENSION_IDS: ExtensionIds = ExtensionIds {
     rid: Some(10),
     repaired_rid: Some(11),
     video_orientation: Some(13),
+    dependency: None,
 };
 
 /// Extensions by kind of m-line: with BUNDLE one id means the same on all.

@@ -17,6 +17,9 @@ pub mod uri {
     pub const VIDEO_ORIENTATION: &str = "urn:3gpp:video-orientation";
     /// Bounds on the receiver's playout delay (libwebrtc).
     pub const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
+    /// Dependency descriptor (AV1 RTP specification 1.0, appendix A).
+    pub const DEPENDENCY: &str =
+        "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension";
 }
 
 /// Elements in one-byte form.
@@ -41,6 +44,8 @@ pub struct ExtensionIds {
     pub video_orientation: Option<u8>,
     /// [`uri::PLAYOUT_DELAY`].
     pub playout_delay: Option<u8>,
+    /// [`uri::DEPENDENCY`].
+    pub dependency: Option<u8>,
 }
 
 impl ExtensionIds {
@@ -54,6 +59,7 @@ impl ExtensionIds {
             uri::AUDIO_LEVEL => &mut self.audio_level,
             uri::VIDEO_ORIENTATION => &mut self.video_orientation,
             uri::PLAYOUT_DELAY => &mut self.playout_delay,
+            uri::DEPENDENCY => &mut self.dependency,
             _ => return false,
         };
         *field = Some(id);

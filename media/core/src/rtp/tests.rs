@@ -118,6 +118,7 @@ fn known_uris_get_their_ids() {
         uri::AUDIO_LEVEL,
         uri::VIDEO_ORIENTATION,
         uri::PLAYOUT_DELAY,
+        uri::DEPENDENCY,
     ];
     for (id, uri) in (1..).zip(known) {
         assert!(ids.set(uri, id), "{uri}");
@@ -131,6 +132,7 @@ fn known_uris_get_their_ids() {
         audio_level: Some(5),
         video_orientation: Some(6),
         playout_delay: Some(7),
+        dependency: Some(8),
     };
     assert_eq!(ids, expected);
 }

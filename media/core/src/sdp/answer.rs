@@ -7,7 +7,7 @@ use std::fmt;
 use super::{AnswerContext, AnswerMedia, Candidate, Codec, Direction, Offer, OfferedMedia, SendStream};
 
 /// The answer to `offer` (RFC 8829 section 5.3): ICE-lite, one BUNDLE of all m-lines that are not rejected, DTLS passive,
-/// for each m-line the one chosen codec with its RTX. Lines end in CRLF.
+/// for each m-line the codecs both know, each with its RTX. Lines end in CRLF.
 ///
 /// # Panics
 ///
@@ -19,13 +19,14 @@ pub fn write_answer(offer: &Offer, context: &AnswerContext<'_>) -> String {
     write_session(&mut lines, offer, context);
     let tag = offer.bundle.first();
     for (index, (media, answer)) in offer.media.iter().zip(context.media).enumerate() {
-        match &media.codec {
-            None => write_rejected(&mut lines, media),
-            Some(codec) => {
-                write_transport(&mut lines, offer, media, codec, context, tag == Some(&index));
-                write_media(&mut lines, media, codec, answer);
-            }
+        if media.is_rejected() {
+            write_rejected(&mut lines, media);
+            continue;
         }
+        let mut codecs: Vec<&Codec> = media.codecs.iter().collect();
+        codecs.sort_by_key(|codec| answer.preferred != Some(codec.name));
+        write_transport(&mut lines, offer, media, &codecs, context, tag == Some(&index));
+        write_media(&mut lines, media, &codecs, answer);
     }
     lines.0
 }
@@ -74,14 +75,13 @@ fn write_transport(
     lines: &mut Lines,
     offer: &Offer,
     media: &OfferedMedia,
-    codec: &Codec,
+    codecs: &[&Codec],
     context: &AnswerContext<'_>,
     is_tag: bool,
 ) {
-    let rtx = codec.rtx.map(|rtx| format!(" {rtx}")).unwrap_or_default();
-    let red = codec.red.map(|red| format!(" {red}")).unwrap_or_default();
-    let formats = format!("{}{red}{rtx}", codec.payload_type);
-    line!(lines, "m={} 9 {} {formats}", media.line.media, media.line.protocol);
+    let formats = codecs.iter().flat_map(|codec| [Some(codec.payload_type), codec.red, codec.rtx]).flatten();
+    let formats: Vec<String> = formats.map(|format| format.to_string()).collect();
+    line!(lines, "m={} 9 {} {}", media.line.media, media.line.protocol, formats.join(" "));
     line!(lines, "c=IN IP4 0.0.0.0");
     if is_tag {
         for (index, candidate) in context.candidates.iter().enumerate() {
@@ -113,7 +113,7 @@ fn write_candidate(lines: &mut Lines, all: &[Candidate], index: usize, candidate
     line!(lines, "a=candidate:{foundation} {COMPONENT} udp {priority} {ip} {port} typ host");
 }
 
-fn write_media(lines: &mut Lines, media: &OfferedMedia, codec: &Codec, answer: &AnswerMedia) {
+fn write_media(lines: &mut Lines, media: &OfferedMedia, codecs: &[&Codec], answer: &AnswerMedia) {
     for extmap in &media.extmaps {
         match extmap.direction {
             Some(direction) => line!(lines, "a=extmap:{}/{} {}", extmap.id, direction.reversed(), extmap.uri),
@@ -130,11 +130,11 @@ fn write_media(lines: &mut Lines, media: &OfferedMedia, codec: &Codec, answer: &
     if media.rtcp_rsize {
         line!(lines, "a=rtcp-rsize");
     }
-    write_codec(lines, codec);
+    codecs.iter().for_each(|codec| write_codec(lines, codec));
     // Also where the server does not receive yet: browsers never bring back an encoding that an answer left out.
     write_simulcast(lines, media);
     if let Some(stream) = send {
-        write_ssrcs(lines, codec, stream);
+        write_ssrcs(lines, codecs, stream);
     }
 }
 
@@ -152,9 +152,8 @@ fn write_codec(lines: &mut Lines, codec: &Codec) {
     for (_, name) in feedback.iter().filter(|(offered, _)| *offered) {
         line!(lines, "a=rtcp-fb:{payload_type} {name}");
     }
-    let parameters = mirrored_parameters(codec);
-    if !parameters.is_empty() {
-        line!(lines, "a=fmtp:{payload_type} {}", parameters.join(";"));
+    if !codec.answer.is_empty() {
+        line!(lines, "a=fmtp:{payload_type} {}", codec.answer);
     }
     if let Some(red) = codec.red {
         line!(lines, "a=rtpmap:{red} red/{}/2", codec.clock_rate);
@@ -164,18 +163,6 @@ fn write_codec(lines: &mut Lines, codec: &Codec) {
         line!(lines, "a=rtpmap:{rtx} rtx/{}", codec.clock_rate);
         line!(lines, "a=fmtp:{rtx} apt={payload_type}");
     }
-}
-
-/// The offered format parameters that hold for what the server receives as well.
-fn mirrored_parameters(codec: &Codec) -> Vec<&str> {
-    let mirrored = codec.name.mirrored_parameters();
-    let name_of = |parameter: &str| parameter.split('=').next().unwrap_or_default().trim().to_owned();
-    codec
-        .fmtp
-        .split(';')
-        .map(str::trim)
-        .filter(|parameter| mirrored.contains(&name_of(parameter).as_str()))
-        .collect()
 }
 
 /// RFC 8851 section 6 and RFC 8853 section 5.3: every encoding taken, with its restrictions, in the client's order.
@@ -192,9 +179,9 @@ fn write_simulcast(lines: &mut Lines, media: &OfferedMedia) {
 }
 
 /// RFC 5576 section 4, RFC 4588 section 8: FID ties the retransmissions to their media.
-fn write_ssrcs(lines: &mut Lines, codec: &Codec, stream: &SendStream) {
+fn write_ssrcs(lines: &mut Lines, codecs: &[&Codec], stream: &SendStream) {
     let SendStream { ssrc, cname, .. } = stream;
-    let rtx = stream.rtx.filter(|_| codec.rtx.is_some());
+    let rtx = stream.rtx.filter(|_| codecs.iter().any(|codec| codec.rtx.is_some()));
     if let Some(rtx) = rtx {
         line!(lines, "a=ssrc-group:FID {ssrc} {rtx}");
     }

@@ -14,6 +14,7 @@ use std::str::FromStr;
 use aws_lc_rs::digest;
 
 use crate::bounds::STREAM_ID_BYTES_MAX;
+use crate::h264;
 use crate::rtp::ExtensionIds;
 
 pub use answer::write_answer;
@@ -31,6 +32,8 @@ pub struct Offer {
     pub extensions: ExtensionIds,
     /// Whether one- and two-byte header extensions may be mixed in every stream (RFC 8285 section 4.1.2).
     pub extmap_allow_mixed: bool,
+    /// Whether the client takes the dependency descriptor with what it is sent.
+    pub receives_dependency: bool,
     /// The m-lines, in the order of the offer; rejected ones stand among them.
     pub media: Vec<OfferedMedia>,
     /// Where in `media` the BUNDLE group's accepted members are, in the group's order; the first is the tag (RFC 8843).
@@ -55,7 +58,7 @@ impl Offer {
         let media = self.media.iter().map(|media| MediaTerms {
             mid: media.mid,
             kind: media.kind,
-            codec: media.codec.as_ref().map(Codec::identity),
+            codecs: media.codecs.iter().map(Codec::identity).collect(),
         });
         Terms {
             ice: self.ice.clone(),
@@ -95,11 +98,11 @@ pub struct Terms {
 }
 
 /// What may not change of an m-line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct MediaTerms {
     mid: Mid,
     kind: Option<MediaKind>,
-    codec: Option<CodecIdentity>,
+    codecs: Box<[CodecIdentity]>,
 }
 
 /// A codec, its payload type, and that of its retransmissions.
@@ -114,9 +117,9 @@ pub struct OfferedMedia {
     pub kind: Option<MediaKind>,
     /// What the client wants to do with it.
     pub direction: Direction,
-    /// The codec chosen from the offered ones. `None`: the m-line is rejected (no common codec, not audio or video, or
-    /// offered with port 0).
-    pub codec: Option<Codec>,
+    /// The offered codecs that this server forwards, each once, in the order of the offer. None: the m-line is rejected (no
+    /// common codec, not audio or video, or offered with port 0).
+    pub codecs: Vec<Codec>,
     /// Simulcast encodings the client will send, in the order of its `a=simulcast`; empty without simulcast (RFC 8853).
     pub rids: Vec<Rid>,
     /// SSRCs the client announced; browsers leave them out for simulcast, or list them beside the rids.
@@ -139,7 +142,13 @@ impl OfferedMedia {
     /// Whether the answer rejects this m-line with port 0.
     #[must_use]
     pub const fn is_rejected(&self) -> bool {
-        self.codec.is_none()
+        self.codecs.is_empty()
+    }
+
+    /// The codec of this name, if it is offered.
+    #[must_use]
+    pub fn codec(&self, name: CodecName) -> Option<&Codec> {
+        self.codecs.iter().find(|codec| codec.name == name)
     }
 }
 
@@ -262,27 +271,33 @@ pub enum CodecName {
     Opus,
     /// VP8 (RFC 7741).
     Vp8,
+    /// VP9 (RFC 9628), profile 0.
+    Vp9,
+    /// H264 (RFC 6184), constrained baseline in packetization mode 1.
+    H264,
+    /// AV1 (AV1 RTP specification 1.0), profile 0.
+    Av1,
 }
 
 impl CodecName {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Opus, Self::Vp8];
+    pub const ALL: [Self; 5] = [Self::Opus, Self::Vp8, Self::Vp9, Self::H264, Self::Av1];
 
     /// The kind of m-line this codec belongs on.
     #[must_use]
     pub const fn kind(self) -> MediaKind {
         match self {
             Self::Opus => MediaKind::Audio,
-            Self::Vp8 => MediaKind::Video,
+            Self::Vp8 | Self::Vp9 | Self::H264 | Self::Av1 => MediaKind::Video,
         }
     }
 
     /// Ticks of the RTP timestamp per second.
     #[must_use]
     pub const fn clock_rate(self) -> u32 {
-        match self {
-            Self::Opus => 48_000,
-            Self::Vp8 => 90_000,
+        match self.kind() {
+            MediaKind::Audio => 48_000,
+            MediaKind::Video => 90_000,
         }
     }
 
@@ -293,14 +308,30 @@ impl CodecName {
             // RFC 7587 section 7: always 48000/2, whatever is sent.
             Self::Opus => "opus/48000/2",
             Self::Vp8 => "VP8/90000",
+            Self::Vp9 => "VP9/90000",
+            Self::H264 => "H264/90000",
+            Self::Av1 => "AV1/90000",
         }
     }
 
-    /// The `a=fmtp` parameters the answer mirrors; others describe only what the client itself can decode.
-    const fn mirrored_parameters(self) -> &'static [&'static str] {
+    /// Its name as `a=rtpmap` gives it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.rtpmap().split('/').next().unwrap_or_default()
+    }
+
+    /// What is answered to a format with these parameters; `None` where it is one this server does not take: another profile,
+    /// another packetization. What describes only what the client itself can decode is not repeated.
+    fn answer_to(self, fmtp: &str) -> Option<String> {
         match self {
-            Self::Opus => &["minptime", "useinbandfec"],
-            Self::Vp8 => &[],
+            Self::Opus => Some(mirrored(fmtp, &["minptime", "useinbandfec"])),
+            Self::Vp8 => Some(String::new()),
+            Self::Vp9 => {
+                matches!(parameter(fmtp, "profile-id"), None | Some("0")).then(|| "profile-id=0".to_owned())
+            }
+            Self::H264 => h264::negotiate(fmtp),
+            Self::Av1 => matches!(parameter(fmtp, "profile"), None | Some("0"))
+                .then(|| mirrored(fmtp, &["level-idx", "profile", "tier"])),
         }
     }
 
@@ -311,7 +342,19 @@ impl CodecName {
     }
 }
 
-/// The codec chosen for an m-line, with the feedback the client offers for it.
+/// The value of one of a format's parameters.
+fn parameter<'a>(fmtp: &'a str, name: &str) -> Option<&'a str> {
+    let mut parameters = fmtp.split(';').filter_map(|parameter| parameter.trim().split_once('='));
+    parameters.find(|(key, _)| *key == name).map(|(_, value)| value.trim())
+}
+
+/// The offered parameters of these names.
+fn mirrored(fmtp: &str, names: &[&str]) -> String {
+    let is_named = |parameter: &&str| names.contains(&parameter.split('=').next().unwrap_or_default().trim());
+    fmtp.split(';').map(str::trim).filter(is_named).collect::<Vec<_>>().join(";")
+}
+
+/// A codec of an m-line, with the feedback the client offers for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Codec {
     /// Which codec.
@@ -336,6 +379,8 @@ pub struct Codec {
     pub red: Option<u8>,
     /// The offered format parameters, verbatim; empty if none.
     pub fmtp: String,
+    /// The format parameters of the answer.
+    pub answer: String,
 }
 
 impl Codec {
@@ -542,6 +587,8 @@ pub struct AnswerMedia {
     pub send: Option<SendStream>,
     /// Whether the server takes what the client sends there.
     pub receive: bool,
+    /// The codec that stands first: the one the client is to send (RFC 3264 section 7). Else the order is the offer's.
+    pub preferred: Option<CodecName>,
 }
 
 /// A stream the server sends on an m-line.

@@ -12,14 +12,14 @@ use rtc_sdp::description::common::Attribute;
 use rtc_sdp::description::media::MediaDescription;
 
 use super::{
-    Codec, CodecName, Direction, Extmap, Fingerprint, IceParameters, MediaKind, MediaLine, Mid, Offer,
-    OfferedMedia, OfferedSsrc, Place, Rid, SdpError, Setup, Terms,
+    Codec, CodecIdentity, CodecName, Direction, Extmap, Fingerprint, IceParameters, MediaKind, MediaLine,
+    Mid, Offer, OfferedMedia, OfferedSsrc, Place, Rid, SdpError, Setup, Terms,
 };
 use crate::bounds::{
     ENCODINGS_MAX, MEDIA_LINES_MAX, OFFER_BYTES_MAX, OFFER_LINE_BYTES_MAX, OFFER_LINES_MAX,
     SSRCS_PER_PEER_MAX,
 };
-use crate::rtp::ExtensionIds;
+use crate::rtp::{ExtensionIds, uri};
 
 pub(super) fn parse(sdp: &str) -> Result<Offer, SdpError> {
     check_bounds(sdp)?;
@@ -44,6 +44,8 @@ pub(super) fn parse(sdp: &str) -> Result<Offer, SdpError> {
         fingerprint: transport.fingerprint,
         setup: transport.setup,
         extensions: shared.extensions,
+        receives_dependency: media.iter().any(receives_dependency)
+            && bundle.iter().all(|&index| media[index].allow_mixed),
         extmap_allow_mixed: bundle.iter().all(|&index| media[index].allow_mixed),
         media,
         bundle,
@@ -63,9 +65,7 @@ pub(super) fn extends(new: &Offer, previous: &Terms) -> Result<(), SdpError> {
         if now.kind != before.kind {
             return Err(SdpError::KindChanged { place });
         }
-        if let (Some(now), Some(before)) = (&now.codec, before.codec)
-            && now.identity() != before
-        {
+        if !now.is_rejected() && !before.codecs.is_empty() && !keeps_codecs(&now.codecs, &before.codecs) {
             return Err(SdpError::CodecChanged { place });
         }
     }
@@ -78,6 +78,13 @@ pub(super) fn extends(new: &Offer, previous: &Terms) -> Result<(), SdpError> {
     Ok(())
 }
 
+/// Whether one of the codecs of `before` is there still, and none with another payload type.
+fn keeps_codecs(now: &[Codec], before: &[CodecIdentity]) -> bool {
+    let of_name = |codec: &Codec| before.iter().find(|(name, ..)| *name == codec.name).copied();
+    let mut kept = now.iter().filter_map(|codec| Some((codec.identity(), of_name(codec)?))).peekable();
+    kept.peek().is_some() && kept.all(|(now, before)| now == before)
+}
+
 /// Whether no extension of `before` has another id `now`; one that is no longer offered does not matter.
 fn keeps_ids(now: &ExtensionIds, before: &ExtensionIds) -> bool {
     let pairs = [
@@ -88,6 +95,7 @@ fn keeps_ids(now: &ExtensionIds, before: &ExtensionIds) -> bool {
         (now.audio_level, before.audio_level),
         (now.video_orientation, before.video_orientation),
         (now.playout_delay, before.playout_delay),
+        (now.dependency, before.dependency),
     ];
     pairs.iter().all(|(now, before)| now.is_none() || before.is_none() || now == before)
 }
@@ -420,6 +428,19 @@ impl Shared {
         }
     }
 
+    /// All payload types of a codec.
+    fn claim_codec(&mut self, place: Place, codec: &Codec) -> Result<(), SdpError> {
+        let of = codec.payload_type;
+        self.claim_payload_type(place, of, PayloadUse::Media(codec.name))?;
+        if let Some(rtx) = codec.rtx {
+            self.claim_payload_type(place, rtx, PayloadUse::Retransmission { of })?;
+        }
+        match codec.red {
+            Some(red) => self.claim_payload_type(place, red, PayloadUse::Redundancy { of }),
+            None => Ok(()),
+        }
+    }
+
     /// RFC 8859: in one BUNDLE, one extension has one id.
     fn claim_extension(&mut self, place: Place, extmap: &Extmap) -> Result<(), SdpError> {
         let conflict = SdpError::ExtensionConflict { place, id: extmap.id };
@@ -447,6 +468,14 @@ impl Shared {
         }
         Ok(())
     }
+}
+
+/// Whether the client takes the dependency descriptor on an m-line. One with a structure is longer than the one-byte form of
+/// extensions allows, so that it comes only where forms may be mixed.
+fn receives_dependency(media: &OfferedMedia) -> bool {
+    let takes =
+        |extmap: &Extmap| extmap.uri == uri::DEPENDENCY && extmap.direction.is_none_or(Direction::receives);
+    media.direction.receives() && media.extmaps.iter().any(takes)
 }
 
 /// What the session says for every m-line that does not say it itself; read once, however many m-lines there are.
@@ -483,7 +512,7 @@ fn read_media(
         mid,
         kind,
         direction: Direction::Inactive,
-        codec: None,
+        codecs: Vec::new(),
         rids: Vec::new(),
         ssrcs: Vec::new(),
         extensions: ExtensionIds::default(),
@@ -500,8 +529,10 @@ fn read_media(
         return Err(SdpError::Protocol { place: section.place });
     }
     media.direction = read_direction(section)?.or(defaults.direction).unwrap_or_default();
-    media.codec = choose_codec(section, kind, &description.media_name.formats, shared)?;
-    let Some(codec) = &media.codec else { return Ok(media) };
+    media.codecs = choose_codecs(section, kind, &description.media_name.formats, shared)?;
+    if media.is_rejected() {
+        return Ok(media);
+    }
 
     media.extmaps = read_extmaps(section)?;
     for extmap in &defaults.extmaps {
@@ -514,7 +545,7 @@ fn read_media(
         media.extensions.set(&extmap.uri, extmap.id);
     }
     if media.direction.sends() {
-        for (rid, restrictions) in read_simulcast(section, codec.payload_type)? {
+        for (rid, restrictions) in read_simulcast(section, &media.codecs)? {
             media.rids.push(rid);
             media.rid_restrictions.push(restrictions);
         }
@@ -576,63 +607,66 @@ impl Feedback {
     }
 }
 
-/// The first codec of the m-line's own order that this server forwards, with its retransmission format.
-fn choose_codec(
+/// The codecs of the m-line that this server forwards, in its own order; of several formats of one codec the first.
+fn choose_codecs(
     section: &Section<'_>,
     kind: MediaKind,
     formats: &[String],
     shared: &mut Shared,
-) -> Result<Option<Codec>, SdpError> {
+) -> Result<Vec<Codec>, SdpError> {
     let payloads = read_payloads(section)?;
-    let rtpmap_of = |format: &String| {
-        let payload_type = read_payload_type(format)?;
-        Some((payload_type, payloads[usize::from(payload_type)].rtpmap?))
-    };
-    let Some((payload_type, name)) = formats
+    let mapped: Vec<(u8, &str)> = formats
         .iter()
-        .filter_map(rtpmap_of)
-        .find_map(|(payload_type, rtpmap)| Some((payload_type, CodecName::from_rtpmap(kind, rtpmap)?)))
-    else {
-        return Ok(None);
-    };
-    shared.claim_payload_type(section.place, payload_type, PayloadUse::Media(name))?;
-
-    let encoding = format!("rtx/{}", name.clock_rate());
-    let rtx = formats
-        .iter()
-        .filter_map(rtpmap_of)
-        .filter(|(_, rtpmap)| rtpmap.eq_ignore_ascii_case(&encoding))
-        .map(|(payload_type, _)| payload_type)
-        .find(|&rtx| associated_payload_type(payloads[usize::from(rtx)].fmtp) == Some(payload_type));
-    if let Some(rtx) = rtx {
-        shared.claim_payload_type(section.place, rtx, PayloadUse::Retransmission { of: payload_type })?;
+        .filter_map(|format| {
+            let payload_type = read_payload_type(format)?;
+            Some((payload_type, payloads[usize::from(payload_type)].rtpmap?))
+        })
+        .collect();
+    let mut codecs: Vec<Codec> = Vec::new();
+    for &(payload_type, rtpmap) in &mapped {
+        let Some(name) = CodecName::from_rtpmap(kind, rtpmap) else { continue };
+        let payload = &payloads[usize::from(payload_type)];
+        let fmtp = payload.fmtp.unwrap_or_default();
+        let Some(answer) = name.answer_to(fmtp) else { continue };
+        if codecs.iter().all(|codec| codec.name != name) {
+            let mut codec = Codec {
+                name,
+                payload_type,
+                rtx: None,
+                clock_rate: name.clock_rate(),
+                nack: payload.feedback.nack,
+                pli: payload.feedback.pli,
+                fir: payload.feedback.fir,
+                transport_cc: payload.feedback.transport_cc,
+                // One is enough, and feedback on each packet tells more.
+                remb: payload.feedback.remb && !payload.feedback.transport_cc,
+                red: None,
+                fmtp: fmtp.to_owned(),
+                answer,
+            };
+            find_companions(&mut codec, &mapped, &payloads);
+            shared.claim_codec(section.place, &codec)?;
+            codecs.push(codec);
+        }
     }
+    Ok(codecs)
+}
 
-    let red = formats
-        .iter()
-        .filter_map(rtpmap_of)
-        .filter(|(_, rtpmap)| kind == MediaKind::Audio && rtpmap.eq_ignore_ascii_case("red/48000/2"))
-        .map(|(red, _)| red)
-        .find(|&red| carries_only(payloads[usize::from(red)].fmtp, payload_type));
-    if let Some(red) = red {
-        shared.claim_payload_type(section.place, red, PayloadUse::Redundancy { of: payload_type })?;
+/// The formats of a codec's retransmissions and of its redundancy.
+fn find_companions(codec: &mut Codec, mapped: &[(u8, &str)], payloads: &[Payload<'_>; 128]) {
+    let of_name = |name: String| {
+        let is_named = move |(_, rtpmap): &&(u8, &str)| rtpmap.eq_ignore_ascii_case(&name);
+        mapped.iter().filter(is_named).map(|(format, _)| (*format, payloads[usize::from(*format)].fmtp))
+    };
+    let own = codec.payload_type;
+    codec.rtx = of_name(format!("rtx/{}", codec.clock_rate))
+        .find(|(_, fmtp)| associated_payload_type(*fmtp) == Some(own))
+        .map(|(format, _)| format);
+    if codec.name.kind() == MediaKind::Audio {
+        codec.red = of_name("red/48000/2".to_owned())
+            .find(|(_, fmtp)| carries_only(*fmtp, own))
+            .map(|(format, _)| format);
     }
-
-    let payload = &payloads[usize::from(payload_type)];
-    Ok(Some(Codec {
-        name,
-        payload_type,
-        rtx,
-        clock_rate: name.clock_rate(),
-        nack: payload.feedback.nack,
-        pli: payload.feedback.pli,
-        fir: payload.feedback.fir,
-        transport_cc: payload.feedback.transport_cc,
-        // One is enough, and feedback on each packet tells more.
-        remb: payload.feedback.remb && !payload.feedback.transport_cc,
-        red,
-        fmtp: payload.fmtp.unwrap_or_default().to_owned(),
-    }))
 }
 
 /// All `a=rtpmap`, `a=fmtp` and `a=rtcp-fb` of an m-line by payload type, in one pass over its attributes.
@@ -719,8 +753,8 @@ fn read_extmaps(section: &Section<'_>) -> Result<Vec<Extmap>, SdpError> {
 }
 
 /// The encodings of `a=simulcast:send` (RFC 8853 section 5.1) with what restricts each (RFC 8851 section 4). Of
-/// alternatives the first is taken; one that may not use the chosen payload type is left out.
-fn read_simulcast(section: &Section<'_>, payload_type: u8) -> Result<Vec<(Rid, String)>, SdpError> {
+/// alternatives the first is taken; one that may use none of the chosen payload types is left out.
+fn read_simulcast(section: &Section<'_>, codecs: &[Codec]) -> Result<Vec<(Rid, String)>, SdpError> {
     let Some(value) = section.single("simulcast")? else { return Ok(Vec::new()) };
     let Some(streams) = sent_streams(value).ok_or(section.malformed("simulcast"))? else {
         return Ok(Vec::new());
@@ -739,7 +773,7 @@ fn read_simulcast(section: &Section<'_>, payload_type: u8) -> Result<Vec<(Rid, S
         if named.len() > ENCODINGS_MAX {
             return Err(SdpError::TooManyEncodings { place: section.place, max: ENCODINGS_MAX });
         }
-        if allows_payload_type(restrictions, payload_type) {
+        if codecs.iter().any(|codec| allows_payload_type(restrictions, codec.payload_type)) {
             encodings.push((rid, (*restrictions).to_owned()));
         }
     }

@@ -11,6 +11,7 @@ pub(crate) mod trace;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use vestibule_media_core::sdp::CodecName;
 use vestibule_media_core::{
     Command, Event, Input, NtpTime, Output, PeerId, RoomId, SeatId, Sfu, SfuConfig, Time, WallClock,
 };
@@ -30,6 +31,7 @@ impl Server {
             candidates: vec!["127.0.0.1:7000".parse().unwrap()],
             fingerprint: TEST_FINGERPRINT.parse().unwrap(),
             wall_clock: WallClock::new(NtpTime::from_unix(Duration::from_secs(1_800_000_000))),
+            video_codec: CodecName::Vp8,
         };
         Self { sfu: Sfu::new(config, [7; 32]), now: Time::from_millis(1_000), longest: None }
     }

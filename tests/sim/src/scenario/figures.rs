@@ -410,7 +410,7 @@ fn possible(scenario: &Scenario, audio_bps: f64, capacity_bps: f64) -> Option<f6
     let mut sums = vec![audio_bps];
     for (.., whom) in scenario.seats.iter().filter(|(who, ..)| *who == watched) {
         let publisher = &scenario.participants[*whom];
-        let steps = video_steps(&publisher.client, &publisher.withheld);
+        let steps = video_steps(&publisher.client, publisher.withheld_from);
         let more = sums.iter().flat_map(|sum| steps.iter().map(move |step| sum + step));
         let more: Vec<f64> = more.filter(|sum| *sum <= capacity_bps * HELD_SHARE_MAX).collect();
         sums.extend(more);
@@ -419,15 +419,15 @@ fn possible(scenario: &Scenario, audio_bps: f64, capacity_bps: f64) -> Option<f6
 }
 
 /// What each step of a publisher's video takes on the wire, in bits per second.
-fn video_steps(client: &ClientConfig, withheld: &[u8]) -> Vec<f64> {
+fn video_steps(client: &ClientConfig, withheld_from: Option<u8>) -> Vec<f64> {
     let layers: &[(f64, f64)] = match client.temporal_layers {
         3 => &[(0.4, 0.25), (0.6, 0.5), (1.0, 1.0)],
         2 => &[(0.6, 0.5), (1.0, 1.0)],
         _ => &[(1.0, 1.0)],
     };
     let mut steps = Vec::new();
-    let encodings = (0..).zip(&client.rates_bps[..client.camera]);
-    for (_, rate_bps) in encodings.filter(|(encoding, _)| !withheld.contains(encoding)) {
+    let sizes = withheld_from.map_or(client.camera, |from| client.camera.min(from.into()));
+    for rate_bps in &client.rates_bps[..sizes] {
         for (bytes, frames) in layers {
             let frames = frames * FRAMES_PER_SECOND;
             let bytes = f64::from(*rate_bps) / 8.0 * bytes;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use vestibule_media_core::sdp::CodecName;
 use vestibule_media_core::time::Time;
 use vestibule_testnet::{BurstLoss, LinkConfig};
 
@@ -52,9 +53,39 @@ struct Spans {
 const LONG: Spans = Spans { length: 60, steady_from: 15, fall: 20, rise: 35 };
 const SHORT: Spans = Spans { length: 24, steady_from: 10, fall: 8, rise: 16 };
 
-/// All scenarios of a form.
+/// The codecs beside VP8: one stream with layers, encodings without temporal layers, and layers told by a header extension.
+const OTHERS: [CodecName; 3] = [CodecName::Vp9, CodecName::H264, CodecName::Av1];
+
+/// All scenarios of a form: those of VP8, then of each other codec the same, or in the short form the few that tell most.
 #[must_use]
 pub fn all(form: Form) -> Vec<Scenario> {
+    let mut scenarios = of_vp8(form);
+    for codec in OTHERS {
+        let same = of_vp8(form).into_iter().filter(|scenario| is_of_pictures(scenario, form));
+        scenarios.extend(same.map(|scenario| in_codec(scenario, codec)));
+    }
+    scenarios
+}
+
+/// Whether a scenario tells something else of every codec.
+fn is_of_pictures(scenario: &Scenario, form: Form) -> bool {
+    let has_video = scenario.participants.iter().any(|participant| participant.client.camera == 3);
+    let is_short = scenario.name.starts_with("1.5 Mbit/s") || scenario.name.starts_with("2 →");
+    has_video && (form == Form::Long || is_short)
+}
+
+fn in_codec(mut scenario: Scenario, codec: CodecName) -> Scenario {
+    scenario.name = format!("{}: {}", codec.name(), scenario.name);
+    scenario.plot = None;
+    scenario.codec = codec;
+    if codec == CodecName::H264 {
+        // Nothing of a packet tells its temporal layer.
+        scenario.participants.iter_mut().for_each(|participant| participant.client.temporal_layers = 1);
+    }
+    scenario
+}
+
+fn of_vp8(form: Form) -> Vec<Scenario> {
     let spans = if form == Form::Long { LONG } else { SHORT };
     let mut scenarios = match form {
         Form::Long => {
@@ -138,7 +169,7 @@ fn browser(rtt_ms: u64) -> ClientConfig {
 
 fn on_good_line(client: ClientConfig) -> Participant {
     let line = LinkConfig::default().delay_ms(GOOD_RTT_MS / 2);
-    Participant { client, up: line, down: line, withheld: Vec::new() }
+    Participant { client, up: line, down: line, withheld_from: None }
 }
 
 /// Speaks, and watches over this line.
@@ -148,7 +179,7 @@ fn watcher(down: LinkConfig) -> Participant {
         client: ClientConfig { camera: 0, ..browser(rtt_ms) },
         up: LinkConfig::default().delay_ms(rtt_ms / 2),
         down,
-        withheld: Vec::new(),
+        withheld_from: None,
     }
 }
 
@@ -164,6 +195,7 @@ fn pair(name: String, publisher: ClientConfig, down: LinkConfig, aims: &[Aim], s
         steady_from: Duration::from_secs(spans.steady_from),
         aims: aims.to_vec(),
         plot: None,
+        codec: CodecName::Vp8,
     }
 }
 
@@ -273,7 +305,7 @@ fn poor_uplink_rate(rate_bps: u64, spans: Spans) -> Scenario {
     for (encoding, rate) in (0..).zip(publisher.client.rates_bps) {
         sum_bps += f64::from(rate);
         if sum_bps > rate_bps as f64 * UPLINK_USED_SHARE {
-            publisher.withheld.push(encoding);
+            publisher.withheld_from.get_or_insert(encoding);
         }
     }
     let name = format!("a publisher has {} kbit/s, four watch", rate_bps / 1_000);

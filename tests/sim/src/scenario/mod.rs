@@ -9,6 +9,7 @@ mod list;
 use std::time::Duration;
 
 use vestibule_media_core::PeerStats;
+use vestibule_media_core::sdp::CodecName;
 use vestibule_media_core::time::Time;
 use vestibule_testnet::{LinkConfig, LinkStats};
 
@@ -36,8 +37,8 @@ pub struct Participant {
     pub up: LinkConfig,
     /// Their line from the SFU.
     pub down: LinkConfig,
-    /// Encodings their own browser never sends, as its estimate of the way up does not allow for them.
-    pub withheld: Vec<u8>,
+    /// From which size on their own browser never sends, as its estimate of the way up does not allow for them.
+    pub withheld_from: Option<u8>,
 }
 
 /// A conversation on a bad line.
@@ -61,6 +62,8 @@ pub struct Scenario {
     pub aims: Vec<Aim>,
     /// Under which name it is drawn, if it is.
     pub plot: Option<&'static str>,
+    /// What pictures are coded with.
+    pub codec: CodecName,
 }
 
 /// One look at somebody.
@@ -115,7 +118,7 @@ impl Scenario {
     /// At the first packet of the SFU that is wrong.
     #[must_use]
     pub fn run(&self, seed: u64) -> Seen {
-        let mut world = World::new(seed);
+        let mut world = World::preferring(seed, self.codec);
         let last = self.participants.len() - 1;
         for participant in &self.participants[..last] {
             join(&mut world, participant, seed);
@@ -155,9 +158,7 @@ impl Scenario {
 fn join(world: &mut World, participant: &Participant, seed: u64) {
     let client = ClientConfig { sizes_seed: Some(seed), ..participant.client.clone() };
     let who = world.join_over(client, participant.up, participant.down);
-    for encoding in &participant.withheld {
-        world.members[who].client.pause_encoding(*encoding, true);
-    }
+    world.members[who].client.withheld_from = participant.withheld_from;
 }
 
 fn look(world: &mut World, who: usize, began_at: Time) -> Sample {

@@ -5,6 +5,8 @@ interface Encoding {
   rid?: string;
   active?: boolean;
   maxBitrate?: number;
+  scalabilityMode?: string;
+  scaleResolutionDownBy?: number;
 }
 
 /** Those that were made, in order. */

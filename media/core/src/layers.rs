@@ -1,0 +1,351 @@
+//! Which frames of a stream with layers (VP9 SVC, AV1) one subscriber is sent: decided once for each frame, and the same for
+//! all its packets, late ones too.
+//!
+//! Pure: it knows descriptors, and of a line only what is to be sent at most. VP8 has temporal layers alone, and is thinned
+//! in the slot.
+
+use crate::codec::{Av1Meta, Descriptor, Vp9Meta};
+use crate::dependency::{Indication, Structure};
+
+/// The layers that are to be sent at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LayerLimit {
+    pub(crate) spatial: u8,
+    pub(crate) temporal: u8,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LayerFilter {
+    /// The highest layers that are sent: at a switch, at once what can be, the rest when the stream allows it.
+    spatial: u8,
+    temporal: u8,
+    /// The decode target of AV1 that is sent.
+    target: Option<u8>,
+    /// All that is sent of the layers below since the last keyframe: who is sent less may be so at any picture.
+    is_whole: bool,
+    /// The VP9 picture that was decided on last.
+    picture: Option<u16>,
+    /// The frame that ended a picture last: its last packet was marked, and no layer may follow it.
+    ended: Option<u32>,
+    frames: Frames,
+}
+
+impl LayerFilter {
+    /// A stream entered at a keyframe.
+    pub(crate) const fn new(limit: LayerLimit) -> Self {
+        Self {
+            spatial: limit.spatial,
+            temporal: limit.temporal,
+            target: None,
+            is_whole: true,
+            picture: None,
+            ended: None,
+            frames: Frames::NONE,
+        }
+    }
+
+    /// The highest spatial layer that is sent.
+    pub(crate) const fn spatial(&self) -> u8 {
+        self.spatial
+    }
+
+    /// Whether it takes a keyframe until this spatial layer is the highest that is sent.
+    pub(crate) const fn needs_keyframe_for(&self, spatial: u8) -> bool {
+        spatial > self.spatial || (spatial < self.spatial && !self.is_whole)
+    }
+
+    /// Whether the frame of a packet is sent.
+    #[inline]
+    pub(crate) fn sends(
+        &mut self,
+        descriptor: &Descriptor,
+        is_keyframe: bool,
+        limit: LayerLimit,
+        structure: Option<&Structure>,
+    ) -> bool {
+        let (sent, frame) = match descriptor {
+            Descriptor::None | Descriptor::Vp8(_) => return true,
+            Descriptor::Vp9(vp9) => (self.sends_vp9(vp9, limit), vp9_frame(vp9)),
+            Descriptor::Av1(av1) => (self.sends_av1(av1, is_keyframe, limit, structure), av1_frame(av1)),
+        };
+        if sent && descriptor.ends_layer(self.spatial) {
+            self.ended = Some(frame.value);
+        }
+        sent
+    }
+
+    fn has_ended(&self, frame: Number) -> bool {
+        self.ended.is_some_and(|ended| frame.behind(ended) == 0)
+    }
+
+    fn sends_vp9(&mut self, vp9: &Vp9Meta, limit: LayerLimit) -> bool {
+        let (spatial, temporal) = (vp9.spatial(), vp9.temporal());
+        let frame = vp9_frame(vp9);
+        if let Some(sent) = self.frames.get(frame) {
+            return sent;
+        }
+        let is_new = self.picture != Some(vp9.picture_id) && self.frames.is_newer(frame);
+        // Whichever of its packets comes first.
+        if is_new && spatial == 0 && !vp9.is_inter_picture() {
+            *self = Self { frames: self.frames, ..Self::new(limit) };
+        } else if is_new {
+            self.temporal = self.temporal.min(limit.temporal);
+            if limit.spatial < self.spatial && self.is_whole {
+                self.spatial = limit.spatial;
+            }
+        }
+        if is_new {
+            self.picture = Some(vp9.picture_id);
+        }
+        if temporal > self.temporal && temporal <= limit.temporal && vp9.is_switching_point() {
+            self.temporal = temporal;
+        }
+        let below = frame.back(1);
+        if spatial == self.spatial + 1
+            && spatial <= limit.spatial
+            && !vp9.is_inter_picture()
+            && self.frames.get(below) == Some(true)
+            && !self.has_ended(below)
+        {
+            // Drawn from the layer below alone: from here on the one above is complete.
+            self.spatial = spatial;
+        }
+        let is_below = spatial < self.spatial;
+        let is_needless = is_below && vp9.is_inter_picture() && vp9.is_not_for_upper();
+        let sent = temporal <= self.temporal && spatial <= self.spatial && !is_needless;
+        self.is_whole &= !is_needless;
+        self.frames.note(frame, sent);
+        sent
+    }
+
+    fn sends_av1(
+        &mut self,
+        av1: &Av1Meta,
+        is_keyframe: bool,
+        limit: LayerLimit,
+        structure: Option<&Structure>,
+    ) -> bool {
+        let frame = av1_frame(av1);
+        if let Some(sent) = self.frames.get(frame) {
+            return sent;
+        }
+        let Some(structure) = structure else { return true };
+        let wanted = structure.target_within(limit.spatial, limit.temporal);
+        let may_switch = || {
+            wanted.is_some_and(|wanted| av1.indications.of(wanted) == Indication::Switch)
+                && !av1.references.far
+                // Layers of one picture have numbers next to each other.
+                && (av1.spatial == 0 || !self.has_ended(frame.back(1)))
+                && (0..32)
+                    .filter(|back| av1.references.near & (1 << back) != 0)
+                    .all(|back| self.frames.get(frame.back(back + 1)) == Some(true))
+        };
+        if is_keyframe || (wanted != self.target && may_switch()) {
+            self.is_whole |= is_keyframe;
+            self.target = wanted;
+            let (spatial, temporal) = wanted.map_or((0, 0), |wanted| structure.layers_of(wanted));
+            (self.spatial, self.temporal) = (spatial, temporal);
+        }
+        let is_present = |target: u8| av1.indications.of(target) != Indication::NotPresent;
+        let sent = self.target.is_none_or(is_present);
+        self.is_whole &= sent || av1.spatial >= self.spatial;
+        self.frames.note(frame, sent);
+        sent
+    }
+}
+
+/// Layers of a picture are numbered as frames are.
+fn vp9_frame(vp9: &Vp9Meta) -> Number {
+    Number { value: u32::from(vp9.picture_id) << 2 | u32::from(vp9.spatial()), bits: 17 }
+}
+
+fn av1_frame(av1: &Av1Meta) -> Number {
+    Number { value: av1.frame_number.into(), bits: 16 }
+}
+
+/// The number of a frame, which wraps at so many bits.
+#[derive(Clone, Copy, Debug)]
+struct Number {
+    value: u32,
+    bits: u8,
+}
+
+impl Number {
+    const fn back(self, by: u32) -> Self {
+        Self { value: self.value.wrapping_sub(by), ..self }
+    }
+
+    /// How far it is behind another.
+    const fn behind(self, other: u32) -> i32 {
+        let shift = 32 - self.bits as u32;
+        (other.wrapping_sub(self.value) << shift).cast_signed() >> shift
+    }
+}
+
+/// What was decided of the last frames.
+#[derive(Clone, Copy, Debug)]
+struct Frames {
+    newest: Option<u32>,
+    /// Bit n is the frame n before the newest.
+    decided: u64,
+    sent: u64,
+}
+
+impl Frames {
+    const NONE: Self = Self { newest: None, decided: 0, sent: 0 };
+
+    fn is_newer(&self, frame: Number) -> bool {
+        self.newest.is_none_or(|newest| frame.behind(newest) < 0)
+    }
+
+    /// Whether a frame was sent; `None` before that is decided. What is too far back was not.
+    fn get(&self, frame: Number) -> Option<bool> {
+        let behind = frame.behind(self.newest?);
+        match u32::try_from(behind) {
+            Err(_) => None,
+            Ok(behind) if behind >= u64::BITS => Some(false),
+            Ok(behind) => (self.decided >> behind & 1 == 1).then_some(self.sent >> behind & 1 == 1),
+        }
+    }
+
+    fn note(&mut self, frame: Number, sent: bool) {
+        let behind = self.newest.map_or(i32::MIN, |newest| frame.behind(newest));
+        if behind < 0 {
+            let by = behind.unsigned_abs();
+            let shifted = |bits: u64| bits.checked_shl(by).unwrap_or(0);
+            (self.decided, self.sent) = (shifted(self.decided), shifted(self.sent));
+            self.newest = Some(frame.value);
+        }
+        let bit = 1 << behind.max(0);
+        self.decided |= bit;
+        self.sent |= if sent { bit } else { 0 };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vp9::flag;
+
+    /// A VP9 frame: picture, layers; whether it refers to other pictures, whether layers above need it, whether it is a
+    /// switching point.
+    fn vp9(
+        picture: u16,
+        [spatial, temporal]: [u8; 2],
+        inter: bool,
+        for_upper: bool,
+        switch: bool,
+    ) -> Descriptor {
+        let set = |set: bool, bit: u8| if set { bit } else { 0 };
+        Descriptor::Vp9(Vp9Meta {
+            flags: flag::LAYERS | set(inter, flag::INTER_PICTURE) | set(!for_upper, flag::NOT_FOR_UPPER),
+            layers: Some(temporal << 5 | set(switch, 0x10) | spatial << 1),
+            tl0_picture_index: Some(0),
+            picture_id: picture & 0x7fff,
+        })
+    }
+
+    const fn limit(spatial: u8, temporal: u8) -> LayerLimit {
+        LayerLimit { spatial, temporal }
+    }
+
+    /// Which of three layers of a picture are sent.
+    fn picture(
+        filter: &mut LayerFilter,
+        picture: u16,
+        inter: bool,
+        for_upper: bool,
+        limit: LayerLimit,
+    ) -> Vec<u8> {
+        let sent = |spatial: &u8| {
+            filter.sends(
+                &vp9(picture, [*spatial, 0], inter, for_upper && *spatial < 2, false),
+                false,
+                limit,
+                None,
+            )
+        };
+        (0..3).filter(sent).collect()
+    }
+
+    #[test]
+    fn of_layers_that_need_each_other_all_below_are_sent_and_fewer_at_any_picture() {
+        let mut filter = LayerFilter::new(limit(2, 9));
+        assert_eq!(picture(&mut filter, 1, false, true, limit(2, 9)), [0, 1, 2]);
+        assert_eq!(picture(&mut filter, 2, true, true, limit(2, 9)), [0, 1, 2]);
+        assert!(!filter.needs_keyframe_for(0) && filter.needs_keyframe_for(3));
+        assert_eq!(picture(&mut filter, 3, true, true, limit(0, 9)), [0]);
+        assert!(filter.needs_keyframe_for(2), "the layers above were left out");
+        assert_eq!(picture(&mut filter, 4, true, true, limit(2, 9)), [0]);
+        assert_eq!(picture(&mut filter, 5, false, true, limit(2, 9)), [0, 1, 2], "a keyframe");
+    }
+
+    #[test]
+    fn a_layer_drawn_from_the_one_below_alone_is_entered_without_a_keyframe() {
+        let mut filter = LayerFilter::new(limit(0, 9));
+        assert_eq!(picture(&mut filter, 1, false, true, limit(0, 9)), [0]);
+        let wanted = limit(1, 9);
+        assert!(filter.sends(&vp9(2, [0, 0], true, true, false), false, wanted, None));
+        assert!(filter.sends(&vp9(2, [1, 0], false, true, false), false, wanted, None));
+        assert_eq!(filter.spatial(), 1);
+        assert_eq!(picture(&mut filter, 3, true, true, wanted), [0, 1]);
+    }
+
+    #[test]
+    fn no_layer_follows_the_one_whose_end_was_marked() {
+        let frame = |spatial: u8, last: bool| {
+            let mut frame = vp9(1, [spatial, 0], false, true, false);
+            if let Descriptor::Vp9(vp9) = &mut frame {
+                vp9.flags |= if last { flag::END } else { 0 };
+            }
+            frame
+        };
+        for last in [false, true] {
+            let mut filter = LayerFilter::new(limit(0, 9));
+            assert!(filter.sends(&frame(0, last), false, limit(0, 9), None));
+            assert_eq!(filter.sends(&frame(1, false), false, limit(1, 9), None), !last);
+        }
+    }
+
+    #[test]
+    fn of_layers_that_need_each_other_in_keyframes_alone_one_is_sent_between_them() {
+        let mut filter = LayerFilter::new(limit(2, 9));
+        assert_eq!(picture(&mut filter, 0x7fff, false, true, limit(2, 9)), [0, 1, 2]);
+        assert_eq!(
+            picture(&mut filter, 0x8000, true, false, limit(2, 9)),
+            [2],
+            "over the wrap of picture ids"
+        );
+        assert!(filter.needs_keyframe_for(1), "what is below was not sent");
+        assert_eq!(picture(&mut filter, 0x8001, true, false, limit(1, 9)), [2]);
+        assert_eq!(picture(&mut filter, 0x8002, false, true, limit(1, 9)), [0, 1]);
+        assert_eq!(picture(&mut filter, 0x8003, true, false, limit(1, 9)), [1]);
+    }
+
+    #[test]
+    fn a_temporal_layer_ends_at_once_and_is_entered_at_a_switching_point() {
+        let mut filter = LayerFilter::new(limit(0, 2));
+        let mut sends = |picture, temporal, switch, max| {
+            filter.sends(&vp9(picture, [0, temporal], picture > 1, false, switch), false, limit(0, max), None)
+        };
+        assert!(sends(1, 0, true, 2) && sends(2, 2, true, 2));
+        assert!(!sends(3, 1, true, 0) && !sends(4, 2, false, 0) && sends(5, 0, false, 0));
+        assert!(!sends(6, 2, false, 2), "it may refer to what was left out");
+        assert!(sends(7, 1, true, 2) && !sends(8, 2, false, 2));
+        assert!(sends(9, 0, false, 2) && sends(10, 2, true, 2));
+    }
+
+    #[test]
+    fn what_was_decided_of_a_frame_holds_for_its_late_packets() {
+        let mut filter = LayerFilter::new(limit(0, 2));
+        let frame = |picture, temporal| vp9(picture, [0, temporal], picture > 1, false, true);
+        assert!(filter.sends(&frame(1, 0), false, limit(0, 2), None));
+        assert!(filter.sends(&frame(2, 2), false, limit(0, 2), None));
+        assert!(!filter.sends(&frame(4, 2), false, limit(0, 0), None));
+        assert!(filter.sends(&frame(5, 0), false, limit(0, 2), None));
+        assert!(filter.sends(&frame(2, 2), false, limit(0, 0), None), "begun, and sent to its end");
+        assert!(!filter.sends(&frame(4, 2), false, limit(0, 2), None), "left out as a whole");
+        assert!(filter.sends(&frame(40, 0), false, limit(0, 2), None));
+        assert!(!filter.sends(&frame(3, 0), false, limit(0, 2), None), "too far back to be of use");
+    }
+}

@@ -1,0 +1,142 @@
+/**
+ * Every video codec between real browsers, and a codec that changes while people look at each other. In a network namespace,
+ * as Firefox does not pair loopback candidates.
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { startChromium, startFirefox } from './harness/browsers.mjs';
+import { ADDRESS, inside, runInside, skip } from './harness/namespace.mjs';
+import { result } from './harness/result.mjs';
+import { Server } from './harness/server.mjs';
+import { Tab } from './harness/tab.mjs';
+import { until } from './harness/wait.mjs';
+
+/** Codecs in which a publisher sends all sizes in one stream of layers. */
+const LAYERED = ['VP9', 'AV1'];
+/** The least of its longest picture a seat may stand still for while its codec changes. */
+const STANDS_STILL_MS_MAX = 1_500;
+
+if (inside) {
+  for (const codec of ['VP9', 'H264', 'AV1']) {
+    test(`Chromium and Chromium in ${codec}, in every size`, (t) => inEverySize(t, codec));
+  }
+  for (const codec of ['VP9', 'AV1']) {
+    test(`Chromium and Firefox in ${codec}`, (t) => betweenBoth(t, codec));
+  }
+  test('a seat goes on in another codec when Firefox joins who has no H264', switchesCodec);
+} else {
+  test('codecs of real browsers', { skip }, () => runInside(import.meta.url));
+}
+
+async function inEverySize(t, codec) {
+  const [publisher, viewer] = await enter(t, codec, [startChromium]);
+  await viewer.plays();
+  assert.equal(await shown(viewer), codec);
+  assert.deepEqual(await sent(publisher), [codec]);
+  await viewer.showsWidth(960);
+  const widths = [];
+  for (const rid of ['q', 'h', 'f']) {
+    const last = widths.at(-1) ?? 960;
+    await viewer.wishFor(0, rid);
+    const { video } = await until(`another size for ${rid} in ${codec}`, async () => {
+      const received = await viewer.received();
+      return received.video.frameWidth !== last && received;
+    });
+    widths.push(video.frameWidth);
+  }
+  await viewer.playsOn(30);
+  assert.deepEqual(widths, [240, 480, 960]);
+  assert.equal(await shown(viewer), codec);
+  const { video } = await viewer.received();
+  const encodings = Object.values((await publisher.sent()).camera).filter(({ framesEncoded }) => framesEncoded > 0);
+  result(`Chromium in ${codec}`, {
+    widths: widths.join('/'),
+    decoded: video.framesDecoded,
+    freezes: video.freezeCount,
+    encodings: encodings.map(({ rid, scalabilityMode }) => `${rid} ${scalabilityMode}`).join(', '),
+  });
+  const isLayered = LAYERED.includes(codec);
+  const expected = isLayered ? ['q L3T3_KEY'] : ['f L1T3', 'h L1T3', 'q L1T3'];
+  const active = encodings.filter((encoding) => encoding.active !== false);
+  assert.deepEqual(active.map(({ rid, scalabilityMode }) => `${rid} ${scalabilityMode}`).sort(), expected);
+}
+
+async function betweenBoth(t, codec) {
+  const tabs = await enter(t, codec, [startChromium, startFirefox]);
+  for (const tab of tabs) {
+    const { video } = await tab.plays();
+    await tab.playsOn(30);
+    assert.equal(await shown(tab), codec, `shown to ${tab.name}`);
+    result(`${codec} seen by ${tab.name}`, { size: `${video.frameWidth}x${video.frameHeight}` });
+  }
+}
+
+async function switchesCodec(t) {
+  const { server, links, join } = await visit(t, 'H264', ['Provider', 'Second', 'Third']);
+  const chromium = await startChromium();
+  t.after(() => chromium.end());
+  const publisher = await join(chromium, 'Provider');
+  const viewer = await join(chromium, 'Second');
+  await viewer.plays();
+  assert.equal(await shown(viewer), 'H264');
+  const before = await viewer.descriptions();
+  await viewer.playsOn(60);
+  await viewer.noteGaps();
+  const firefox = await startFirefox();
+  t.after(() => firefox.end());
+  const late = await join(firefox, 'Third');
+  await late.plays(await seatOf(late, publisher));
+  await until('the seat to go on in VP8', async () => (await shown(viewer)) === 'VP8');
+  await viewer.playsOn(60);
+  const { frames, gapMsMax } = await viewer.gaps();
+  assert.equal((await viewer.descriptions()).remote.match(/^m=/gm)?.length, before.remote.match(/^m=/gm)?.length);
+  assert.deepEqual(await sent(publisher), ['VP8']);
+  assert.ok(gapMsMax < STANDS_STILL_MS_MAX, `it stood still for ${gapMsMax} ms`);
+  result('H264 to VP8 in a seat', { frames, 'longest gap, ms': gapMsMax, links: links.length, server: server.origin });
+}
+
+/** A visit in a codec, with a browser for each program and somebody in each; one program: two people in it. */
+async function enter(t, codec, programs) {
+  const { join } = await visit(t, codec, ['One', 'Two']);
+  const browsers = [];
+  for (const start of programs) {
+    const browser = await start();
+    t.after(() => browser.end());
+    browsers.push(browser);
+  }
+  return [await join(browsers[0], 'One'), await join(browsers.at(-1), 'Two')];
+}
+
+async function visit(t, codec, names) {
+  const server = await Server.start(['--media-bind', ADDRESS, '--video-codec', codec.toLowerCase()]);
+  t.after(() => server.end());
+  const { links } = await server.session({ provider: names });
+  const join = (browser, name) =>
+    Tab.join(browser, links.find((link) => link.name === name).link, `${browser.name} (${name})`);
+  return { server, links, join };
+}
+
+/** The number of the seat in which somebody is shown to a tab. */
+async function seatOf(tab, whom) {
+  const id = await whom.id();
+  return until('a seat for them', async () => {
+    const seat = (await tab.seats()).find(({ participant }) => participant === id);
+    return seat && { id: seat.id };
+  }).then((seat) => seat.id);
+}
+
+const nameOf = (stats, id) => stats.find((entry) => entry.id === id)?.mimeType.replace(/^video\//, '');
+
+/** The codec in which a tab is shown the first seat. */
+async function shown(tab) {
+  const { video } = await tab.received();
+  return nameOf(await tab.stats(), video.codecId);
+}
+
+/** The codecs in which a tab sends its camera. */
+async function sent(tab) {
+  const stats = await tab.stats();
+  const camera = Object.values((await tab.sent()).camera).filter(({ codecId, active }) => codecId && active !== false);
+  return [...new Set(camera.map(({ codecId }) => nameOf(stats, codecId)))];
+}
