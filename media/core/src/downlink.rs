@@ -19,6 +19,8 @@ pub(crate) struct Downlink {
     pub(crate) queue: TxQueue,
     /// Video waits: there is no way for it now.
     pub(crate) held: bool,
+    /// Nothing is sent: there is no way at all.
+    pub(crate) cut_off: bool,
     /// There once DTLS is done.
     pub(crate) sealer: Option<SrtpSealer>,
     pub(crate) extensions: ExtensionIds,

@@ -133,7 +133,6 @@ impl IceAgent {
     }
 
     /// Whether the connection in use has closed and there is no other path yet: nothing is to be sent to anybody.
-    #[inline]
     pub(crate) const fn is_cut_off(&self) -> bool {
         self.is_cut_off
     }

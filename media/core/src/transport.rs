@@ -94,9 +94,8 @@ impl Sfu {
             peer.tx.path_changed(now);
             peer.rtt = None;
         }
-        let held = peer.ice.is_held();
         self.schedule(key);
-        self.hold_video(key, held, now);
+        self.follow_path(key, now);
         if outcome.restarted {
             self.emit(Event::PathChanged { peer: id });
         }
@@ -160,19 +159,22 @@ impl Sfu {
                 self.addresses.remove(&address);
             }
         }
-        let held = self.peers.get(key).is_some_and(|peer| peer.ice.is_held());
-        self.hold_video(key, held, now);
+        self.follow_path(key, now);
     }
 
     /// Lets video wait while there is no way for it, or none that takes more. What has waited too long then begins anew, by
     /// the rules for a slow line.
-    fn hold_video(&mut self, key: PeerKey, held: bool, now: Time) {
-        let Some(peer) = self.peers.get_mut(key).filter(|peer| peer.tx.held != held) else { return };
-        peer.tx.held = held;
-        self.counters.paths_full += u64::from(held);
+    fn follow_path(&mut self, key: PeerKey, now: Time) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        let (held, cut_off) = (peer.ice.is_held(), peer.ice.is_cut_off());
+        if (held, cut_off) == (peer.tx.held, peer.tx.cut_off) {
+            return;
+        }
+        self.counters.paths_full += u64::from(held && !peer.tx.held);
+        (peer.tx.held, peer.tx.cut_off) = (held, cut_off);
         if held {
             // Without a pacer nothing can wait, and without a path nothing is worth it.
-            if peer.tx.control.is_none() || peer.ice.is_cut_off() {
+            if peer.tx.control.is_none() || cut_off {
                 peer.slots.iter_mut().for_each(Slot::begin_anew);
             }
             return;
