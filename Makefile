@@ -89,7 +89,6 @@ test-interop: binaries
 .PHONY: interop
 interop: binaries ## Every peer with every other, in every network, into docs/interop.md
 	@scripts/setup.sh interop
-	cargo build --release --locked --manifest-path tests/interop/peers/webrtc-rs/Cargo.toml --target-dir '$(TARGET_DIR)'
 	$(INTEROP) --write docs/interop.md
 
 .PHONY: test-sim

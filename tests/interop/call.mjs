@@ -8,7 +8,7 @@ import { PEERS } from './matrix.mjs';
 
 /** How many pictures, and how much of a voice, show that both go on and not only begin. */
 const FRAMES_MIN = 30;
-const DEADLINE_MS = 10_000;
+const DEADLINE_MS = 12_000;
 
 /** The server, and what the network is to be like. */
 export class Network {

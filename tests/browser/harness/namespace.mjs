@@ -80,7 +80,8 @@ export async function enter(args, name, kind, hear = () => undefined) {
 /** In the namespace: lets only some packets in, by a rule of nftables for those that are dropped. */
 export function drop(...rules) {
   assert.ok(inside, 'never outside');
-  const chain = `type filter hook input priority 0; ${rules.map((rule) => `${rule} drop;`).join(' ')}`;
-  const { status, stderr } = spawnSync('nft', ['-f', '-'], { input: `table inet test { chain input { ${chain} } }\n` });
+  const chain = ['type filter hook input priority 0;', ...rules.map((rule) => `${rule} drop`)].join('\n');
+  const input = `table inet test {\nchain input {\n${chain}\n}\n}\n`;
+  const { status, stderr } = spawnSync('nft', ['-f', '-'], { input });
   assert.equal(status, 0, String(stderr));
 }

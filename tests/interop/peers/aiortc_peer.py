@@ -8,6 +8,7 @@ import sys
 import numpy
 from aiortc import (
     AudioStreamTrack,
+    RTCBundlePolicy,
     RTCConfiguration,
     RTCIceServer,
     RTCPeerConnection,
@@ -64,7 +65,10 @@ class Peer:
 
     async def offer(self, iceServers, codec, **_):
         servers = [RTCIceServer(**server) for server in iceServers]
-        self.connection = connection = RTCPeerConnection(RTCConfiguration(iceServers=servers))
+        self.connection = connection = RTCPeerConnection(
+            # Otherwise a second m-line of a kind stays on a transport that the bundle has closed.
+            RTCConfiguration(iceServers=servers, bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
+        )
         connection.on("track", self.play)
         connection.addTransceiver(Tone(), direction="sendonly")
         connection.addTransceiver(Picture(), direction="sendonly")

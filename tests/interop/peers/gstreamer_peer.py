@@ -18,6 +18,13 @@ ENCODERS = {
     "H264": "openh264enc bitrate=200000 ! h264parse config-interval=-1 ! rtph264pay pt=96 aggregate-mode=zero-latency",
     "AV1": "av1enc usage-profile=realtime cpu-used=9 target-bitrate=200 ! av1parse ! rtpav1pay pt=96",
 }
+DECODERS = {
+    "VP8": "rtpvp8depay ! vp8dec",
+    "VP9": "rtpvp9depay ! vp9dec",
+    "H264": "rtph264depay ! h264parse ! openh264dec",
+    "AV1": "rtpav1depay ! av1parse ! av1dec",
+    "OPUS": "rtpopusdepay ! opusdec",
+}
 FEEDBACK = "rtcp-fb-nack=true,rtcp-fb-nack-pli=true,rtcp-fb-ccm-fir=true,rtcp-fb-transport-cc=true"
 EXTENSIONS = "extmap-3=(string)http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
 
@@ -38,9 +45,9 @@ class Peer:
         self.pipeline = Gst.parse_launch(
             "webrtcbin name=peer bundle-policy=max-bundle "
             f"audiotestsrc is-live=true wave=sine freq=440 ! audio/x-raw,rate=48000,channels=2 ! opusenc ! "
-            f"rtpopuspay pt=111 ! {audio} ! peer. "
+            f"rtpopuspay pt=111 ! {audio} ! queue ! peer. "
             f"videotestsrc is-live=true pattern=ball ! video/x-raw,width=320,height=240,framerate=30/1 ! "
-            f"{ENCODERS[codec]} ! {video} ! peer."
+            f"{ENCODERS[codec]} ! {video} ! queue ! peer."
         )
         self.bin = self.pipeline.get_by_name("peer")
         for server in iceServers:
@@ -111,9 +118,11 @@ class Peer:
     def play(self, _, pad):
         if pad.direction != Gst.PadDirection.SRC:
             return
-        is_video = pad.get_current_caps().get_structure(0).get_string("media") == "video"
+        caps = pad.get_current_caps().get_structure(0)
+        is_video = caps.get_string("media") == "video"
+        decoder = DECODERS[caps.get_string("encoding-name")]
         tail = "videoconvert ! video/x-raw" if is_video else "audioconvert ! audio/x-raw,format=S16LE ! level interval=100000000"
-        sink = Gst.parse_bin_from_description(f"queue ! decodebin name=decoder ! {tail} ! fakesink name=sink sync=false", True)
+        sink = Gst.parse_bin_from_description(f"queue ! {decoder} ! {tail} ! fakesink name=sink sync=false async=false", True)
         if is_video:
             sink.get_by_name("sink").get_static_pad("sink").add_probe(Gst.PadProbeType.BUFFER, self.see)
         self.pipeline.add(sink)
