@@ -57,10 +57,6 @@ inNetwork('where the server is reached by a TURN server alone, Chromium and Fire
     const { local } = await tab.path();
     assert.equal(local.candidateType, 'relay', `${tab.name}: ${JSON.stringify(local)}`);
   }
-  // Credentials are made for each participant, and end.
-  const users = new Set(turn.lines.flatMap((line) => /user <(\d+:[0-9a-f-]+)>/.exec(line)?.[1] ?? []));
-  assert.equal(users.size, tabs.length, [...users].join(', '));
-  for (const user of users) assert.ok(Number(user.split(':')[0]) * 1_000 > Date.now(), user);
   result('relayed', { by: TURN_ADDRESS });
 });
 

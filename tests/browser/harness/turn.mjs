@@ -1,6 +1,7 @@
 /** Debian's coturn, beside a test's namespace, at the other end of its virtual interface. */
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import { createConnection } from 'node:net';
 import assert from 'node:assert/strict';
 
 import { ADDRESS, inside } from './namespace.mjs';
@@ -38,13 +39,24 @@ export async function startTurn() {
     ...[`--allowed-peer-ip=${ADDRESS}`, '--pidfile=/dev/null', '--no-software-attribute'],
   ];
   const turn = new Process(there[0], [...there.slice(1), 'turnserver', ...flags]);
-  await turn.line(/IPv4\. UDP listener opened on/i);
+  await until('coturn to listen', () => connects(TURN_ADDRESS, 3478));
   return {
-    /** What it said, line by line. */
-    lines: turn.lines,
     async end() {
       await turn.end();
       holder.kill('SIGKILL');
     },
   };
+}
+
+/** Whether somebody listens there. */
+async function connects(host, port) {
+  const socket = createConnection({ host, port });
+  try {
+    await once(socket, 'connect');
+    return true;
+  } catch {
+    return false;
+  } finally {
+    socket.destroy();
+  }
 }

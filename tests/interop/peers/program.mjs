@@ -4,7 +4,7 @@
  *
  * Commands are lines of JSON, `{id, method, params}`, and answers `{id, result}` or `{id, error}`:
  *
- *   offer {iceServers, relayOnly, codec}  → {sdp}: a microphone, a camera, one seat; candidates gathered
+ *   offer {iceServers, relayOnly, codec}  → {sdp}: a microphone, a camera, one seat
  *   answer {sdp}                          → {}
  *   received {}                           → {state, frames, size, energy, protocol?, local?, remote?}
  */
