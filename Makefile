@@ -22,6 +22,9 @@ DATA ?= data
 
 
 TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
+# How the interoperability matrix is run.
+INTEROP = VESTIBULE_BIN_DIR='$(TARGET_DIR)/release' VESTIBULE_INTEROP_VENV='$(TARGET_DIR)/interop-venv' \
+    node tests/interop/run.mjs
 # Folders with JavaScript or TypeScript of ours.
 JS_DIRS := $(patsubst %/package.json,%,$(wildcard tests/browser/package.json web-client/package.json))
 
@@ -47,7 +50,7 @@ $(CLIENT): $(CLIENT_SOURCES)
 	@touch $@
 
 .PHONY: test
-test: test-rust test-client test-api test-browser ## Run every test; as root, install what they need (browsers)
+test: test-rust test-client test-api test-browser test-interop ## Run every test; as root, install what they need (browsers)
 
 .PHONY: test-rust
 test-rust: client
@@ -77,15 +80,27 @@ test-browser: binaries
 	@scripts/setup.sh test
 	cd tests/browser && VESTIBULE_BIN_DIR='$(TARGET_DIR)/release' npm test
 
+# A few calls of peers that are not ours, each peer and each network once; all of them are `make interop`.
+.PHONY: test-interop
+test-interop: binaries
+	@scripts/setup.sh interop
+	$(INTEROP) --short
+
+.PHONY: interop
+interop: binaries ## Every peer with every other, in every network, into docs/interop.md
+	@scripts/setup.sh interop
+	$(INTEROP) --write docs/interop.md
+
 .PHONY: test-sim
 test-sim: ## 100,000 visits under every order of events, from seeds; SIM_SEEDS for more
 	@scripts/setup.sh rust
 	VESTIBULE_SIM_SEEDS=$(SIM_SEEDS) cargo test --release --locked --package vestibule-signaling --test sim
 
 .PHONY: test-media
-test-media: ## Conversations on bad lines, a minute each from three seeds; a missed aim is an error
+test-media: ## Conversations on bad lines, a minute each from three seeds, and all of the interoperability matrix
 	@scripts/setup.sh rust
 	cargo run --release --locked --package vestibule-sim --bin media-report -- --assert
+	@$(MAKE) --no-print-directory interop
 
 .PHONY: media-report
 media-report: ## The same, into docs/media.md with its charts
@@ -141,5 +156,6 @@ fuzz: ## Each fuzz target for FUZZ_SECONDS (60)
 setup: ## Only the set-up for test, check and fuzz
 	@scripts/setup.sh test
 	@scripts/setup.sh test-api
+	@scripts/setup.sh interop
 	@scripts/setup.sh check
 	@scripts/setup.sh fuzz

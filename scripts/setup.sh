@@ -1,7 +1,7 @@
 #!/bin/sh
 # Sees to it that this machine has what a make target needs, or says what is missing and stops.
 #
-#   scripts/setup.sh rust|run|test|test-api|check|fuzz|load-compare|janus
+#   scripts/setup.sh rust|run|test|test-api|interop|check|fuzz|load-compare|janus
 #
 # Rust and Node.js are expected to be there (how to get them is the owner's choice) and only checked for their version.
 # As root on Debian or Ubuntu it installs missing packages with apt-get; else it prints the command and fails.
@@ -15,6 +15,14 @@ NODE_MIN=20.19
 # Fixed, so that a check means the same everywhere; these build with RUST_MIN.
 CARGO_DENY_VERSION=0.20.2
 CARGO_FUZZ_VERSION=0.13.2
+# Fails unless GStreamer has all that a peer of the interoperability matrix is made of.
+GSTREAMER='
+import gi
+gi.require_version("GstWebRTC", "1.0")
+from gi.repository import Gst, GstWebRTC
+Gst.init(None)
+assert all(map(Gst.ElementFactory.find, ["webrtcbin", "nicesrc", "vp8enc", "opusenc", "level"]))
+'
 
 main() {
     case "${1:-}" in
@@ -29,7 +37,7 @@ main() {
         need_node_modules web-client/package-lock.json
         ;;
     test)
-        need_packages compiler chromium firefox ip postgres setpriv
+        need_packages compiler chromium coturn firefox ip nft postgres setpriv
         need_rust
         need_node
         need_node_modules tests/browser/package-lock.json web-client/package-lock.json
@@ -40,6 +48,13 @@ main() {
         need_node
         need_venv "${CARGO_TARGET_DIR:-target}/test-api-venv" tests/api/requirements.txt
         ;;
+    interop)
+        need_packages compiler chromium coturn firefox gstreamer ip nft venv
+        need_rust
+        need_node
+        need_node_modules tests/browser/package-lock.json tests/interop/package-lock.json web-client/package-lock.json
+        need_venv "${CARGO_TARGET_DIR:-target}/interop-venv" tests/interop/requirements.txt
+        ;;
     check)
         need_packages compiler
         need_rust
@@ -47,7 +62,7 @@ main() {
         need_rust_component clippy clippy
         need_cargo_tool cargo-deny deny "$CARGO_DENY_VERSION"
         need_node
-        need_node_modules tests/browser/package-lock.json web-client/package-lock.json
+        need_node_modules tests/browser/package-lock.json tests/interop/package-lock.json web-client/package-lock.json
         ;;
     fuzz)
         need_packages compiler
@@ -64,7 +79,7 @@ main() {
         need_packages janus
         ;;
     *)
-        fail "usage: scripts/setup.sh rust|run|test|test-api|check|fuzz|load-compare|janus"
+        fail "usage: scripts/setup.sh rust|run|test|test-api|interop|check|fuzz|load-compare|janus"
         ;;
     esac
 }
@@ -107,6 +122,10 @@ has() {
     setpriv) has_command setpriv ;;
     curl) has_command curl ;;
     janus) has_command janus ;;
+    coturn) has_command turnserver ;;
+    nft) has_command nft || [ -x /usr/sbin/nft ] ;;
+    # With the bindings of Debian's own Python, whichever other there is.
+    gstreamer) /usr/bin/python3 -c "$GSTREAMER" 2>/dev/null ;;
     # Debian's Python comes without the part that makes a venv with pip in it.
     venv) has_command python3 && python3 -c 'import ensurepip, venv' 2>/dev/null ;;
     ip) has_command ip || [ -x /usr/sbin/ip ] || [ -x /sbin/ip ] ;;
@@ -130,6 +149,12 @@ packages_of() {
         setpriv) printf ' util-linux' ;;
         curl) printf ' curl' ;;
         janus) printf ' janus' ;;
+        coturn) printf ' coturn' ;;
+        nft) printf ' nftables' ;;
+        gstreamer)
+            printf ' gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-nice'
+            printf ' python3-gi gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0 gir1.2-gst-plugins-bad-1.0'
+            ;;
         venv) printf ' python3-venv' ;;
         esac
     done

@@ -9,6 +9,7 @@ use crate::backends::Backends;
 use crate::config::PublicUrl;
 use crate::feed::Feed;
 use crate::http::{Rates, Readers, Streams};
+use crate::ice_servers::IceServers;
 use crate::ids::Ids;
 use crate::live::Registry;
 use crate::seal::Seal;
@@ -35,6 +36,8 @@ pub(crate) struct Parts {
     /// The hosts a clinic's logo may come from.
     pub(crate) logo_hosts: Vec<String>,
     pub(crate) keys: TokenKeys,
+    /// What pages are told of STUN and TURN.
+    pub(crate) ice_servers: IceServers,
     pub(crate) tickets: Tickets,
     /// Signs staff in.
     pub(crate) accounts: Accounts,

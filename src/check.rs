@@ -9,7 +9,7 @@ use std::net::{IpAddr, TcpListener, ToSocketAddrs as _, UdpSocket};
 
 use jiff::Timestamp;
 
-use crate::config::{Config, PublicUrl, Tls};
+use crate::config::{Config, OnOff, PublicUrl, Tls};
 use crate::data_dir::DataDir;
 use crate::tls::{self, Certificate};
 use crate::{clock, hosts, store};
@@ -80,7 +80,7 @@ pub(crate) struct Facts {
     /// Why the page's address cannot be listened on.
     pub(crate) listen: Option<Busy>,
     /// Why a port of media cannot be bound, and which.
-    pub(crate) media: Option<(u16, Busy)>,
+    pub(crate) media: Option<(&'static str, u16, Busy)>,
     /// The certificate that would be served, or why there is none; nothing without TLS.
     pub(crate) certificate: Option<Result<Certificate, String>>,
     /// It is made at the next start.
@@ -168,12 +168,17 @@ fn look_at_data(data: &DataDir) -> Result<(), String> {
     Ok(())
 }
 
-fn look_at_media(config: &Config) -> Option<(u16, Busy)> {
+fn look_at_media(config: &Config) -> Option<(&'static str, u16, Busy)> {
     let shards = if config.media_port == 0 { 1 } else { config.shards };
     (0..shards).find_map(|shard| {
         let port = config.media_port.saturating_add(shard);
-        let error = UdpSocket::bind((config.media_bind(), port)).err()?;
-        Some((port, busy(&error)))
+        let address = (config.media_bind(), port);
+        let (transport, error) = match UdpSocket::bind(address) {
+            Err(error) => ("udp", error),
+            Ok(_) if config.media_tcp == OnOff::Off => return None,
+            Ok(_) => ("tcp", TcpListener::bind(address).err()?),
+        };
+        Some((transport, port, busy(&error)))
     })
 }
 
@@ -347,13 +352,13 @@ fn judge_media(config: &Config, facts: &Facts, findings: &mut Vec<Finding>) {
     let bind = config.media_bind();
     match &facts.media {
         None => {}
-        Some((port, Busy::InUse)) => findings.push(Finding::warning(
+        Some((transport, port, Busy::InUse)) => findings.push(Finding::warning(
             "--media-port",
-            format!("somebody has udp {bind} port {port} already; perhaps this server, which runs"),
+            format!("somebody has {transport} {bind} port {port} already; perhaps this server, which runs"),
             "if not: end that, or choose another",
         )),
-        Some((port, Busy::Other(why))) => {
-            let what = format!("the server will not start: udp {bind} port {port}: {why}");
+        Some((transport, port, Busy::Other(why))) => {
+            let what = format!("the server will not start: {transport} {bind} port {port}: {why}");
             findings.push(Finding::error("--media-bind", what, "choose an address of this machine"));
         }
     }
@@ -384,7 +389,7 @@ fn judge_media(config: &Config, facts: &Facts, findings: &mut Vec<Finding>) {
             findings.push(Finding::warning(
                 "--announce",
                 "nothing is announced: behind a router (NAT), people outside this network will not connect",
-                "--announce with the router's public address, and forward the UDP ports to this machine",
+                "--announce with the router's public address, and forward the media ports to this machine",
             ));
         }
     }
@@ -407,8 +412,8 @@ fn judge_media(config: &Config, facts: &Facts, findings: &mut Vec<Finding>) {
     findings.push(if config.media_port == 0 {
         Finding::warning(
             "--media-port",
-            "another UDP port is taken at each start: no firewall can be opened for it",
-            "--media-port 3478, say, and let UDP through to it",
+            "another port is taken at each start: no firewall can be opened for it",
+            "--media-port 3478, say, and let UDP and TCP through to it",
         )
     } else {
         let last = config.media_port + (config.shards - 1);
@@ -417,7 +422,24 @@ fn judge_media(config: &Config, facts: &Facts, findings: &mut Vec<Finding>) {
         } else {
             format!("{}–{last}", config.media_port)
         };
-        Finding::ok("--media-port", format!("a firewall must let UDP through to {ports}"))
+        let transports = if config.media_tcp == OnOff::On { "UDP and TCP" } else { "UDP" };
+        Finding::ok("--media-port", format!("a firewall must let {transports} through to {ports}"))
+    });
+    judge_blocked(config, findings);
+}
+
+/// Who can come whose network lets no UDP through.
+fn judge_blocked(config: &Config, findings: &mut Vec<Finding>) {
+    let relays = config.ice_server.iter().filter(|url| url.is_turn()).map(ToString::to_string);
+    let relays: Vec<String> = relays.collect();
+    findings.push(match (config.media_tcp, &*relays) {
+        (OnOff::On, []) => Finding::ok("--media-tcp", "who is let through by no UDP comes by TCP"),
+        (OnOff::Off, []) => Finding::warning(
+            "--media-tcp",
+            "who is in a network that lets no UDP through cannot take part",
+            "leave out --media-tcp off, or give a TURN server (--ice-server)",
+        ),
+        (_, relays) => Finding::ok("--ice-server", format!("browsers are told of {}", relays.join(" and "))),
     });
 }
 
@@ -555,11 +577,21 @@ mod tests {
     }
 
     #[test]
+    fn who_has_no_udp_comes_by_tcp_or_by_a_relay_or_not_at_all() {
+        let about =
+            |more: &[&str]| findings(&[&["--listen", "203.0.113.7:443"], more].concat(), &Facts::default());
+        assert!(said(&about(&[]), Level::Ok, "--media-tcp", "comes by TCP"));
+        assert!(said(&about(&["--media-tcp", "off"]), Level::Warning, "--media-tcp", "cannot take part"));
+        let relay = ["--media-tcp", "off", "--ice-server", "turn:turn.example.org", "--turn-secret", "s"];
+        assert!(said(&about(&relay), Level::Ok, "--ice-server", "turn.example.org"));
+    }
+
+    #[test]
     fn what_the_machine_refuses_is_said() {
         let facts = Facts {
             data: Some("no rights".into()),
             listen: Some(Busy::InUse),
-            media: Some((3478, Busy::Other("no such address".into()))),
+            media: Some(("udp", 3478, Busy::Other("no such address".into()))),
             resolved: Some(Err("no such name".into())),
             ..Facts::default()
         };

@@ -14,6 +14,7 @@ use vestibule_media_core::sdp::CodecName;
 
 use crate::accounts::LoginName;
 use crate::data_dir::DataDir;
+use crate::ice_servers::IceUrl;
 use crate::rights::Right;
 use crate::store::{Location, PostgresUrl};
 
@@ -208,13 +209,22 @@ pub(crate) struct Config {
     /// The address the media sockets are bound to. Left out: the listening one's.
     #[arg(long, env = "VESTIBULE_MEDIA_BIND", value_name = "IP", global = true)]
     pub(crate) media_bind: Option<IpAddr>,
-    /// The UDP port of the first shard, the others follow; 0 picks a free one for each.
+    /// The port of the first shard, UDP and TCP, the others follow; 0 picks a free one for each.
     #[arg(long, env = "VESTIBULE_MEDIA_PORT", default_value_t = 0, value_name = "PORT", global = true)]
     pub(crate) media_port: u16,
+    /// Whether sound and picture may also come by TCP, at the same port numbers: for networks that let no UDP through.
+    #[arg(long, env = "VESTIBULE_MEDIA_TCP", default_value = "on", value_name = "on|off", global = true)]
+    pub(crate) media_tcp: OnOff,
+    /// A STUN or TURN server that browsers are told of, as in `turn:turn.example.org:3478`; repeatable.
+    #[arg(long, env = "VESTIBULE_ICE_SERVER", value_name = "URL", value_delimiter = ',', global = true)]
+    pub(crate) ice_server: Vec<IceUrl>,
+    /// The secret that the TURN servers share with this server (coturn: `static-auth-secret`).
+    #[arg(long, env = "VESTIBULE_TURN_SECRET", value_name = "SECRET", global = true, hide_env_values = true)]
+    pub(crate) turn_secret: Option<String>,
     /// An address browsers are told to reach instead of the bound one (1:1 NAT), best first; repeatable.
     #[arg(long, env = "VESTIBULE_ANNOUNCE", value_name = "IP[:PORT]", value_delimiter = ',', global = true)]
     pub(crate) announce: Vec<Announced>,
-    /// Media threads; each has its own UDP port.
+    /// Media threads; each has its own port.
     #[arg(long, env = "VESTIBULE_SHARDS", default_value_t = 1, value_name = "N", global = true,
         value_parser = value_parser!(u16).range(1..=256))]
     pub(crate) shards: u16,
@@ -237,6 +247,13 @@ pub(crate) struct Config {
 
 /// Characters of a token for `/metrics`: nobody guesses it.
 const METRICS_TOKEN_MIN: usize = 16;
+
+/// Whether something is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnOff {
+    On,
+    Off,
+}
 
 /// Whether the server speaks TLS itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -293,6 +310,30 @@ impl Config {
                 setting: "--media-port",
                 problem: format!("{} shards from port {} end beyond 65535", self.shards, self.media_port),
                 fix: format!("choose at most {}", u32::from(u16::MAX) + 1 - u32::from(self.shards)),
+            });
+        }
+        if self.media_takes_the_page_port() {
+            return Err(ConfigError {
+                setting: "--media-port",
+                problem: format!(
+                    "media takes TCP port {}, at which the page is to listen",
+                    self.listen.port()
+                ),
+                fix: "choose another, or --media-tcp off".into(),
+            });
+        }
+        if self.ice_server.iter().any(IceUrl::is_turn) != self.turn_secret.is_some() {
+            return Err(ConfigError {
+                setting: "--turn-secret",
+                problem: "a TURN server and its secret go together, and one is missing".into(),
+                fix: "give --ice-server turn:… and --turn-secret with coturn's `static-auth-secret`".into(),
+            });
+        }
+        if self.turn_secret.as_ref().is_some_and(String::is_empty) {
+            return Err(ConfigError {
+                setting: "--turn-secret",
+                problem: "it is empty".into(),
+                fix: "take a long random one, as `openssl rand -hex 32` makes it, for both servers".into(),
             });
         }
         let bind = self.media_bind();
@@ -354,6 +395,14 @@ impl Config {
     /// Media goes the way the page comes, unless told otherwise.
     pub(crate) fn media_bind(&self) -> IpAddr {
         self.media_bind.unwrap_or_else(|| self.listen.ip())
+    }
+
+    /// Whether a media thread would listen for connections where the page is to be.
+    fn media_takes_the_page_port(&self) -> bool {
+        let (page, bind) = (self.listen, self.media_bind());
+        let ports = self.media_port..=self.media_port.saturating_add(self.shards - 1);
+        let same_address = page.ip() == bind || page.ip().is_unspecified() || bind.is_unspecified();
+        self.media_tcp == OnOff::On && self.media_port != 0 && ports.contains(&page.port()) && same_address
     }
 
     /// What links begin with, once the server is bound.
@@ -539,6 +588,14 @@ mod tests {
         assert!(wrong(&["--tls", "off", "--tls-cert", "c", "--tls-key", "k"]).starts_with("--tls: "));
         assert!(wrong(&["--media-port", "65535", "--shards", "2"]).contains("choose at most 65534"));
         assert!(wrong(&["--announce", "2001:db8::1"]).contains("--media-bind"));
+        let both = ["--listen", "0.0.0.0:8443", "--media-port", "8442", "--shards", "2"];
+        assert!(wrong(&both).starts_with("--media-port: media takes TCP port 8443"));
+        assert_eq!(config(&[&both[..], &["--media-tcp", "off"]].concat()).validate(), Ok(()));
+        assert_eq!(config(&["--media-port", "8080", "--media-bind", "192.0.2.1"]).validate(), Ok(()));
+        assert!(wrong(&["--ice-server", "turn:a"]).starts_with("--turn-secret: "));
+        assert!(wrong(&["--ice-server", "stun:a", "--turn-secret", "s"]).starts_with("--turn-secret: "));
+        assert!(wrong(&["--ice-server", "turn:a", "--turn-secret", ""]).contains("empty"));
+        assert_eq!(config(&["--ice-server", "stun:a,turn:b", "--turn-secret", "s"]).validate(), Ok(()));
         assert!(
             wrong(&["--listen", "192.0.2.1:1", "--public-url", "http://a.example"])
                 .contains("write https://a.example")

@@ -14,6 +14,7 @@ mod data_dir;
 mod demo;
 mod feed;
 mod http;
+mod ice_servers;
 mod ids;
 mod images;
 mod keys;
@@ -58,10 +59,11 @@ use crate::accounts::Accounts;
 use crate::app::{App, Parts};
 use crate::backends::{Backends, Embedded};
 use crate::blobs::Blobs;
-use crate::config::{Cli, Command, Config, PublicUrl, SessionCommand, Tls};
+use crate::config::{Cli, Command, Config, OnOff, PublicUrl, SessionCommand, Tls};
 use crate::data_dir::DataDir;
 use crate::feed::Feed;
 use crate::http::{Rates, Readers, Streams};
+use crate::ice_servers::IceServers;
 use crate::ids::Ids;
 use crate::live::{EngineEvents, Registry};
 use crate::sessions::Maker;
@@ -194,6 +196,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         participants_limit: config.participants_limit,
         logo_hosts: config.logo_host.iter().map(|host| host.to_ascii_lowercase()).collect(),
         keys,
+        ice_servers: IceServers::new(&config.ice_server, config.turn_secret.as_deref()),
         tickets: Tickets::default(),
         accounts: Accounts::default(),
         rates: Rates::per_second(config.api_rate),
@@ -273,6 +276,7 @@ fn engine_config(config: &Config) -> EngineConfig {
         shards: config.shards.into(),
         bind: config.media_bind(),
         port: config.media_port,
+        tcp: config.media_tcp == OnOff::On,
         announce: config.announce.iter().map(|&to| Announce { ip: to.ip, port: to.port }).collect(),
         video_codec: config.video_codec.into(),
         ..EngineConfig::default()
@@ -301,7 +305,8 @@ fn announce<'a>(
     }
     for shard in media {
         let announced: Vec<String> = shard.announced.iter().map(ToString::to_string).collect();
-        println!("Media on udp {}, announced as {}.", shard.bound, announced.join(", "));
+        let tcp = if shard.tcp { " and tcp" } else { "" };
+        println!("Media on udp {}{tcp}, announced as {}.", shard.bound, announced.join(", "));
     }
 }
 

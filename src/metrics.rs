@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use vestibule_domain::{BandwidthProfile, ParticipantId, SessionId, Tier, TierReason};
 use vestibule_media_engine::socket::SocketCounters;
-use vestibule_media_engine::{Engine, ShardCounters, TurnCounters};
+use vestibule_media_engine::{Engine, ShardCounters, TcpCounters, TurnCounters};
 use vestibule_signaling::wire::{QualityCode, QualityLevel};
 use vestibule_signaling::{Quality, QualityStep, STEP};
 
@@ -156,6 +156,10 @@ pub(crate) fn text(engine: &Engine, sessions: usize, lost_steps: u64, measures: 
     for (shard, counters) in shards.iter().enumerate() {
         page.line("vestibule_turn_pinned", &format!("shard=\"{shard}\""), counters.turns.pinned);
     }
+    page.head("vestibule_tcp_connections", "gauge", "Connections of peers to a media thread.");
+    for (shard, counters) in shards.iter().enumerate() {
+        page.line("vestibule_tcp_connections", &format!("shard=\"{shard}\""), counters.connections);
+    }
     let dtls = engine.dtls_counters();
     for (name, value) in [
         ("started", dtls.started),
@@ -179,7 +183,7 @@ pub(crate) fn text(engine: &Engine, sessions: usize, lost_steps: u64, measures: 
 /// Counters by name.
 type Read = fn(&ShardCounters) -> Vec<(&'static str, u64)>;
 
-const PARTS: &[(&str, Read)] = &[("core", core), ("socket", socket), ("turn", turn)];
+const PARTS: &[(&str, Read)] = &[("core", core), ("socket", socket), ("tcp", tcp), ("turn", turn)];
 
 fn names(read: Read) -> Vec<&'static str> {
     read(&ShardCounters::default()).into_iter().map(|(name, _)| name).collect()
@@ -214,6 +218,27 @@ fn socket(counters: &ShardCounters) -> Vec<(&'static str, u64)> {
             gso_refused,
             dropped_buffer_full,
             dropped_refused,
+        }
+    )
+}
+
+fn tcp(counters: &ShardCounters) -> Vec<(&'static str, u64)> {
+    named!(
+        counters.tcp,
+        TcpCounters {
+            accepted,
+            refused,
+            closed_strangers,
+            closed_malformed,
+            closed_slow,
+            closed_unused,
+            closed_by_peer,
+            received_packets,
+            received_bytes,
+            sent_packets,
+            sent_bytes,
+            dropped_buffer_full,
+            dropped_closed,
         }
     )
 }

@@ -57,7 +57,7 @@ pub(crate) async fn join(
             communication: session.communication(),
         },
         consents: consents::forms(session, guest.claims.participant),
-        ice_servers: Vec::new(),
+        ice_servers: app.ice_servers.of(guest.claims.participant, clock::now()),
     };
     Ok(Json(reply))
 }

@@ -2,9 +2,9 @@
 //!
 //! Everything here is plain data, so that an owner can queue it between threads.
 
-use std::net::SocketAddr;
 use std::slice;
 
+use crate::address::TransportAddress;
 use crate::quality::{LineLook, Quality, QualityStep};
 use crate::sdp::{CodecName, Fingerprint, IceParameters, Mid, Offer, Rid, SdpError};
 use crate::srtp::{KeyingMaterial, SrtpProfile};
@@ -30,7 +30,7 @@ pub struct SeatId(pub u16);
 #[derive(Clone, Debug)]
 pub struct SfuConfig {
     /// The addresses peers are told to reach, best first: what the world sees, not what the socket is bound to.
-    pub candidates: Vec<SocketAddr>,
+    pub candidates: Vec<TransportAddress>,
     /// SHA-256 of the DTLS certificate.
     pub fingerprint: Fingerprint,
     /// The wall clock of sender reports.
@@ -42,12 +42,19 @@ pub struct SfuConfig {
 /// One input.
 #[derive(Debug)]
 pub enum Input<'a> {
-    /// A datagram from the socket. Its bytes are decrypted in place.
+    /// A datagram from the socket, or a packet from a connection. Its bytes are decrypted in place.
     Datagram {
-        /// Where it came from; IPv4-mapped IPv6 addresses as IPv4.
-        from: SocketAddr,
+        /// Where it came from.
+        from: TransportAddress,
         /// The datagram.
         bytes: &'a mut [u8],
+    },
+    /// Something is different about the way to an address.
+    Path {
+        /// Which.
+        address: TransportAddress,
+        /// What.
+        change: PathChange,
     },
     /// [`crate::Sfu::poll_timeout`] has been reached.
     Timeout,
@@ -60,6 +67,17 @@ pub enum Input<'a> {
         /// What happened.
         event: DtlsEvent,
     },
+}
+
+/// What the owner of a connection tells of it. Nobody tells anything of a way without connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathChange {
+    /// It takes no more for now: what was given to it last waits. Voices may still be added, video is to wait.
+    Full,
+    /// It takes more again.
+    Free,
+    /// It is gone.
+    Closed,
 }
 
 /// What the DTLS association of a peer reports.
@@ -273,7 +291,7 @@ pub enum DtlsMessage {
 pub struct Transmits<'a> {
     pub(crate) slab: &'a [u8],
     pub(crate) links: &'a [Link],
-    pub(crate) departures: slice::Iter<'a, (SocketAddr, u32)>,
+    pub(crate) departures: slice::Iter<'a, (TransportAddress, u32)>,
 }
 
 impl<'a> Iterator for Transmits<'a> {
@@ -290,7 +308,7 @@ impl<'a> Iterator for Transmits<'a> {
 #[derive(Clone, Debug)]
 pub struct Transmit<'a> {
     /// Where to.
-    pub to: SocketAddr,
+    pub to: TransportAddress,
     packets: Packets<'a>,
 }
 

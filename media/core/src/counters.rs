@@ -38,6 +38,8 @@ counters! {
     dropped_stun_integrity,
     /// Addresses that moved from one peer to another (a NAT gave a port anew).
     addresses_taken_over,
+    /// Times video had to wait because a peer's connection took no more, or was gone.
+    paths_full,
     /// STUN requests answered.
     stun_answered,
     /// STUN requests answered with an error.

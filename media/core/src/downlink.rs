@@ -17,6 +17,10 @@ use crate::twcc::TwccView;
 #[derive(Default)]
 pub(crate) struct Downlink {
     pub(crate) queue: TxQueue,
+    /// Video waits: there is no way for it now.
+    pub(crate) held: bool,
+    /// Nothing is sent: there is no way at all.
+    pub(crate) cut_off: bool,
     /// There once DTLS is done.
     pub(crate) sealer: Option<SrtpSealer>,
     pub(crate) extensions: ExtensionIds,
@@ -271,9 +275,10 @@ impl Downlink {
     /// Whether a packet that may wait may leave at once.
     #[inline]
     pub(crate) fn is_free(&mut self, now: Time) -> bool {
-        self.control.as_mut().is_none_or(|control| {
-            control.drains_until.is_none() && control.pacer.is_free(now) && !control.is_window_full()
-        })
+        !self.held
+            && self.control.as_mut().is_none_or(|control| {
+                control.drains_until.is_none() && control.pacer.is_free(now) && !control.is_window_full()
+            })
     }
 
     /// Too much was sent lately.
@@ -286,9 +291,9 @@ impl Downlink {
         self.control.as_ref().is_some_and(|control| control.drains_until.is_some())
     }
 
-    /// Only voices are sent until the line has drained, or until it is known what became of what was sent.
+    /// Only voices are sent until the line has drained, until it is known what became of what was sent, or until there is a way.
     pub(crate) fn is_stopped(&self) -> bool {
-        self.drains() || self.control.as_ref().is_some_and(|control| control.is_window_full())
+        self.held || self.drains() || self.control.as_ref().is_some_and(|control| control.is_window_full())
     }
 
     /// Packets go another way from now on.

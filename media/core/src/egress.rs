@@ -2,8 +2,7 @@
 //!
 //! One block of memory for the whole shard, reused every turn: no allocation per packet, one flush for all peers.
 
-use std::net::SocketAddr;
-
+use crate::address::TransportAddress;
 use crate::api::{Link, Transmits};
 use crate::bounds::{TX_PACKETS_FLUSH, TX_PACKETS_MAX, TX_SLAB_BYTES_FLUSH, TX_SLAB_BYTES_MAX};
 
@@ -35,7 +34,7 @@ pub(crate) struct TxSlab {
     links: Vec<Link>,
     /// What leaves, by address: the first link of each. Answers to connectivity checks from the start, for they go to
     /// an address that is nobody's selected one; the queues of peers when the slab is drained.
-    departures: Vec<(SocketAddr, u32)>,
+    departures: Vec<(TransportAddress, u32)>,
     is_drained: bool,
 }
 
@@ -72,7 +71,7 @@ impl TxSlab {
     }
 
     /// Sends the first `len` bytes of what [`Self::begin`] gave to `to`, whoever that is.
-    pub(crate) fn commit_direct(&mut self, to: SocketAddr, len: usize) {
+    pub(crate) fn commit_direct(&mut self, to: TransportAddress, len: usize) {
         let link = self.link(len);
         self.departures.push((to, link));
     }
@@ -96,7 +95,7 @@ impl TxSlab {
 
     /// Lets everything in `queue` leave for `to`; the queue is empty afterwards.
     #[inline]
-    pub(crate) fn depart(&mut self, queue: &mut TxQueue, to: SocketAddr) {
+    pub(crate) fn depart(&mut self, queue: &mut TxQueue, to: TransportAddress) {
         self.departures.push((to, queue.head));
         *queue = TxQueue::default();
     }
@@ -132,8 +131,7 @@ mod tests {
 
     #[test]
     fn interleaved_queues_leave_in_their_own_order_and_once() {
-        let [one, two, three]: [SocketAddr; 3] =
-            ["192.0.2.1:5", "192.0.2.2:5", "192.0.2.3:5"].map(|address| address.parse().unwrap());
+        let [one, two, three] = [1, 2, 3].map(|host| TransportAddress::Udp(([192, 0, 2, host], 5).into()));
         let mut slab = TxSlab::new();
         let (mut a, mut b) = (TxQueue::default(), TxQueue::default());
         put(&mut slab, &mut a, b"a1");
@@ -168,7 +166,7 @@ mod tests {
         }
         assert_eq!(taken, TX_SLAB_BYTES_MAX / 1_400);
         assert!(slab.wants_flush());
-        slab.depart(&mut queue, "192.0.2.1:5".parse().unwrap());
+        slab.depart(&mut queue, TransportAddress::Udp(([192, 0, 2, 1], 5).into()));
         slab.reset();
         assert!(slab.begin(1_400).is_some());
     }

@@ -4,10 +4,9 @@
 //! Two generations of credentials live side by side during a restart, and the old path is left only when the client
 //! nominated one of the new generation: make before break.
 
-use std::net::SocketAddr;
-
 use rand::{Rng, RngExt};
 
+use crate::address::TransportAddress;
 use crate::bounds::{
     ADDRESS_HELD, ADDRESSES_PER_PEER_MAX, CONSENT_EXPIRY, ICE_PREVIOUS_GENERATION, ICE_RESTART_TIMEOUT,
 };
@@ -33,8 +32,10 @@ struct Generation {
 /// An address a check validated.
 #[derive(Clone, Copy, Debug)]
 struct Path {
-    address: SocketAddr,
+    address: TransportAddress,
     last_check_at: Time,
+    /// It is a connection that takes no more for now.
+    full: bool,
 }
 
 pub(crate) struct IceAgent {
@@ -45,12 +46,16 @@ pub(crate) struct IceAgent {
     restart_deadline: Option<Time>,
     paths: Vec<Path>,
     selected: Option<Selected>,
+    /// The connection in use has closed, and there was no other path.
+    is_cut_off: bool,
+    /// Some check was good: from then on they must go on.
+    is_validated: bool,
     last_check_at: Time,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Selected {
-    address: SocketAddr,
+    address: TransportAddress,
     generation: u32,
     nominated: bool,
 }
@@ -61,8 +66,8 @@ pub(crate) struct CheckOutcome {
     /// The check is good and its address validated.
     pub(crate) accepted: bool,
     /// This address gave way to the new one.
-    pub(crate) evicted: Option<SocketAddr>,
-    /// Packets go to another host from now on, not only to another port of a NAT: by another way.
+    pub(crate) evicted: Option<TransportAddress>,
+    /// Packets go by another way from now on, not only to another port of a NAT.
     pub(crate) roamed: bool,
     /// A restart is complete: the new generation was nominated.
     pub(crate) restarted: bool,
@@ -86,6 +91,8 @@ impl IceAgent {
             restart_deadline: None,
             paths: Vec::new(),
             selected: None,
+            is_cut_off: false,
+            is_validated: false,
             last_check_at: now,
         }
     }
@@ -109,20 +116,30 @@ impl IceAgent {
     }
 
     /// Every validated address.
-    pub(crate) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = TransportAddress> {
         self.paths.iter().map(|path| path.address)
     }
 
     /// Whether a check came from this address not long ago.
-    pub(crate) fn holds(&self, address: SocketAddr, now: Time) -> bool {
+    pub(crate) fn holds(&self, address: TransportAddress, now: Time) -> bool {
         let path = self.paths.iter().find(|path| path.address == address);
         path.is_some_and(|path| now.since(path.last_check_at) < ADDRESS_HELD)
     }
 
     /// Where packets go.
     #[inline]
-    pub(crate) fn selected(&self) -> Option<SocketAddr> {
+    pub(crate) fn selected(&self) -> Option<TransportAddress> {
         self.selected.map(|selected| selected.address)
+    }
+
+    /// Whether the connection in use has closed and there is no other path yet: nothing is to be sent to anybody.
+    pub(crate) const fn is_cut_off(&self) -> bool {
+        self.is_cut_off
+    }
+
+    /// Whether video has to wait: there is no path any more, or the one in use takes no more for now.
+    pub(crate) fn is_held(&self) -> bool {
+        self.is_cut_off || self.paths.iter().any(|path| path.full && Some(path.address) == self.selected())
     }
 
     /// The remote username fragment of the current generation.
@@ -169,7 +186,7 @@ impl IceAgent {
     pub(crate) fn handle_check(
         &mut self,
         request: &BindingRequest<'_>,
-        from: SocketAddr,
+        from: TransportAddress,
         now: Time,
     ) -> Result<CheckOutcome, StunError> {
         let (generation, number) = self.generation_of(request.local_ufrag).ok_or(StunError::Username)?;
@@ -180,11 +197,35 @@ impl IceAgent {
         if request.controlled || request.unknown_required {
             return Ok(CheckOutcome::default());
         }
-        self.last_check_at = now;
+        (self.last_check_at, self.is_validated) = (now, true);
         let mut outcome = CheckOutcome { accepted: true, ..CheckOutcome::default() };
         self.note_path(from, now, &mut outcome);
         self.select(from, number, request.use_candidate, now, &mut outcome);
         Ok(outcome)
+    }
+
+    /// A connection takes more, or takes no more.
+    pub(crate) fn set_full(&mut self, address: TransportAddress, full: bool) {
+        if let Some(path) = self.paths.iter_mut().find(|path| path.address == address) {
+            path.full = full;
+        }
+    }
+
+    /// A connection is gone. If it was in use, the path that was checked last is, unless consent for that has expired (RFC
+    /// 7675). True if packets go by another way now.
+    pub(crate) fn close(&mut self, address: TransportAddress, now: Time) -> bool {
+        self.paths.retain(|path| path.address != address);
+        let Some(closed) = self.selected.take_if(|selected| selected.address == address) else {
+            return false;
+        };
+        let alive = self.paths.iter().filter(|path| now.since(path.last_check_at) < CONSENT_EXPIRY);
+        self.selected = alive.max_by_key(|path| path.last_check_at).map(|path| Selected {
+            address: path.address,
+            nominated: false,
+            ..closed
+        });
+        self.is_cut_off = self.selected.is_none();
+        self.selected().is_some_and(|other| other.is_another_way(&address))
     }
 
     /// The key that answers a request of this username fragment.
@@ -194,7 +235,7 @@ impl IceAgent {
 
     pub(crate) fn handle_timeout(&mut self, now: Time) -> IceExpiry {
         let mut expiry = IceExpiry {
-            consent_expired: !self.paths.is_empty() && now >= self.last_check_at + CONSENT_EXPIRY,
+            consent_expired: self.is_validated && now >= self.last_check_at + CONSENT_EXPIRY,
             ..IceExpiry::default()
         };
         if self.restart_deadline.is_some_and(|deadline| now >= deadline) {
@@ -212,7 +253,7 @@ impl IceAgent {
 
     /// When [`Self::handle_timeout`] has something to do.
     pub(crate) fn next_timeout(&self) -> Option<Time> {
-        let consent = (!self.paths.is_empty()).then(|| self.last_check_at + CONSENT_EXPIRY);
+        let consent = self.is_validated.then(|| self.last_check_at + CONSENT_EXPIRY);
         let previous = self.previous.as_ref().and_then(|(_, end)| *end);
         [consent, self.restart_deadline, previous].into_iter().flatten().min()
     }
@@ -227,7 +268,7 @@ impl IceAgent {
         (previous.ufrag == local_ufrag).then(|| (&**previous, self.current_number.wrapping_sub(1)))
     }
 
-    fn note_path(&mut self, from: SocketAddr, now: Time, outcome: &mut CheckOutcome) {
+    fn note_path(&mut self, from: TransportAddress, now: Time, outcome: &mut CheckOutcome) {
         if let Some(path) = self.paths.iter_mut().find(|path| path.address == from) {
             path.last_check_at = now;
             return;
@@ -241,13 +282,13 @@ impl IceAgent {
                 outcome.evicted = Some(self.paths.swap_remove(oldest).address);
             }
         }
-        self.paths.push(Path { address: from, last_check_at: now });
+        self.paths.push(Path { address: from, last_check_at: now, full: false });
     }
 
     /// RFC 8445 section 8.1.1: the nominated pair is used; until there is one, the first valid pair carries DTLS.
     fn select(
         &mut self,
-        from: SocketAddr,
+        from: TransportAddress,
         generation: u32,
         nominated: bool,
         now: Time,
@@ -265,7 +306,9 @@ impl IceAgent {
             Some(old) => nominated && generation >= old.generation,
         };
         if better {
-            outcome.roamed = self.selected().is_some_and(|before| before.ip() != from.ip());
+            outcome.roamed =
+                self.is_cut_off || self.selected().is_some_and(|before| before.is_another_way(&from));
+            self.is_cut_off = false;
             self.selected = Some(Selected { address: from, generation, nominated });
         }
         let carried = self.selected.is_some_and(|s| s.generation == self.current_number && s.nominated);

@@ -4,6 +4,7 @@
 //! [`Sfu::handle_input`] and leaves through [`Sfu::poll_output`]. It knows nothing of HTTP, databases or patients.
 #![forbid(unsafe_code)]
 
+pub mod address;
 pub mod api;
 pub mod av1;
 pub mod bounds;
@@ -58,9 +59,11 @@ mod transport;
 mod uplink;
 mod watch;
 
+pub use address::TransportAddress;
 pub use api::{
     AudioProfile, Command, CommandError, DisconnectReason, DtlsEvent, DtlsMessage, Event, Input, MediaGate,
-    Output, PeerId, RoomId, SeatId, SeatInfo, SeatWish, SfuConfig, SourceKind, Transmit, Transmits,
+    Output, PathChange, PeerId, RoomId, SeatId, SeatInfo, SeatWish, SfuConfig, SourceKind, Transmit,
+    Transmits,
 };
 pub use counters::Counters;
 pub use quality::{LineLook, Quality, QualityLevel, QualityReason, QualityStep};

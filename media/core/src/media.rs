@@ -237,6 +237,7 @@ impl Sfu {
             let Peer { slots, tx, timers, .. } = peer;
             let slot = &mut slots[subscriber.slot as usize];
             if source.media == MediaKind::Video && !tx.is_free(now) {
+                let held = tx.held;
                 let Some(control) = tx.control.as_mut().filter(|control| {
                     control.drains_until().is_none() && slot.cares_for(key, source, encoding)
                 }) else {
@@ -245,7 +246,7 @@ impl Sfu {
                 let offer = Offer { source: key, index, slot: subscriber.slot, encoding, at: now };
                 if !control.pacer.offer(offer) {
                     self.counters.dropped_paced += 1;
-                } else if let Some(at) = control.due_at(now)
+                } else if let Some(at) = control.due_at(now).filter(|_| !held)
                     && timers.get(Timer::Pace).is_none_or(|set| at < set)
                 {
                     timers.set(Timer::Pace, Some(at));

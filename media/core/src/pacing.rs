@@ -29,6 +29,9 @@ impl Sfu {
                 }
                 return;
             }
+            if peer.tx.held {
+                return;
+            }
             let rtt = peer.rtt_or_default();
             let Peer { slots, tx, timers, .. } = peer;
             let was_empty = tx.queue.is_empty();
@@ -125,7 +128,9 @@ impl Sfu {
 
     /// Looks whether a probe is due, and begins it.
     pub(crate) fn probe(&mut self, key: PeerKey, now: Time) {
-        let Some(peer) = self.peers.get_mut(key).filter(|peer| peer.is_open()) else { return };
+        let Some(peer) = self.peers.get_mut(key).filter(|peer| peer.is_open() && !peer.tx.held) else {
+            return;
+        };
         if !peer.slots.iter().any(Slot::can_fill) {
             return;
         }
@@ -182,7 +187,7 @@ impl Sfu {
 
     /// Sets the timer for what waits.
     pub(crate) fn pace_later(&mut self, key: PeerKey, now: Time) {
-        let Some(peer) = self.peers.get_mut(key) else { return };
+        let Some(peer) = self.peers.get_mut(key).filter(|peer| !peer.tx.held) else { return };
         let Some(control) = &peer.tx.control else { return };
         if let Some(next) = control.due_at(now) {
             peer.timers.set_sooner(Timer::Pace, next);

@@ -150,7 +150,7 @@ impl Peer {
     /// Whether media may flow to and from this peer now.
     #[inline]
     pub(crate) fn is_open(&self) -> bool {
-        self.gate == MediaGate::Open && self.transport == Transport::Connected
+        self.gate == MediaGate::Open && self.transport == Transport::Connected && !self.tx.cut_off
     }
 
     /// Notes that something authenticated came. True if the peer was quiet, which is to be told then.

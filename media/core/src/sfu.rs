@@ -4,12 +4,12 @@
 //! modules beside: transport (STUN, DTLS, demux), media (RTP), feedback (RTCP), rooms (commands), negotiation (SDP).
 
 use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use slotmap::SlotMap;
 
+use crate::address::TransportAddress;
 use crate::allocator::Claim;
 use crate::api::{DtlsMessage, Event, Input, Output, PeerId, RoomId, SfuConfig};
 use crate::bounds::{OUTPUT_QUEUE_MAX, PEERS_MAX, RTCP_BYTES_MAX};
@@ -35,7 +35,7 @@ pub struct Sfu {
     pub(crate) sources: SlotMap<SourceKey, Source>,
     pub(crate) room_ids: HashMap<RoomId, RoomKey>,
     pub(crate) peer_ids: HashMap<PeerId, PeerKey>,
-    pub(crate) addresses: HashMap<SocketAddr, PeerKey, KeyedHash>,
+    pub(crate) addresses: HashMap<TransportAddress, PeerKey, KeyedHash>,
     pub(crate) ufrags: HashMap<LocalUfrag, PeerKey>,
     pub(crate) unknown: UnknownLimiter,
     pub(crate) slab: TxSlab,
@@ -122,6 +122,12 @@ impl Sfu {
         self.slab.len()
     }
 
+    /// Whether a check validated this address, and it is somebody's still.
+    #[must_use]
+    pub fn is_path(&self, address: TransportAddress) -> bool {
+        self.addresses.contains_key(&address)
+    }
+
     /// How much of everything there is: for tests that nothing is left behind.
     #[must_use]
     pub fn census(&self) -> Census {
@@ -142,6 +148,7 @@ impl Sfu {
     pub fn handle_input(&mut self, input: Input<'_>, now: Time) {
         match input {
             Input::Datagram { from, bytes } => self.handle_datagram(from, bytes, now),
+            Input::Path { address, change } => self.handle_path(address, change, now),
             Input::Timeout => self.handle_timeout(now),
             Input::Command(command) => self.handle_command(command, now),
             Input::Dtls { peer, event } => self.handle_dtls_event(peer, event, now),

@@ -1,8 +1,7 @@
 //! Datagrams on their way in: demux, connectivity checks, DTLS up to the worker, consent.
 
-use std::net::SocketAddr;
-
-use crate::api::{DisconnectReason, DtlsEvent, DtlsMessage, Event, PeerId};
+use crate::address::TransportAddress;
+use crate::api::{DisconnectReason, DtlsEvent, DtlsMessage, Event, PathChange, PeerId};
 use crate::bounds::QUIET_AFTER;
 use crate::demux::{DatagramKind, classify};
 use crate::dtls_gate::GateVerdict;
@@ -10,6 +9,7 @@ use crate::keys::PeerKey;
 use crate::peer::Transport;
 use crate::sdp::Fingerprint;
 use crate::sfu::Sfu;
+use crate::slot::Slot;
 use crate::srtp::{self, KeyingMaterial, SrtpRole};
 use crate::stun::{self, BindingRequest, Message, StunError};
 use crate::time::Time;
@@ -19,7 +19,7 @@ use crate::timers::Timer;
 const STUN_ANSWER_BYTES_MAX: usize = stun::MESSAGE_BYTES_MAX;
 
 impl Sfu {
-    pub(crate) fn handle_datagram(&mut self, from: SocketAddr, bytes: &mut [u8], now: Time) {
+    pub(crate) fn handle_datagram(&mut self, from: TransportAddress, bytes: &mut [u8], now: Time) {
         self.counters.datagrams_in += 1;
         let known = self.addresses.get(&from).copied();
         if known.is_none() && !self.unknown.admit(from.ip(), now) {
@@ -38,7 +38,7 @@ impl Sfu {
 
     // STUN (RFC 8489) for ICE-lite (RFC 8445)
 
-    fn handle_stun(&mut self, from: SocketAddr, bytes: &[u8], now: Time) {
+    fn handle_stun(&mut self, from: TransportAddress, bytes: &[u8], now: Time) {
         match stun::parse(bytes) {
             Ok(Message::BindingRequest(request)) => self.handle_check(from, &request, now),
             // A lite agent asks nothing, so a response is nobody's; an indication keeps a NAT open and wants no answer.
@@ -47,7 +47,7 @@ impl Sfu {
         }
     }
 
-    fn handle_check(&mut self, from: SocketAddr, request: &BindingRequest<'_>, now: Time) {
+    fn handle_check(&mut self, from: TransportAddress, request: &BindingRequest<'_>, now: Time) {
         let key =
             request.local_ufrag.try_into().ok().and_then(|ufrag| self.ufrags.get::<[u8; 8]>(&ufrag)).copied();
         // An address serves one peer at a time. A check proves who sent it and not from where, so whoever is there and
@@ -95,12 +95,13 @@ impl Sfu {
             peer.rtt = None;
         }
         self.schedule(key);
+        self.follow_path(key, now);
         if outcome.restarted {
             self.emit(Event::PathChanged { peer: id });
         }
     }
 
-    fn answer_check(&mut self, key: PeerKey, from: SocketAddr, request: &BindingRequest<'_>) {
+    fn answer_check(&mut self, key: PeerKey, from: TransportAddress, request: &BindingRequest<'_>) {
         let Some(integrity) = self.peers.get(key).and_then(|peer| peer.ice.key_of(request.local_ufrag))
         else {
             return;
@@ -119,7 +120,7 @@ impl Sfu {
             stun::write_binding_error(out, id, 487, integrity)
         } else {
             self.counters.stun_answered += 1;
-            stun::write_binding_success(out, id, from, integrity)
+            stun::write_binding_success(out, id, from.socket(), integrity)
         };
         self.slab.commit_direct(from, len);
     }
@@ -139,6 +140,48 @@ impl Sfu {
         } else if let Some(peer) = self.peers.get_mut(key) {
             peer.timers.set(Timer::Ice, peer.ice.next_timeout());
         }
+    }
+
+    /// Something is different about a connection a peer opened.
+    pub(crate) fn handle_path(&mut self, address: TransportAddress, change: PathChange, now: Time) {
+        // Of one that is nobody's nothing is known.
+        let Some(&key) = self.addresses.get(&address) else { return };
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        match change {
+            PathChange::Full => peer.ice.set_full(address, true),
+            PathChange::Free => peer.ice.set_full(address, false),
+            PathChange::Closed => {
+                let another_way = peer.ice.close(address, now);
+                if another_way {
+                    peer.tx.path_changed(now);
+                    peer.rtt = None;
+                }
+                self.addresses.remove(&address);
+            }
+        }
+        self.follow_path(key, now);
+    }
+
+    /// Lets video wait while there is no way for it, or none that takes more. What has waited too long then begins anew, by
+    /// the rules for a slow line.
+    fn follow_path(&mut self, key: PeerKey, now: Time) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        let (held, cut_off) = (peer.ice.is_held(), peer.ice.is_cut_off());
+        if (held, cut_off) == (peer.tx.held, peer.tx.cut_off) {
+            return;
+        }
+        self.counters.paths_full += u64::from(held && !peer.tx.held);
+        (peer.tx.held, peer.tx.cut_off) = (held, cut_off);
+        if held {
+            // Without a pacer nothing can wait, and without a path nothing is worth it.
+            if peer.tx.control.is_none() || cut_off {
+                peer.slots.iter_mut().for_each(Slot::begin_anew);
+            }
+            return;
+        }
+        self.allocate(key, now);
+        self.opened(key, now);
+        self.pace(key, now);
     }
 
     // Silence

@@ -736,7 +736,7 @@ fn another_port_of_a_nat_is_the_same_way() {
     let mut world = watched(73, line());
     world.run(secs(15));
     let known = estimate(&mut world, 1);
-    let mut address = world.members[1].client.address;
+    let mut address = world.members[1].client.address.socket();
     address.set_port(address.port() + 1);
     world.roam(1, address);
     let before = world.members[1].carried.sent;

@@ -69,7 +69,7 @@ fn noise_of_every_protocol_from_a_peer_and_from_strangers_harms_nobody() {
             // STUN, DTLS, RTP, RTCP, and what is none of them.
             *first = [0, 22, 0x80, 0x90, 0x81, 70][(round % 6) as usize];
         }
-        world.inject(if round % 7 < 4 { peer } else { stranger }, datagram);
+        world.inject(if round % 7 < 4 { peer } else { stranger.into() }, datagram);
     }
     let counters = *world.sfu.counters();
     assert!(counters.dropped_rtp_auth + counters.dropped_rtp_malformed > 500, "{counters:?}");

@@ -4,6 +4,7 @@ use std::io::Cursor;
 
 use proptest::prelude::*;
 use rtc_sdp::SessionDescription;
+use vestibule_media_core::TransportAddress;
 use vestibule_media_core::bounds::{
     MEDIA_LINES_MAX, OFFER_BYTES_MAX, OFFER_LINE_BYTES_MAX, OFFER_LINES_MAX, SSRCS_PER_PEER_MAX,
 };
@@ -35,7 +36,7 @@ fn publisher() -> ClientOffer {
 fn answer(offer: &Offer) -> String {
     let ice = server_ice();
     let candidates = ["192.0.2.1:7000", "[2001:db8::1]:7000"]
-        .map(|address| Candidate { address: address.parse().expect("address") });
+        .map(|address| Candidate { address: TransportAddress::Udp(address.parse().expect("address")) });
     let media: Vec<AnswerMedia> = (0..offer.media.len())
         .map(|index| AnswerMedia {
             send: offer.media[index].direction.receives().then(|| stream(index)),
@@ -381,7 +382,8 @@ mod negotiation {
         assert_eq!((answer.setup.as_str(), answer.fingerprint.len()), ("passive", 95));
         assert_eq!(
             answer.candidates,
-            ["192.0.2.1:7000", "[2001:db8::1]:7000"].map(|address| address.parse().unwrap())
+            ["192.0.2.1:7000", "[2001:db8::1]:7000"]
+                .map(|address| TransportAddress::Udp(address.parse().unwrap()))
         );
         assert_eq!(answer.bundle, ["0", "1", "2", "3", "4", "5", "6"]);
         let directions: Vec<_> = answer.media.iter().map(|media| media.direction.as_str()).collect();
@@ -604,7 +606,10 @@ mod negotiation {
         let offer = Offer::parse(&publisher().to_sdp()).unwrap();
         let ice = server_ice();
         let addresses = ["192.0.2.1:7000", "192.0.2.2:7000", "[::ffff:192.0.2.1]:7001"];
-        let candidates = addresses.map(|address| Candidate { address: address.parse().unwrap() });
+        let addresses = addresses.map(|address| address.parse().unwrap());
+        let udp = addresses.map(TransportAddress::Udp);
+        let candidates: Vec<_> =
+            udp.into_iter().chain(addresses.map(TransportAddress::Tcp)).map(Candidate::from).collect();
         let media = vec![AnswerMedia::default(); 3];
         let written = write_answer(
             &offer,
@@ -624,6 +629,9 @@ mod negotiation {
                 "a=candidate:1 1 udp 2130706431 192.0.2.1 7000 typ host",
                 "a=candidate:2 1 udp 2130706175 192.0.2.2 7000 typ host",
                 "a=candidate:1 1 udp 2130705919 192.0.2.1 7001 typ host",
+                "a=candidate:4 1 tcp 1520434431 192.0.2.1 7000 typ host tcptype passive",
+                "a=candidate:5 1 tcp 1520434175 192.0.2.2 7000 typ host tcptype passive",
+                "a=candidate:4 1 tcp 1520433919 192.0.2.1 7001 typ host tcptype passive",
             ]
         );
     }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use vestibule_media_core::TransportAddress;
 use vestibule_media_core::api::{Command, Event, MediaGate, PeerId};
 use vestibule_media_core::bounds::{CONSENT_EXPIRY, QUIET_AFTER};
 use vestibule_media_core::rtcp::RtcpWriter;
@@ -71,7 +72,7 @@ fn told(world: &World) -> Vec<Told> {
 
 /// What the first member could send, made by hand, so that a test says when.
 struct Forge {
-    from: SocketAddr,
+    from: TransportAddress,
     sealer: SrtpSealer,
     ufrag: String,
     pwd: String,

@@ -3,6 +3,7 @@
 use vestibule_media_core::Counters;
 
 use crate::socket::SocketCounters;
+use crate::tcp::TcpCounters;
 
 /// The counters of one shard after one of its turns; they only grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -11,6 +12,10 @@ pub struct ShardCounters {
     pub turns: TurnCounters,
     /// Its socket.
     pub socket: SocketCounters,
+    /// Connections that are open now.
+    pub connections: u64,
+    /// Connections of peers to its port.
+    pub tcp: TcpCounters,
     /// Its SFU.
     pub core: Counters,
 }

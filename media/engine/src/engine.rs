@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::{io, mem};
 
 use vestibule_media_core::sdp::{CodecName, Fingerprint};
-use vestibule_media_core::{Command, Event, PeerId, RoomId, Sfu, SfuConfig};
+use vestibule_media_core::{Command, Event, PeerId, RoomId, Sfu, SfuConfig, TransportAddress};
 
 use crate::candidates::{Announce, candidates, host_addresses};
 use crate::counters::ShardCounters;
@@ -16,13 +16,17 @@ use crate::dtls::{DtlsAcceptor, DtlsWorkerCounters, DtlsWorkers, RtcDtlsAcceptor
 use crate::error::EngineError;
 use crate::memory;
 use crate::placement::Placement;
-use crate::shard::{DtlsOutlet, InboxError, Shard, ShardClock, ShardInbox, queues};
+use crate::shard::{DtlsOutlet, InboxError, Shard, ShardClock, ShardInbox, Ways, queues};
 use crate::socket::{ShardSocket, SocketBuffers, SocketOptions};
+use crate::tcp::TcpPaths;
+
+/// How often the system is asked for a port that is free for both UDP and TCP.
+const PORT_TRIES: usize = 16;
 
 /// How an engine is set up.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
-    /// Threads that forward media, each with its own UDP port.
+    /// Threads that forward media, each with its own port.
     pub shards: usize,
     /// The address to bind; `[::]` takes IPv4 as well.
     pub bind: IpAddr,
@@ -30,6 +34,8 @@ pub struct EngineConfig {
     pub port: u16,
     /// What peers are told instead of the bound address, best first (1:1 NAT).
     pub announce: Vec<Announce>,
+    /// Whether peers may also connect by TCP, at the same port numbers (RFC 6544): for networks that let no UDP through.
+    pub tcp: bool,
     /// Whether each shard keeps to one core.
     pub pin_cores: bool,
     /// Threads for DTLS handshakes.
@@ -50,6 +56,7 @@ impl Default for EngineConfig {
             bind: Ipv6Addr::UNSPECIFIED.into(),
             port: 0,
             announce: Vec::new(),
+            tcp: true,
             pin_cores: false,
             dtls_workers: 1,
             video_codec: CodecName::Vp8,
@@ -78,10 +85,21 @@ pub struct ShardAddresses {
     pub bound: SocketAddr,
     /// What its peers are told, best first.
     pub announced: Vec<SocketAddr>,
+    /// Whether they are told the same by TCP.
+    pub tcp: bool,
     /// The buffers its socket was granted; a host that grants less than asked will lose packets at high load.
     pub buffers: SocketBuffers,
     /// Whether the kernel knows UDP GSO.
     pub gso: bool,
+}
+
+impl ShardAddresses {
+    /// What answers tell: UDP before TCP.
+    fn candidates(&self) -> Vec<TransportAddress> {
+        let udp = self.announced.iter().map(|address| TransportAddress::Udp(*address));
+        let tcp = self.announced.iter().map(|address| TransportAddress::Tcp(*address));
+        udp.chain(tcp.filter(|_| self.tcp)).collect()
+    }
 }
 
 /// A running SFU. Dropping it stops it.
@@ -110,7 +128,7 @@ impl Engine {
     pub fn start(config: &EngineConfig, sink: Arc<dyn EventSink>) -> Result<Self, EngineError> {
         check(config)?;
         memory::give_back_what_is_large();
-        let sockets = open_sockets(config)?;
+        let ways = open_ways(config)?;
         let certificate = ServerCertificate::generate()?;
         let acceptor: Arc<dyn DtlsAcceptor> = Arc::new(RtcDtlsAcceptor::new(&certificate)?);
         let workers = DtlsWorkers::start(config.dtls_workers, &acceptor).map_err(system("start a thread"))?;
@@ -123,9 +141,9 @@ impl Engine {
             fingerprint: surroundings.fingerprint,
             workers: Some(Arc::clone(&workers)),
         };
-        for (index, socket) in sockets.into_iter().enumerate() {
+        for (index, ways) in ways.into_iter().enumerate() {
             // What was started before an error is stopped by `drop`.
-            engine.shards.push(ShardHandle::start(index, socket, &surroundings)?);
+            engine.shards.push(ShardHandle::start(index, ways, &surroundings)?);
         }
         Ok(engine)
     }
@@ -230,22 +248,18 @@ struct Surroundings<'a> {
 }
 
 impl ShardHandle {
-    fn start(
-        index: usize,
-        socket: ShardSocket,
-        surroundings: &Surroundings<'_>,
-    ) -> Result<Self, EngineError> {
+    fn start(index: usize, ways: Ways, surroundings: &Surroundings<'_>) -> Result<Self, EngineError> {
         let Surroundings { config, sink, workers, fingerprint } = surroundings;
-        let addresses = addresses_of(index, &socket, config)?;
+        let addresses = addresses_of(index, &ways, config)?;
         let (clock, wall_clock) = ShardClock::start();
-        let candidates = addresses.announced.clone();
+        let candidates = addresses.candidates();
         let video_codec = config.video_codec;
         let sfu_config = SfuConfig { candidates, fingerprint: *fingerprint, wall_clock, video_codec };
         let sfu = Sfu::new(sfu_config, random_seed()?);
         let (inbox, queues) = queues().map_err(system("make an eventfd"))?;
         let dtls = DtlsOutlet { workers: Arc::clone(workers), replies: Arc::new(inbox.clone()) };
         let counters = Arc::new(Mutex::new(ShardCounters::default()));
-        let shard = Shard::new(sfu, socket, queues, clock, dtls, Arc::clone(sink), Arc::clone(&counters));
+        let shard = Shard::new(sfu, ways, queues, clock, dtls, Arc::clone(sink), Arc::clone(&counters));
         let pin = config.pin_cores.then_some(index);
         let thread = thread::Builder::new()
             .name(format!("shard-{index}"))
@@ -315,35 +329,54 @@ fn check_room(room: RoomId, command: &Command) -> Result<(), EngineError> {
     }
 }
 
-fn open_sockets(config: &EngineConfig) -> Result<Vec<ShardSocket>, EngineError> {
+fn open_ways(config: &EngineConfig) -> Result<Vec<Ways>, EngineError> {
+    (0..config.shards)
+        .map(|shard| match config.port {
+            0 => open_anywhere(config),
+            port => open_at(port.saturating_add(shard as u16), config),
+        })
+        .collect()
+}
+
+/// Opens a shard at a port the system chooses. It chooses one that is free for UDP; whether it is for TCP shows.
+fn open_anywhere(config: &EngineConfig) -> Result<Ways, EngineError> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match open_at(0, config) {
+            Err(EngineError::AddressInUse { .. }) if tries < PORT_TRIES => {}
+            result => return result,
+        }
+    }
+}
+
+fn open_at(port: u16, config: &EngineConfig) -> Result<Ways, EngineError> {
     let options = SocketOptions {
         receive_buffer_bytes: config.receive_buffer_bytes,
         send_buffer_bytes: config.send_buffer_bytes,
         gso: true,
     };
-    (0..config.shards)
-        .map(|shard| {
-            let port = if config.port == 0 { 0 } else { config.port.saturating_add(shard as u16) };
-            let address = SocketAddr::new(config.bind, port);
-            ShardSocket::open(address, &options).map_err(|source| match source.kind() {
-                io::ErrorKind::AddrInUse => EngineError::AddressInUse { address },
-                _ => EngineError::Socket { address, source },
-            })
-        })
-        .collect()
+    let refused = |transport: &'static str, address: SocketAddr| {
+        move |source: io::Error| match source.kind() {
+            io::ErrorKind::AddrInUse => EngineError::AddressInUse { transport, address },
+            _ => EngineError::Socket { transport, address, source },
+        }
+    };
+    let address = SocketAddr::new(config.bind, port);
+    let socket = ShardSocket::open(address, &options).map_err(refused("UDP", address))?;
+    let address = socket.local_address();
+    let tcp = config.tcp.then(|| TcpPaths::open(address)).transpose().map_err(refused("TCP", address))?;
+    Ok(Ways { socket, tcp })
 }
 
-fn addresses_of(
-    shard: usize,
-    socket: &ShardSocket,
-    config: &EngineConfig,
-) -> Result<ShardAddresses, EngineError> {
+fn addresses_of(shard: usize, ways: &Ways, config: &EngineConfig) -> Result<ShardAddresses, EngineError> {
+    let Ways { socket, tcp } = ways;
     let bound = socket.local_address();
     // `check` has seen to it that shards are fewer than ports.
     let announced = candidates(shard as u16, bound, &config.announce, host_addresses)
         .map_err(system("list the host's addresses"))?;
     let buffers = socket.buffers().map_err(system("read a socket's buffer sizes"))?;
-    Ok(ShardAddresses { bound, announced, buffers, gso: socket.uses_gso() })
+    Ok(ShardAddresses { bound, announced, tcp: tcp.is_some(), buffers, gso: socket.uses_gso() })
 }
 
 fn random_seed() -> Result<[u8; 32], EngineError> {

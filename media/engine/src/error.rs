@@ -25,14 +25,18 @@ pub enum EngineError {
         ip: IpAddr,
     },
     /// Somebody else is bound to a shard's address.
-    #[error("UDP {address} is in use by another program")]
+    #[error("{transport} {address} is in use by another program")]
     AddressInUse {
+        /// `UDP` or `TCP`.
+        transport: &'static str,
         /// The address.
         address: SocketAddr,
     },
     /// A shard's socket could not be opened.
-    #[error("cannot open UDP {address}")]
+    #[error("cannot open {transport} {address}")]
     Socket {
+        /// `UDP` or `TCP`.
+        transport: &'static str,
         /// The address.
         address: SocketAddr,
         /// What the kernel said.

@@ -14,6 +14,7 @@ mod error;
 mod memory;
 mod placement;
 mod shard;
+mod tcp;
 mod wake;
 
 pub use candidates::{Announce, CANDIDATES_MAX};
@@ -21,3 +22,4 @@ pub use counters::{ShardCounters, TurnCounters};
 pub use engine::{Engine, EngineConfig, EventSink, ShardAddresses};
 pub use error::EngineError;
 pub use shard::{COMMAND_QUEUE_MAX, DTLS_REPLY_QUEUE_MAX, REVOCATION_QUEUE_MAX};
+pub use tcp::TcpCounters;

@@ -1,4 +1,4 @@
-//! A shard: one thread that owns one socket and one [`Sfu`], and turns one into the other.
+//! A shard: one thread that owns one socket, the connections to its port, and one [`Sfu`], and turns one into the other.
 //!
 //! Others reach it by two bounded queues and a wake. It decides nothing about media, waits for nobody, and reads the
 //! clock once a batch. A turn takes what waits in the socket, some of what is queued, the timers that are due, and then
@@ -13,12 +13,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use vestibule_media_core::bounds::PEERS_MAX;
 use vestibule_media_core::{
-    Command, DtlsEvent, DtlsMessage, Event, Input, MediaGate, NtpTime, Output, PeerId, Sfu, Time, WallClock,
+    Command, DtlsEvent, DtlsMessage, Event, Input, MediaGate, NtpTime, Output, PeerId, Sfu, Time, Transmits,
+    WallClock,
 };
 
 use crate::counters::{ShardCounters, TurnCounters};
 use crate::dtls::{AssociationKey, DtlsBusy, DtlsReply, DtlsReplySink, DtlsRequest, DtlsWorkers};
 use crate::socket::{RECEIVE_BATCH, ReceiveBatch, ShardSocket};
+use crate::tcp::{Frames, Reading, TcpPaths};
 use crate::wake::{Ready, Waker, sleep};
 use crate::{EventSink, cores};
 
@@ -175,8 +177,9 @@ pub(crate) fn queues() -> std::io::Result<(ShardInbox, ShardQueues)> {
 /// One shard, before and on its thread.
 pub(crate) struct Shard {
     sfu: Sfu,
-    socket: ShardSocket,
+    ways: Ways,
     batch: ReceiveBatch,
+    frames: Frames,
     queues: ShardQueues,
     clock: ShardClock,
     outlets: Outlets,
@@ -191,6 +194,13 @@ pub(crate) struct Shard {
     published_at: Time,
 }
 
+/// The ways packets come and go.
+pub(crate) struct Ways {
+    pub(crate) socket: ShardSocket,
+    /// None where connections are not wanted.
+    pub(crate) tcp: Option<TcpPaths>,
+}
+
 /// Where outputs go that are not packets.
 struct Outlets {
     dtls: DtlsOutlet,
@@ -202,7 +212,7 @@ struct Outlets {
 impl Shard {
     pub(crate) fn new(
         sfu: Sfu,
-        socket: ShardSocket,
+        ways: Ways,
         queues: ShardQueues,
         clock: ShardClock,
         dtls: DtlsOutlet,
@@ -211,8 +221,9 @@ impl Shard {
     ) -> Self {
         Self {
             sfu,
-            socket,
+            ways,
             batch: ReceiveBatch::new(),
+            frames: Frames::new(),
             queues,
             clock,
             outlets: Outlets { dtls, forgets: VecDeque::new(), sink },
@@ -244,6 +255,9 @@ impl Shard {
         if ready.socket {
             now = self.take_datagrams(now);
         }
+        if ready.connections {
+            self.take_connections(now);
+        }
         if ready.waker {
             self.queues.waker.acknowledge();
         }
@@ -253,8 +267,14 @@ impl Shard {
         if self.sfu.poll_timeout().is_some_and(|at| at <= now) {
             self.sfu.handle_input(Input::Timeout, now);
         }
+        if let Some(tcp) = &mut self.ways.tcp {
+            tcp.sweep(now, |address| self.sfu.is_path(address));
+        }
         self.outlets.retry_forgets();
-        self.outlets.drain(&mut self.sfu, &mut self.socket, &mut self.turns);
+        self.drain(now);
+        while self.tell_of_connections(now) {
+            self.drain(now);
+        }
         self.is_published = false;
         if now.since(self.published_at) >= PUBLISH_INTERVAL {
             self.publish(now);
@@ -264,13 +284,15 @@ impl Shard {
     /// Sleeps until there is something to do; not at all where the socket is known to have more.
     fn wait(&mut self) -> Ready {
         if self.more_datagrams {
-            return Ready { socket: true, waker: self.queues.waker.is_woken() };
+            let connections = self.ways.tcp.is_some();
+            return Ready { socket: true, connections, waker: self.queues.waker.is_woken() };
         }
         let timeout = self.sleep_time();
-        sleep(self.socket.as_fd(), &self.queues.waker, timeout).unwrap_or_else(|_| {
-            // Not even ENOMEM is expected of two descriptors; look at everything and go on.
+        let connections = self.ways.tcp.as_ref().map(TcpPaths::as_fd);
+        sleep(self.ways.socket.as_fd(), connections, &self.queues.waker, timeout).unwrap_or_else(|_| {
+            // Not even ENOMEM is expected of three descriptors; look at everything and go on.
             self.turns.sleep_errors += 1;
-            Ready { socket: true, waker: true }
+            Ready { socket: true, connections: true, waker: true }
         })
     }
 
@@ -279,7 +301,9 @@ impl Shard {
         if self.more_queued {
             return Some(Duration::ZERO);
         }
-        let timer = self.sfu.poll_timeout().map(|at| at.since(self.clock.now()));
+        let sweep = self.ways.tcp.as_ref().and_then(TcpPaths::next_timeout);
+        let timer = [self.sfu.poll_timeout(), sweep].into_iter().flatten().min();
+        let timer = timer.map(|at| at.since(self.clock.now()));
         let retry = (!self.outlets.forgets.is_empty()).then_some(DTLS_RETRY_INTERVAL);
         let publish = (!self.is_published).then_some(PUBLISH_INTERVAL);
         [timer, retry, publish].into_iter().flatten().min()
@@ -291,12 +315,12 @@ impl Shard {
         self.more_datagrams = false;
         let began = now;
         for batch in 1..=BATCHES_PER_TURN {
-            let taken = self.socket.receive(&mut self.batch);
+            let taken = self.ways.socket.receive(&mut self.batch);
             for (from, bytes) in self.batch.datagrams() {
-                self.sfu.handle_input(Input::Datagram { from, bytes }, now);
+                self.sfu.handle_input(Input::Datagram { from: from.into(), bytes }, now);
                 if self.sfu.wants_flush() {
                     self.turns.early_flushes += 1;
-                    self.outlets.drain(&mut self.sfu, &mut self.socket, &mut self.turns);
+                    self.outlets.drain(&mut self.sfu, &mut self.ways, &mut self.turns, now);
                 }
             }
             self.more_datagrams = taken == RECEIVE_BATCH;
@@ -311,6 +335,55 @@ impl Shard {
             }
         }
         now
+    }
+
+    /// Takes what waits in connections, a little of each.
+    fn take_connections(&mut self, now: Time) {
+        if let Some(tcp) = &mut self.ways.tcp {
+            tcp.poll(now);
+        }
+        while let Some(reading) = self.ways.tcp.as_mut().and_then(|tcp| tcp.read_next(&mut self.frames)) {
+            self.take_frames(reading, now);
+        }
+    }
+
+    fn take_frames(&mut self, reading: Reading, now: Time) {
+        let mut packets = 0;
+        let ended = loop {
+            match self.frames.next() {
+                // RFC 4571 section 2: nothing, to be passed over.
+                Ok(Some([])) => {}
+                Ok(Some(bytes)) => {
+                    packets += 1;
+                    self.sfu.handle_input(Input::Datagram { from: reading.from(), bytes }, now);
+                }
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+            if self.sfu.wants_flush() {
+                self.turns.early_flushes += 1;
+                self.outlets.drain(&mut self.sfu, &mut self.ways, &mut self.turns, now);
+            }
+        };
+        let Some(tcp) = &mut self.ways.tcp else { return };
+        match ended {
+            Ok(()) => tcp.read_done(reading, &self.frames, packets, self.sfu.is_path(reading.from())),
+            Err(_) => tcp.read_failed(reading),
+        }
+    }
+
+    /// Tells the core what is different about connections. True if something was.
+    fn tell_of_connections(&mut self, now: Time) -> bool {
+        let mut told = false;
+        while let Some((address, change)) = self.ways.tcp.as_mut().and_then(TcpPaths::next_change) {
+            self.sfu.handle_input(Input::Path { address, change }, now);
+            told = true;
+        }
+        told
+    }
+
+    fn drain(&mut self, now: Time) {
+        self.outlets.drain(&mut self.sfu, &mut self.ways, &mut self.turns, now);
     }
 
     fn take_queued(&mut self, now: Time) {
@@ -342,7 +415,7 @@ impl Shard {
         self.queues.waker.acknowledge();
         for _ in 0..=(COMMAND_QUEUE_MAX + REVOCATION_QUEUE_MAX) / COMMANDS_PER_TURN {
             self.take_queued(now);
-            self.outlets.drain(&mut self.sfu, &mut self.socket, &mut self.turns);
+            self.drain(now);
             if !self.more_queued {
                 break;
             }
@@ -362,18 +435,35 @@ impl Shard {
     }
 
     fn counters(&self) -> ShardCounters {
-        ShardCounters { turns: self.turns, socket: *self.socket.counters(), core: *self.sfu.counters() }
+        let tcp = self.ways.tcp.as_ref();
+        ShardCounters {
+            turns: self.turns,
+            socket: *self.ways.socket.counters(),
+            connections: tcp.map_or(0, |tcp| tcp.len() as u64),
+            tcp: tcp.map(|tcp| *tcp.counters()).unwrap_or_default(),
+            core: *self.sfu.counters(),
+        }
+    }
+}
+
+impl Ways {
+    fn send(&mut self, transmits: Transmits<'_>, now: Time) {
+        if let Some(tcp) = self.tcp.as_mut().filter(|tcp| tcp.len() > 0) {
+            for transmit in transmits.clone().filter(|transmit| transmit.to.is_tcp()) {
+                tcp.send(transmit.to.socket(), transmit.packets(), now);
+            }
+        }
+        let datagrams = transmits.filter(|transmit| !transmit.to.is_tcp());
+        self.socket.send(datagrams.map(|transmit| (transmit.to.socket(), transmit.packets())));
     }
 }
 
 impl Outlets {
     /// Takes every output of `sfu` to where it goes.
-    fn drain(&mut self, sfu: &mut Sfu, socket: &mut ShardSocket, turns: &mut TurnCounters) {
+    fn drain(&mut self, sfu: &mut Sfu, ways: &mut Ways, turns: &mut TurnCounters, now: Time) {
         while let Some(output) = sfu.poll_output() {
             match output {
-                Output::Transmits(transmits) => {
-                    socket.send(transmits.map(|transmit| (transmit.to, transmit.packets())));
-                }
+                Output::Transmits(transmits) => ways.send(transmits, now),
                 Output::Dtls { peer, message } => self.send_dtls(peer, message, turns),
                 Output::Event(event) => self.emit(event),
             }

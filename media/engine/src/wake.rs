@@ -1,4 +1,4 @@
-//! How a shard sleeps and how others wake it: `ppoll` over its socket and an eventfd.
+//! How a shard sleeps and how others wake it: `ppoll` over its socket, its connections and an eventfd.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -57,13 +57,20 @@ impl Waker {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ready {
     pub(crate) socket: bool,
+    pub(crate) connections: bool,
     pub(crate) waker: bool,
 }
 
-/// Sleeps until `socket` has something to read, `waker` was woken or `timeout` has passed.
-pub(crate) fn sleep(socket: BorrowedFd<'_>, waker: &Waker, timeout: Option<Duration>) -> io::Result<Ready> {
+/// Sleeps until `socket` has something to read, one of `connections` is ready, `waker` was woken or `timeout` has passed.
+pub(crate) fn sleep(
+    socket: BorrowedFd<'_>,
+    connections: Option<BorrowedFd<'_>>,
+    waker: &Waker,
+    timeout: Option<Duration>,
+) -> io::Result<Ready> {
     let entry = |fd: BorrowedFd<'_>| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-    let mut entries = [entry(socket), entry(waker.eventfd.as_fd())];
+    let none = libc::pollfd { fd: -1, events: 0, revents: 0 };
+    let mut entries = [entry(socket), entry(waker.eventfd.as_fd()), connections.map_or(none, entry)];
     let timeout = timeout.map(|timeout| libc::timespec {
         tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
         tv_nsec: timeout.subsec_nanos().into(),
@@ -77,7 +84,8 @@ pub(crate) fn sleep(socket: BorrowedFd<'_>, waker: &Waker, timeout: Option<Durat
         return if error.kind() == io::ErrorKind::Interrupted { Ok(Ready::default()) } else { Err(error) };
     }
     // An error condition of the socket (POLLERR) is read away by its next receive call.
-    Ok(Ready { socket: entries[0].revents != 0, waker: entries[1].revents != 0 })
+    let [socket, waker, connections] = entries.map(|entry| entry.revents != 0);
+    Ok(Ready { socket, connections, waker })
 }
 
 #[cfg(test)]
@@ -87,7 +95,7 @@ mod tests {
     use super::*;
 
     fn now_ready(socket: &UdpSocket, waker: &Waker) -> Ready {
-        sleep(socket.as_fd(), waker, Some(Duration::ZERO)).unwrap()
+        sleep(socket.as_fd(), None, waker, Some(Duration::ZERO)).unwrap()
     }
 
     #[test]
@@ -98,7 +106,7 @@ mod tests {
         for _ in 0..3 {
             waker.wake();
             waker.wake();
-            assert_eq!(now_ready(&socket, &waker), Ready { socket: false, waker: true });
+            assert_eq!(now_ready(&socket, &waker), Ready { waker: true, ..Ready::default() });
             waker.acknowledge();
             assert_eq!(now_ready(&socket, &waker), Ready::default());
         }
@@ -109,6 +117,9 @@ mod tests {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let waker = Waker::new().unwrap();
         socket.send_to(b"x", socket.local_addr().unwrap()).unwrap();
-        assert_eq!(sleep(socket.as_fd(), &waker, None).unwrap(), Ready { socket: true, waker: false });
+        assert_eq!(
+            sleep(socket.as_fd(), None, &waker, None).unwrap(),
+            Ready { socket: true, ..Ready::default() }
+        );
     }
 }

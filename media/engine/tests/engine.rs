@@ -77,9 +77,31 @@ fn eventually(what: &str, mut done: impl FnMut() -> bool) {
 fn a_command_wakes_its_shard_and_the_answer_names_its_address() {
     let (engine, events) = start(&config(1));
     let sdp = answer(&engine, &events, RoomId(1), PeerId(1));
-    assert_eq!(candidate_ports(&sdp), [address(&engine, 0).port()]);
+    // By UDP, and by TCP at the same number.
+    assert_eq!(candidate_ports(&sdp), [address(&engine, 0).port(); 2]);
+    assert_eq!(sdp.lines().filter(|line| line.ends_with(" typ host tcptype passive")).count(), 1);
     assert_eq!(attribute(&sdp, "a=fingerprint:sha-256 "), engine.fingerprint().to_string());
     engine.shutdown().unwrap();
+}
+
+#[test]
+fn without_tcp_none_is_told_of_and_nobody_listens() {
+    let (engine, events) = start(&EngineConfig { tcp: false, ..config(1) });
+    let sdp = answer(&engine, &events, RoomId(1), PeerId(1));
+    assert_eq!(candidate_ports(&sdp), [address(&engine, 0).port()]);
+    assert!(!sdp.contains(" tcp "), "{sdp}");
+    let refused = std::net::TcpStream::connect(address(&engine, 0)).map_err(|error| error.kind());
+    assert_eq!(refused.err(), Some(std::io::ErrorKind::ConnectionRefused));
+}
+
+#[test]
+fn a_port_that_is_taken_for_tcp_alone_is_named() {
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let taken = listener.local_addr().unwrap();
+    let result = Engine::start(&EngineConfig { port: taken.port(), ..config(1) }, Arc::new(|_| {}));
+    let Err(error) = result else { panic!("started on a port in use") };
+    assert_eq!(error.to_string(), format!("TCP {taken} is in use by another program"));
+    drop(listener);
 }
 
 #[test]
@@ -249,7 +271,7 @@ fn a_port_in_use_is_named_and_nothing_is_left_running() {
     drop(first);
     let result = Engine::start(&EngineConfig { port, ..config(2) }, Arc::new(|_| {}));
     let Err(error) = result else { panic!("started on a port in use") };
-    assert!(matches!(error, EngineError::AddressInUse { address } if address == taken));
+    assert!(matches!(error, EngineError::AddressInUse { transport: "UDP", address } if address == taken));
     assert_eq!(error.to_string(), format!("UDP {taken} is in use by another program"));
     UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
 }

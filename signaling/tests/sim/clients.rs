@@ -341,6 +341,7 @@ impl Page {
             | ServerMessage::Stats { .. }
             | ServerMessage::Tier { .. }
             | ServerMessage::Rehearse { .. }
+            | ServerMessage::VideoCodec { .. }
             | ServerMessage::Timeline { .. }
             | ServerMessage::Done { .. }
             | ServerMessage::Error { .. } => {}

@@ -28,6 +28,7 @@ use crate::clock;
 use crate::data_dir::DataDir;
 use crate::feed::Feed;
 use crate::http::{Rates, Readers, Streams};
+use crate::ice_servers::IceServers;
 use crate::ids::Ids;
 use crate::live::{EngineEvents, Registry};
 use crate::store::{Location, Store, Tenant};
@@ -117,6 +118,7 @@ impl Server {
             participants_limit,
             logo_hosts: Vec::new(),
             keys: data.join_keys().unwrap(),
+            ice_servers: IceServers::default(),
             tickets: Tickets::default(),
             accounts: Accounts::default(),
             rates: Rates::per_second(rate),

@@ -1,6 +1,8 @@
 //! Any text as an offer: an error that can be told, or an offer that can be answered line by line.
 #![no_main]
 
+use std::net::SocketAddr;
+
 use libfuzzer_sys::fuzz_target;
 use vestibule_media_core::sdp::{
     AnswerContext, AnswerMedia, Candidate, Fingerprint, IceParameters, Offer, SendStream, write_answer,
@@ -34,7 +36,7 @@ fn check_answer(offer: &Offer) {
             version: 1,
             ice: &ice,
             fingerprint: &Fingerprint::from_sha256([7; 32]),
-            candidates: &[Candidate { address: ([192, 0, 2, 1], 7_000).into() }],
+            candidates: &[Candidate { address: SocketAddr::from(([192, 0, 2, 1], 7_000)).into() }],
             media: &media,
         },
     );

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use vestibule_media_core::TransportAddress;
 use vestibule_media_core::api::{AudioProfile, PeerId, SeatInfo, SourceKind};
 use vestibule_media_core::demux::{DatagramKind, classify};
 use vestibule_media_core::rtcp::{ReportBlock, RtcpPacket, RtcpWriter, SenderInfo, packets};
@@ -174,7 +175,7 @@ pub struct Client {
     /// Its peer in the SFU.
     pub peer: PeerId,
     /// Where it sends from; change it to roam.
-    pub address: SocketAddr,
+    pub address: TransportAddress,
     /// What it does.
     pub config: ClientConfig,
     /// Its keys; the world hands the same to the SFU.
@@ -323,7 +324,7 @@ impl Client {
         let wall_clock = WallClock::new(wall_clock.offset_micros(config.clock_offset_us));
         Self {
             peer,
-            address,
+            address: address.into(),
             config,
             keys,
             outbox: Vec::new(),

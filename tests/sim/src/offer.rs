@@ -6,6 +6,7 @@
 use std::fmt::Write;
 use std::net::SocketAddr;
 
+use vestibule_media_core::TransportAddress;
 use vestibule_media_core::rtp::uri;
 use vestibule_media_core::sdp::CodecName;
 
@@ -288,7 +289,7 @@ pub struct ClientAnswer {
     pub is_ice_lite: bool,
     /// Mids of the BUNDLE group, in its order.
     pub bundle: Vec<String>,
-    pub candidates: Vec<SocketAddr>,
+    pub candidates: Vec<TransportAddress>,
     pub media: Vec<AnsweredMedia>,
 }
 
@@ -386,10 +387,17 @@ impl ClientAnswer {
     }
 }
 
-fn read_candidate(value: &str) -> SocketAddr {
+fn read_candidate(value: &str) -> TransportAddress {
     let words: Vec<&str> = value.split(' ').collect();
-    let [_, "1", "udp", _, ip, port, "typ", "host"] = words[..] else { panic!("candidate {value}") };
-    SocketAddr::new(ip.parse().expect("address"), port.parse().expect("port"))
+    let [_, "1", transport, _, ip, port, "typ", "host", ref kind @ ..] = words[..] else {
+        panic!("candidate {value}")
+    };
+    let address = SocketAddr::new(ip.parse().expect("address"), port.parse().expect("port"));
+    match (transport, kind) {
+        ("udp", []) => TransportAddress::Udp(address),
+        ("tcp", ["tcptype", "passive"]) => TransportAddress::Tcp(address),
+        _ => panic!("candidate {value}"),
+    }
 }
 
 impl AnsweredMedia {

@@ -8,7 +8,9 @@ use vestibule_media_core::api::{
     Command, DtlsEvent, Event, Input, MediaGate, Output, PeerId, RoomId, SeatId, SeatInfo, SfuConfig,
 };
 use vestibule_media_core::sdp::{CodecName, Fingerprint, IceParameters, Offer};
-use vestibule_media_core::{NtpTime, PeerStats, SeatWish, Sfu, Time, WallClock};
+use vestibule_media_core::{
+    NtpTime, PathChange, PeerStats, SeatWish, Sfu, Time, TransportAddress, WallClock,
+};
 use vestibule_testnet::{Link, LinkConfig};
 
 use crate::checker::EgressChecker;
@@ -55,7 +57,7 @@ pub struct Member {
     /// The seats of the newest answer.
     pub seats: Vec<SeatInfo>,
     /// Where it was before it roamed; what is sent there is checked and lost.
-    pub former_addresses: Vec<SocketAddr>,
+    pub former_addresses: Vec<TransportAddress>,
     /// Other traffic on the line from the SFU.
     pub cross: Option<CrossTraffic>,
     /// What the SFU sent, and what of it arrived.
@@ -90,7 +92,7 @@ impl World {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_be_bytes());
         let config = SfuConfig {
-            candidates: vec!["192.0.2.1:3478".parse().expect("an address")],
+            candidates: vec![SocketAddr::from(([192, 0, 2, 1], 3_478)).into()],
             fingerprint: Fingerprint::from_sha256([7; 32]),
             wall_clock: WallClock::new(WALL_CLOCK),
             video_codec,
@@ -193,8 +195,19 @@ impl World {
 
     /// Moves a client to another address; the old one is dead to it.
     pub fn roam(&mut self, at: usize, address: SocketAddr) {
+        self.change_way(at, address.into());
+    }
+
+    /// Has a client come from elsewhere, perhaps by a connection; the old way is dead to it.
+    pub fn change_way(&mut self, at: usize, address: TransportAddress) {
         let member = &mut self.members[at];
         member.former_addresses.push(std::mem::replace(&mut member.client.address, address));
+    }
+
+    /// Tells the SFU something of a connection.
+    pub fn path(&mut self, address: TransportAddress, change: PathChange) {
+        self.sfu.handle_input(Input::Path { address, change }, self.now);
+        self.drain();
     }
 
     /// Gives the SFU a command now.
@@ -204,8 +217,8 @@ impl World {
     }
 
     /// Hands the SFU a datagram as if it came from the network.
-    pub fn inject(&mut self, from: SocketAddr, mut bytes: Vec<u8>) {
-        self.sfu.handle_input(Input::Datagram { from, bytes: &mut bytes }, self.now);
+    pub fn inject(&mut self, from: impl Into<TransportAddress>, mut bytes: Vec<u8>) {
+        self.sfu.handle_input(Input::Datagram { from: from.into(), bytes: &mut bytes }, self.now);
         self.drain();
     }
 

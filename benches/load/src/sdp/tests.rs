@@ -78,7 +78,7 @@ fn the_answer_of_the_server_is_read() {
             version: 1,
             ice: &ice(),
             fingerprint: &fingerprint(),
-            candidates: &[sdp::Candidate { address }],
+            candidates: &[sdp::Candidate { address: address.into() }],
             media: &media,
         },
     );

@@ -100,17 +100,26 @@ fn write_transport(
 }
 
 /// A host candidate (RFC 8839 section 5.1, RFC 8445 section 5.1.2.1): the earlier, the higher its priority; addresses
-/// with one IP share a foundation.
+/// with one IP and transport share a foundation. Over TCP it comes after all over UDP (RFC 6544 section 4.2).
 fn write_candidate(lines: &mut Lines, all: &[Candidate], index: usize, candidate: &Candidate) {
-    const HOST_PREFERENCE: u32 = 126;
+    const UDP_PREFERENCE: u32 = 126;
+    const TCP_PREFERENCE: u32 = 90;
+    /// Of a host candidate that waits for connections, above 13 bits that put those of one kind in order.
+    const PASSIVE_PREFERENCE: u32 = 4 << 13;
+    const ORDER_MAX: u32 = (1 << 13) - 1;
     const COMPONENT: u32 = 1;
-    let ip = candidate.address.ip().to_canonical();
-    let foundation =
-        all.iter().position(|other| other.address.ip().to_canonical() == ip).unwrap_or(index) + 1;
-    let local_preference = u32::from(u16::MAX - u16::try_from(index).unwrap_or(u16::MAX));
-    let priority = (HOST_PREFERENCE << 24) | (local_preference << 8) | (256 - COMPONENT);
-    let port = candidate.address.port();
-    line!(lines, "a=candidate:{foundation} {COMPONENT} udp {priority} {ip} {port} typ host");
+    let base = |candidate: &Candidate| (candidate.address.ip().to_canonical(), candidate.address.is_tcp());
+    let (ip, is_tcp) = base(candidate);
+    let foundation = all.iter().position(|other| base(other) == (ip, is_tcp)).unwrap_or(index) + 1;
+    let index = u32::try_from(index).unwrap_or(ORDER_MAX).min(ORDER_MAX);
+    let (transport, type_preference, local_preference, kind) = if is_tcp {
+        ("tcp", TCP_PREFERENCE, PASSIVE_PREFERENCE + ORDER_MAX - index, " tcptype passive")
+    } else {
+        ("udp", UDP_PREFERENCE, u32::from(u16::MAX) - index, "")
+    };
+    let priority = (type_preference << 24) | (local_preference << 8) | (256 - COMPONENT);
+    let port = candidate.address.socket().port();
+    line!(lines, "a=candidate:{foundation} {COMPONENT} {transport} {priority} {ip} {port} typ host{kind}");
 }
 
 fn write_media(lines: &mut Lines, media: &OfferedMedia, codecs: &[&Codec], answer: &AnswerMedia) {

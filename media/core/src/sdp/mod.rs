@@ -8,11 +8,11 @@ mod answer;
 mod offer;
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::str::FromStr;
 
 use aws_lc_rs::digest;
 
+use crate::address::TransportAddress;
 use crate::bounds::STREAM_ID_BYTES_MAX;
 use crate::h264;
 use crate::rtp::ExtensionIds;
@@ -606,15 +606,16 @@ pub struct SendStream {
     pub cname: String,
 }
 
-/// An address the server can be reached at: a UDP host candidate for component 1.
+/// An address the server can be reached at: a host candidate for component 1. Over TCP the server waits for the client to
+/// connect (RFC 6544, passive).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate {
     /// As the client reaches it; behind a 1:1 NAT the public one.
-    pub address: SocketAddr,
+    pub address: TransportAddress,
 }
 
-impl From<SocketAddr> for Candidate {
-    fn from(address: SocketAddr) -> Self {
+impl From<TransportAddress> for Candidate {
+    fn from(address: TransportAddress) -> Self {
         Self { address }
     }
 }

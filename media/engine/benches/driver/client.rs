@@ -92,7 +92,7 @@ impl Client {
         let transaction = [peer.0 as u8; 12];
         let len = stun::write_binding_request(&mut check, &transaction, UFRAG, &answer.ufrag, true, 1, &key);
         check.truncate(len);
-        server.input(Input::Datagram { from: address, bytes: &mut check });
+        server.input(Input::Datagram { from: address.into(), bytes: &mut check });
 
         let profile = SrtpProfile::AeadAes128Gcm;
         let salt = peer.0.to_be_bytes();

@@ -28,7 +28,7 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) fn new() -> Self {
         let config = SfuConfig {
-            candidates: vec!["127.0.0.1:7000".parse().unwrap()],
+            candidates: vec![SocketAddr::from(([127, 0, 0, 1], 7_000)).into()],
             fingerprint: TEST_FINGERPRINT.parse().unwrap(),
             wall_clock: WallClock::new(NtpTime::from_unix(Duration::from_secs(1_800_000_000))),
             video_codec: CodecName::Vp8,
@@ -59,7 +59,7 @@ impl Server {
     /// Lets one sealed datagram in. It is decrypted in place, so it can be let in once.
     #[inline]
     pub(crate) fn datagram(&mut self, from: SocketAddr, bytes: &mut [u8]) {
-        self.sfu.handle_input(Input::Datagram { from, bytes }, self.now);
+        self.sfu.handle_input(Input::Datagram { from: from.into(), bytes }, self.now);
     }
 
     pub(crate) fn pass(&mut self, time: Duration) {

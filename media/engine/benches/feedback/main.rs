@@ -260,12 +260,13 @@ impl Bench {
                 for packet in transmit.packets() {
                     last = packet;
                     if packet[1] & 0x7f == VP8
-                        && let Some(at) = subscribers.iter().position(|client| client.address == transmit.to)
+                        && let Some(at) =
+                            subscribers.iter().position(|client| client.address == transmit.to.socket())
                     {
                         last_sent[at] = u16::from_be_bytes([packet[2], packet[3]]);
                     }
                 }
-                reports.note(transmit.to, last, server.now);
+                reports.note(transmit.to.socket(), last, server.now);
             }
         }
     }

@@ -190,7 +190,7 @@ impl Bench {
         while let Some(output) = server.sfu.poll_output() {
             let Output::Transmits(transmits) = output else { continue };
             let transmits = transmits.inspect(|transmit| {
-                reports.note(transmit.to, transmit.packets().last().unwrap_or_default(), server.now);
+                reports.note(transmit.to.socket(), transmit.packets().last().unwrap_or_default(), server.now);
             });
             match sending {
                 Sending::Nothing => {
@@ -202,15 +202,16 @@ impl Bench {
                     for transmit in transmits {
                         for packet in transmit.packets() {
                             // A full receiver is the receiver's loss, not an error of this call.
-                            let _ = self.plain.send_to(packet, transmit.to);
+                            let _ = self.plain.send_to(packet, transmit.to.socket());
                         }
                     }
                 }
                 Sending::PeerByPeer => {
-                    transmits.for_each(|transmit| self.engine.send([(transmit.to, transmit.packets())]));
+                    transmits
+                        .for_each(|transmit| self.engine.send([(transmit.to.socket(), transmit.packets())]));
                 }
                 Sending::Engine => {
-                    self.engine.send(transmits.map(|transmit| (transmit.to, transmit.packets())));
+                    self.engine.send(transmits.map(|transmit| (transmit.to.socket(), transmit.packets())));
                 }
             }
         }

@@ -131,7 +131,7 @@ impl Room {
         while let Some(output) = server.sfu.poll_output() {
             let Output::Transmits(transmits) = output else { continue };
             for transmit in transmits {
-                reports.note(transmit.to, transmit.packets().last().unwrap_or_default(), server.now);
+                reports.note(transmit.to.socket(), transmit.packets().last().unwrap_or_default(), server.now);
             }
         }
     }

@@ -226,7 +226,7 @@ impl Call {
                     last = packet;
                 }
                 black_box(bytes);
-                reports.note(transmit.to, last, server.now);
+                reports.note(transmit.to.socket(), last, server.now);
             }
         }
         start.elapsed().as_nanos() as u64

@@ -1,6 +1,6 @@
 //! A client of the engine on a real socket: ICE check, DTLS, SRTP; what a browser does, without the browser.
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
@@ -22,10 +22,10 @@ use vestibule_media_engine::Engine;
 
 use vestibule_sim::offer::{ClientAnswer, ClientLine, ClientOffer};
 
+use crate::way::Way;
+
 /// Long enough for any machine; it only keeps a failing test from hanging.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How long the client waits for a datagram before it looks at its timers.
-const TICK: Duration = Duration::from_millis(50);
 const UFRAG: &str = "clnt";
 const PASSWORD: &str = "0123456789abcdefghijklmn";
 
@@ -33,20 +33,20 @@ const PASSWORD: &str = "0123456789abcdefghijklmn";
 pub(crate) struct Client {
     pub(crate) peer: PeerId,
     pub(crate) answer: ClientAnswer,
-    socket: UdpSocket,
-    server: SocketAddr,
+    way: Way,
     sealer: SrtpSealer,
     opener: SrtpOpener,
 }
 
 impl Client {
-    /// Adds `peer` to `room`, negotiates `lines` and connects.
+    /// Adds `peer` to `room`, negotiates `lines` and connects, by TCP or by UDP.
     pub(crate) fn join(
         engine: &Engine,
         events: &Receiver<Event>,
         room: RoomId,
         peer: PeerId,
         lines: &[ClientLine],
+        by_tcp: bool,
     ) -> Self {
         let certificate = certificate();
         let fingerprint = Fingerprint::of_certificate(&certificate.certificate[0]);
@@ -63,16 +63,15 @@ impl Client {
             Event::Answer { sdp, .. } => Some(ClientAnswer::parse(&sdp)),
             _ => None,
         });
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        socket.set_read_timeout(Some(TICK)).unwrap();
-        let server = answer.candidates[0];
-        check(&socket, server, &answer);
-        let keys = handshake(&socket, server, client_config(certificate), &answer.fingerprint);
+        let server = answer.candidates.iter().find(|candidate| candidate.is_tcp() == by_tcp).unwrap();
+        let mut way = Way::to(*server);
+        check(&mut way, &answer);
+        let keys = handshake(&mut way, server.socket(), client_config(certificate), &answer.fingerprint);
         let (sealer, opener) = srtp::session(&keys, SrtpRole::Client).unwrap();
         wait_for(events, |event| {
             matches!(event, Event::Connected { peer: who, .. } if who == peer).then_some(())
         });
-        Self { peer, answer, socket, server, sealer, opener }
+        Self { peer, answer, way, sealer, opener }
     }
 
     /// Seals and sends one RTP packet.
@@ -82,19 +81,18 @@ impl Client {
         buffer.resize(packet.len() + self.sealer.rtp_overhead(), 0);
         let index = u64::from(header.sequence);
         let len = self.sealer.seal_rtp(&mut buffer, header.header_len, packet.len(), index).unwrap();
-        self.socket.send_to(&buffer[..len], self.server).unwrap();
+        self.way.send(&buffer[..len]);
     }
 
     /// The next RTP packet, opened; `None` when none comes for a tick.
     pub(crate) fn receive_rtp(&mut self) -> Option<(RtpHeader, Vec<u8>)> {
-        let mut buffer = [0; 2_048];
         loop {
-            let (len, _) = self.socket.recv_from(&mut buffer).ok()?;
-            if classify(&buffer[..len]) != Some(DatagramKind::Rtp) {
+            let mut buffer = self.way.receive()?;
+            if classify(&buffer) != Some(DatagramKind::Rtp) {
                 continue;
             }
-            let header = RtpHeader::parse(&buffer[..len]).unwrap();
-            let opened = self.opener.open_rtp(&mut buffer[..len], &header).expect("sealed for this client");
+            let header = RtpHeader::parse(&buffer).unwrap();
+            let opened = self.opener.open_rtp(&mut buffer, &header).expect("sealed for this client");
             let payload = header.payload(&buffer[..opened.len]).unwrap();
             return Some((header, buffer[payload].to_vec()));
         }
@@ -112,17 +110,17 @@ pub(crate) fn wait_for<T>(events: &Receiver<Event>, mut pick: impl FnMut(Event) 
     }
 }
 
-fn check(socket: &UdpSocket, server: SocketAddr, answer: &ClientAnswer) {
+fn check(way: &mut Way, answer: &ClientAnswer) {
     let key = IntegrityKey::new(&answer.pwd);
     let mut bytes = [0; 512];
     let len = stun::write_binding_request(&mut bytes, &[1; 12], UFRAG, &answer.ufrag, true, 1, &key);
     let start = now();
     loop {
         assert!(start.elapsed() < PATIENCE, "no answer to the check");
-        socket.send_to(&bytes[..len], server).unwrap();
-        let mut response = [0; 512];
-        let Ok((len, _)) = socket.recv_from(&mut response) else { continue };
-        let Ok(Message::Response(response)) = stun::parse(&response[..len]) else { continue };
+        way.send(&bytes[..len]);
+        let Some(response) = way.receive() else { continue };
+        let Ok(Message::Response(response)) = stun::parse(&response) else { continue };
+        assert_eq!(response.mapped_address, Some(way.local()));
         response.verify(&key).expect("signed with the answer's password");
         return assert!(response.success);
     }
@@ -149,29 +147,28 @@ fn client_config(certificate: Certificate) -> Arc<HandshakeConfig> {
 }
 
 fn handshake(
-    socket: &UdpSocket,
+    way: &mut Way,
     server: SocketAddr,
     config: Arc<HandshakeConfig>,
     fingerprint: &str,
 ) -> KeyingMaterial {
-    let mut endpoint = Endpoint::new(socket.local_addr().unwrap(), TransportProtocol::UDP, None);
+    let mut endpoint = Endpoint::new(way.local(), TransportProtocol::UDP, None);
     endpoint.connect(now(), server, config, None).unwrap();
     let start = now();
     let mut complete = false;
     while !complete {
         assert!(start.elapsed() < PATIENCE, "DTLS does not complete");
-        flush(&mut endpoint, socket, server);
-        let mut datagram = [0; 2_048];
-        match socket.recv_from(&mut datagram) {
-            Ok((len, _)) if classify(&datagram[..len]) == Some(DatagramKind::Dtls) => {
-                let events = endpoint.read(now(), server, None, datagram[..len].into()).unwrap();
+        flush(&mut endpoint, way);
+        match way.receive() {
+            Some(datagram) if classify(&datagram) == Some(DatagramKind::Dtls) => {
+                let events = endpoint.read(now(), server, None, datagram[..].into()).unwrap();
                 complete = events.iter().any(|event| matches!(event, EndpointEvent::HandshakeComplete));
             }
-            Ok(_) => {}
-            Err(_) => endpoint.handle_timeout(server, now()).unwrap(),
+            Some(_) => {}
+            None => endpoint.handle_timeout(server, now()).unwrap(),
         }
     }
-    flush(&mut endpoint, socket, server);
+    flush(&mut endpoint, way);
     let state = endpoint.get_connection_state(server).unwrap();
     assert_eq!(state.srtp_protection_profile(), SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm);
     assert_eq!(Fingerprint::of_certificate(&state.peer_certificates[0]).to_string(), fingerprint);
@@ -180,9 +177,9 @@ fn handshake(
     KeyingMaterial::from_exporter(profile, exported.as_ref()).unwrap()
 }
 
-fn flush(endpoint: &mut Endpoint, socket: &UdpSocket, server: SocketAddr) {
+fn flush(endpoint: &mut Endpoint, way: &mut Way) {
     while let Some(transmit) = endpoint.poll_transmit() {
-        socket.send_to(&transmit.message, server).unwrap();
+        way.send(&transmit.message);
     }
 }
 

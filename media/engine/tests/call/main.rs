@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of a test fail by panicking, as the test does")]
 
 mod client;
+mod way;
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -28,6 +29,17 @@ fn microphone_packet(sequence: u16, payload: &[u8]) -> Vec<u8> {
 
 #[test]
 fn what_one_peer_says_is_heard_by_another_over_real_sockets_and_handshakes() {
+    call(false, false);
+}
+
+#[test]
+fn a_call_goes_by_connections_as_it_does_by_datagrams_and_from_one_to_the_other() {
+    for (speaker_by_tcp, listener_by_tcp) in [(true, true), (true, false), (false, true)] {
+        call(speaker_by_tcp, listener_by_tcp);
+    }
+}
+
+fn call(speaker_by_tcp: bool, listener_by_tcp: bool) {
     let (sender, events) = channel();
     let sink = move |event: Event| {
         let _ = sender.send(event);
@@ -38,9 +50,9 @@ fn what_one_peer_says_is_heard_by_another_over_real_sockets_and_handshakes() {
     engine.send(ROOM, Command::CreateRoom { room: ROOM }).unwrap();
 
     let lines = [ClientLine::Microphone { ssrc: MICROPHONE_SSRC }];
-    let mut speaker = Client::join(&engine, &events, ROOM, PeerId(1), &lines);
+    let mut speaker = Client::join(&engine, &events, ROOM, PeerId(1), &lines, speaker_by_tcp);
     let lines = [ClientLine::AudioSeat, ClientLine::VideoSeat];
-    let mut listener = Client::join(&engine, &events, ROOM, PeerId(2), &lines);
+    let mut listener = Client::join(&engine, &events, ROOM, PeerId(2), &lines, listener_by_tcp);
     let seat = Command::SetSeat { peer: listener.peer, seat: SeatId(0), occupant: Some(speaker.peer) };
     engine.send(ROOM, seat).unwrap();
 

@@ -1,0 +1,79 @@
+/** One call of two peers in the network this process is in: each must decode the other's picture and hear its voice. */
+import { ADDRESS, drop } from '../browser/harness/namespace.mjs';
+import { Server } from '../browser/harness/server.mjs';
+import { startTurn, TURN_ARGS } from '../browser/harness/turn.mjs';
+import { until } from '../browser/harness/wait.mjs';
+import { endBrowsers } from './peers/browser.mjs';
+import { PEERS } from './matrix.mjs';
+
+/** How many pictures, and how much of a voice, show that both go on and not only begin. */
+const FRAMES_MIN = 30;
+const DEADLINE_MS = 12_000;
+
+/** The server, and what the network is to be like. */
+export class Network {
+  #turn;
+
+  constructor(name, server) {
+    this.name = name;
+    this.server = server;
+  }
+
+  static async start(name) {
+    const args = { ipv6: ['--media-bind', '::'], turn: ['--media-bind', ADDRESS, ...TURN_ARGS] };
+    const server = await Server.start(args[name] ?? ['--media-bind', ADDRESS]);
+    const network = new Network(name, server);
+    const port = server.media.split(':').at(-1);
+    if (name === 'tcp') drop('meta l4proto udp');
+    if (name === 'turn') {
+      network.#turn = await startTurn();
+      drop(`iifname lo udp dport ${port}`, `iifname lo tcp dport ${port}`);
+    }
+    return network;
+  }
+
+  async end() {
+    await endBrowsers();
+    await this.#turn?.end();
+    await this.server.end();
+  }
+
+  /**
+   * @param {string[]} names
+   * @param {string} codec
+   * @returns {Promise<{received: any[], errors: (string | null)[]}>} what each had of the other
+   */
+  async call(names, codec) {
+    const { links } = await this.server.session({ provider: ['One', 'Two'] });
+    const wish = { codec, relayOnly: this.name === 'turn' };
+    const joined = await Promise.allSettled(names.map((name, index) => PEERS[name].join(links[index].link, wish)));
+    const failed = joined.map((one) => (one.status === 'rejected' ? String(one.reason?.message ?? one.reason) : null));
+    const peers = joined.map((one) => (one.status === 'fulfilled' ? one.value : null));
+    try {
+      if (failed.some(Boolean)) return { received: [null, null], errors: failed };
+      const received = [null, null];
+      const errors = await Promise.all(
+        peers.map((peer, index) => decodes(peer, (now) => (received[index] = now)).catch((error) => String(error.message))),
+      );
+      return { received, errors };
+    } finally {
+      await Promise.allSettled(peers.map((peer) => peer?.end()));
+    }
+  }
+}
+
+/** Waits until a peer has decoded enough; null then. */
+async function decodes(peer, note) {
+  let last = null;
+  const enough = async () => {
+    last = await peer.received();
+    note(last);
+    return last.frames >= FRAMES_MIN && last.energy > 0;
+  };
+  try {
+    await until('pictures and a voice', enough, DEADLINE_MS);
+    return null;
+  } catch (error) {
+    throw new Error(`${error.message}; had ${JSON.stringify(last)}`);
+  }
+}

@@ -1,0 +1,124 @@
+/**
+ * The interoperability matrix: every pair of peers, in every network, in every codec both have; a namespace for each network.
+ *
+ *   run.mjs [--short] [--write FILE] [--only NETWORK,…] [--peers A,B]
+ *
+ * A call is of two peers and makes two cells, for each is shown the other. It fails where a cell is empty for which matrix.mjs
+ * names no reason.
+ */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+
+import { enter, inside } from '../browser/harness/namespace.mjs';
+import { NETWORKS, PEERS, SHORT } from './matrix.mjs';
+
+const { values: options } = parseArgs({
+  options: {
+    short: { type: 'boolean', default: false },
+    write: { type: 'string' },
+    only: { type: 'string' },
+    peers: { type: 'string', default: Object.keys(PEERS).join(',') },
+  },
+});
+
+/** Lines of results between a namespace and who reads it. */
+const MARK = 'cell: ';
+
+/** The calls in a network: who, and in which codec. */
+function callsIn(network) {
+  if (options.short) {
+    return SHORT.filter(([name]) => name === network).map(([, one, two]) => ({ names: [one, two], codec: 'VP8' }));
+  }
+  const names = options.peers.split(',').filter((name) => !PEERS[name].cannot?.[network]);
+  return names.flatMap((one, index) =>
+    names.slice(index).flatMap((two) =>
+      PEERS[one].codecs.filter((codec) => PEERS[two].codecs.includes(codec)).map((codec) => ({ names: [one, two], codec })),
+    ),
+  );
+}
+
+/** In a namespace: makes its calls, one after the other. */
+async function runHere(network) {
+  const { Network } = await import('./call.mjs');
+  const place = await Network.start(network);
+  try {
+    for (const { names, codec } of callsIn(network)) {
+      const began = performance.now();
+      const { received, errors } = await place.call(names, codec);
+      const tookMs = Math.round(performance.now() - began);
+      console.log(MARK + JSON.stringify({ network, names, codec, received, errors, tookMs }));
+    }
+  } finally {
+    await place.end();
+  }
+}
+
+/** Outside: a namespace for each network, and what came of it. */
+async function runAll() {
+  const calls = [];
+  for (const [network, { kind }] of Object.entries(NETWORKS)) {
+    if ((options.only && !options.only.split(',').includes(network)) || !callsIn(network).length) continue;
+    let rest = '';
+    const hear = (text) => {
+      rest += text;
+      const lines = rest.split('\n');
+      rest = lines.pop() ?? '';
+      for (const line of lines) {
+        if (!line.startsWith(MARK)) continue;
+        const call = JSON.parse(line.slice(MARK.length));
+        calls.push(call);
+        console.log(said(call));
+      }
+    };
+    const { code, output } = await enter([fileURLToPath(import.meta.url), ...process.argv.slice(2)], network, kind, hear);
+    if (process.env.VESTIBULE_TEST_LOG) console.error(output);
+    if (code !== 0) throw new Error(`${network}: ${output}`);
+  }
+  return calls;
+}
+
+function said({ network, names, codec, received, errors, tookMs }) {
+  const of = (index) =>
+    errors[index] ?? `${received[index]?.frames} frames of ${received[index]?.size ?? '?'} ${received[index]?.protocol ?? ''}`;
+  const how = errors.some(Boolean) ? 'FAILED' : 'ok';
+  return `${how}: ${NETWORKS[network].title}, ${codec}: ${names[0]} had ${of(0)}; ${names[1]} had ${of(1)} (${tookMs} ms)`;
+}
+
+/** The matrix as a page: for each network a table, publishers down, subscribers across. */
+function page(calls, before) {
+  const names = Object.keys(PEERS);
+  const cell = (network, publisher, subscriber) => {
+    if (PEERS[publisher].cannot?.[network] || PEERS[subscriber].cannot?.[network]) return '–';
+    const of = calls.filter((call) => {
+      const [one, two] = call.names;
+      return call.network === network && ((one === publisher && two === subscriber) || (two === publisher && one === subscriber));
+    });
+    const codecs = of.map((call) => {
+      const ok = call.names[0] === subscriber ? !call.errors[0] : !call.errors[1];
+      return ok ? call.codec : `**no ${call.codec}**`;
+    });
+    return codecs.join(', ') || '**not tried**';
+  };
+  const tables = Object.entries(NETWORKS).map(([network, { title }]) => {
+    const reasons = names.filter((name) => PEERS[name].cannot?.[network]);
+    return [
+      `## ${title}\n`,
+      `| publisher ↓ subscriber → | ${names.map((name) => PEERS[name].title).join(' | ')} |`,
+      `|---|${names.map(() => '---|').join('')}`,
+      ...names.map((one) => `| ${PEERS[one].title} | ${names.map((two) => cell(network, one, two)).join(' | ')} |`),
+      ...reasons.map((name) => `\n${PEERS[name].title}: ${PEERS[name].cannot?.[network]}.`),
+    ].join('\n');
+  });
+  const [head] = before.split('<!-- matrix -->');
+  return `${head}<!-- matrix -->\n\n${tables.join('\n\n')}\n`;
+}
+
+if (inside) await runHere(inside);
+else {
+  const calls = await runAll();
+  if (options.write) writeFileSync(options.write, page(calls, readFileSync(options.write, 'utf8')));
+  const failed = calls.filter(({ errors }) => errors.some(Boolean));
+  console.log(`${calls.length - failed.length} passed, ${failed.length} failed`);
+  process.exitCode = failed.length || !calls.length ? 1 : 0;
+}
