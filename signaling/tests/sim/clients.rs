@@ -232,6 +232,7 @@ impl Page {
             | ServerMessage::Restarted { reply_to, .. }
             | ServerMessage::Stats { reply_to, .. }
             | ServerMessage::Timeline { reply_to, .. }
+            | ServerMessage::Thread { reply_to, .. }
             | ServerMessage::Done { reply_to }
             | ServerMessage::Error { reply_to, .. } => *reply_to,
             _ => None,
@@ -341,6 +342,7 @@ impl Page {
             | ServerMessage::Stats { .. }
             | ServerMessage::Tier { .. }
             | ServerMessage::Timeline { .. }
+            | ServerMessage::Thread { .. }
             | ServerMessage::Done { .. }
             | ServerMessage::Error { .. } => {}
         }
