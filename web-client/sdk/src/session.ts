@@ -6,12 +6,18 @@
  */
 import { Door, DoorError } from './api.ts';
 import { Emitter } from './emitter.ts';
+import { Outbox } from './outbox.ts';
+import type { Carrier, UnsaidLine } from './outbox.ts';
+import { bestStore } from './outbox-store.ts';
+import type { OutboxStore } from './outbox-store.ts';
 import { Redundancy } from './redundancy.ts';
 import type { AudioEncoding } from './sdp.ts';
 import { Refusal, Signal } from './signal.ts';
 import type { Line } from './signal.ts';
 import { tabStore } from './store.ts';
 import type { ResumeStore } from './store.ts';
+import { SessionOver, TextLine } from './text-line.ts';
+import { Thread } from './thread.ts';
 import { Transport } from './transport.ts';
 import type { Seat, Tracks } from './transport.ts';
 import type {
@@ -37,6 +43,10 @@ import type {
 const RESTART_ICE_MS = 2_000;
 /** When descriptions that the server had no time for are exchanged again, in milliseconds. */
 const RECONNECT_MS = 2_000;
+/** How long a socket may be away before what is written passes over HTTPS instead, in milliseconds. */
+const TEXT_AFTER_MS = 2_000;
+/** When what could not be sent or asked for is tried again, in milliseconds. */
+const TEXT_RETRY_MS = 3_000;
 
 /** Where this participant is. */
 export type Phase =
@@ -92,14 +102,16 @@ export type SeatWish = Pick<SlotWish, 'maxHeight' | 'priority'>;
 
 const GOOD: Quality = { level: 'good', reason: null };
 
-/** A line of chat that the server has not taken yet. */
-export type UnsaidLine = Pick<ChatLine, 'clientId' | 'text'>;
+/** How what is written passes just now; `none`: it waits on the device. */
+export type Writing = 'socket' | 'https' | 'none';
 
 export interface SessionEvents {
   /** Anything that is readable here is different. */
   change: undefined;
   knock: Knock;
   chat: ChatLine;
+  /** A line was confirmed after the visit was over: it goes to the provider's desk. */
+  handedOver: string;
   /** Something did not work, and what it was stays as it was. */
   problem: Error;
 }
@@ -117,6 +129,8 @@ export interface SessionOptions {
   base?: string;
   /** Where the secret to come back with is kept; in this tab when left out. */
   store?: ResumeStore;
+  /** Where lines wait that are not sent; on this device, sealed, when left out. */
+  outbox?: Promise<OutboxStore>;
 }
 
 export class Session extends Emitter<SessionEvents> {
@@ -131,9 +145,8 @@ export class Session extends Emitter<SessionEvents> {
   participants: Participant[] = [];
   /** Who waits to be let in; for providers, and for whoever is to be replaced by another device of theirs. */
   knocks: Knock[] = [];
-  chat: ChatLine[] = [];
-  /** What this participant wrote and the server has not taken yet: it does when the line is back. */
-  unsaid: UnsaidLine[] = [];
+  /** Whether what is written passes while there is no signaling line. */
+  #httpsCarries = false;
   /** Whether the session is being recorded. */
   recording = false;
   /** Who spoke last; it may be this participant. */
@@ -146,6 +159,15 @@ export class Session extends Emitter<SessionEvents> {
   readonly #store: ResumeStore;
   readonly #tracks: Tracks;
   #signal: Signal | null = null;
+  readonly #thread = new Thread();
+  #outbox: Outbox | null = null;
+  readonly #textLine: TextLine;
+  #secret: string | null = null;
+  /** Of the asks over HTTPS, while there are some. */
+  #polling: AbortController | null = null;
+  /** Rejects what is under way on a socket that is lost. */
+  #lineLost = new AbortController();
+  #composes = false;
   #transport: Transport | null = null;
   /** The first exchange of descriptions: whoever joins waits for it. */
   #connected: Promise<void> | null = null;
@@ -165,7 +187,24 @@ export class Session extends Emitter<SessionEvents> {
     this.#options = options;
     this.#store = options.store ?? tabStore;
     this.#door = new Door(options.token, options.base);
+    this.#textLine = new TextLine(this.#door.base, () => this.#secret);
     this.#tracks = { microphone: options.microphone ?? null, camera: options.camera ?? null, screen: null };
+  }
+
+  /** What was written, as far as it is known here, in order. */
+  get chat(): readonly ChatLine[] {
+    return this.#thread.lines;
+  }
+
+  /** What this participant wrote and the server has not confirmed: it waits on the device until it is. */
+  get unsaid(): readonly UnsaidLine[] {
+    return this.#outbox?.lines ?? [];
+  }
+
+  /** How what is written passes just now. */
+  get writing(): Writing {
+    if (this.line === 'open') return 'socket';
+    return this.#httpsCarries ? 'https' : 'none';
   }
 
   /** Those who are in, without this participant; one who lost the line within the time to come back included. */
@@ -268,17 +307,47 @@ export class Session extends Emitter<SessionEvents> {
     return this.#ask({ type: 'remove', participantId });
   }
 
-  /** Says a line to everybody who is in; while the line is away it waits in `unsaid`. */
-  async sendChat(text: string): Promise<void> {
-    const clientId = crypto.randomUUID?.() ?? String(Math.random());
-    this.unsaid = [...this.unsaid, { clientId, text }];
-    this.#changed();
-    try {
-      await this.#ask({ type: 'chat', clientId, text });
-    } finally {
-      this.#said(clientId);
-    }
+  /**
+   * Says a line, shows an image, or both, to everybody who is in. It is kept on the device at once, and in `unsaid` until the
+   * server confirms it; nobody has to wait for that. Rejects with `outbox_full` if too much waits already.
+   */
+  async sendChat(text: string, image: Blob | null = null): Promise<void> {
+    const outbox = this.#outbox;
+    if (!outbox) throw new Refusal('not_admitted', 'you are not in', false);
+    const { said } = await outbox.add(text, image);
+    this.#keepCredential();
+    this.#sayComposing();
+    this.#flush();
+    return said;
   }
+
+  /** Sends a line again that failed. */
+  retryChat(clientId: string): void {
+    this.#outbox?.retry(clientId);
+    this.#flush();
+  }
+
+  /** Gives up a line that is not confirmed. */
+  async discardChat(clientId: string): Promise<void> {
+    await this.#outbox?.discard(clientId);
+    this.#sayComposing();
+  }
+
+  /** An image of a line. */
+  image(digest: string): Promise<Blob> {
+    return this.#textLine.image(digest);
+  }
+
+  /**
+   * Whether the person is writing. If their line is lost then, the visit waits for them as for somebody who went on in
+   * writing; lines that are not sent say so by themselves.
+   */
+  setComposing(on: boolean): void {
+    this.#drafts = on;
+    this.#sayComposing();
+  }
+
+  #drafts = false;
 
   /** The patient gives or withdraws a consent. */
   consent(consentType: ConsentType, version: string, granted: boolean): Promise<void> {
@@ -359,6 +428,9 @@ export class Session extends Emitter<SessionEvents> {
         ticket: () => this.#door.ticket(),
         secret,
         keep: (secret) => {
+          // What is still to be said after the end is said by the last one.
+          if (secret !== null) this.#secret = secret;
+          this.#keepCredential();
           if (secret === null || this.#isOver()) this.#store.forget();
           else this.#store.save(this.#options.token, secret);
         },
@@ -367,10 +439,7 @@ export class Session extends Emitter<SessionEvents> {
         welcome: current((frame) => this.#welcomed(frame)),
         resumed: current(() => this.#resumed()),
         message: current((frame) => this.#receive(frame)),
-        line: current((line) => {
-          this.line = line;
-          this.#changed();
-        }),
+        line: current((line) => this.#lineIs(line)),
         over: current((error) => this.#finish(whyOver(error))),
       },
     );
@@ -396,7 +465,9 @@ export class Session extends Emitter<SessionEvents> {
     // Browsers let a page go without a word to the server, and the others would look at a still picture for seconds.
     window.addEventListener('pagehide', () => this.#transport?.close(), { signal });
     const look = () => {
-      if (document.visibilityState === 'visible') this.#signal?.nudge();
+      if (document.visibilityState !== 'visible') return;
+      this.#signal?.nudge();
+      this.#flush();
     };
     document.addEventListener('visibilitychange', look, { signal });
   }
@@ -485,6 +556,7 @@ export class Session extends Emitter<SessionEvents> {
   readonly #rerouted = (): void => {
     this.#restart();
     this.#signal?.nudge();
+    this.#flush();
   };
 
   /**
@@ -506,7 +578,6 @@ export class Session extends Emitter<SessionEvents> {
     this.session = frame.session;
     this.policy = frame.policy;
     this.participants = frame.participants;
-    this.chat = frame.chat;
     this.knocks = [];
     this.recording = false;
     this.speaker = null;
@@ -519,6 +590,7 @@ export class Session extends Emitter<SessionEvents> {
       const nobody = { position: null, providerPresent: false, deskAttended: false };
       this.#setPhase({ name: 'waiting', ...nobody, newDevice, sentBack: false });
     } else this.#setPhase({ name: 'admitted' });
+    this.#hasThread(frame.chat);
     if (this.#connected) return this.#reconnect();
     this.#connected = this.#connect();
     // Whoever joins hears of it.
@@ -528,6 +600,8 @@ export class Session extends Emitter<SessionEvents> {
   #resumed(): void {
     const state = this.peerConnection?.iceConnectionState ?? '';
     if (this.#restartDue || ['disconnected', 'failed'].includes(state)) this.#restart();
+    if (this.#thread.hasGap) this.#readOlder();
+    this.#flush();
   }
 
   #receive(frame: ServerFrame): void {
@@ -545,8 +619,8 @@ export class Session extends Emitter<SessionEvents> {
       case 'admitted':
         this.#stand('admitted');
         this.participants = frame.participants;
-        this.chat = frame.chat;
         this.#setPhase({ name: 'admitted' });
+        this.#hasThread(frame.chat);
         this.#putAll();
         this.#wishAgain();
         break;
@@ -572,9 +646,7 @@ export class Session extends Emitter<SessionEvents> {
         }
         break;
       case 'chat':
-        this.chat = [...this.chat, frame];
-        if (frame.from === this.you?.id) this.#said(frame.clientId);
-        this.emit('chat', frame);
+        if (this.#thread.hear(frame)) this.#heard(frame);
         break;
       case 'recording':
         this.recording = frame.on;
@@ -621,6 +693,151 @@ export class Session extends Emitter<SessionEvents> {
         break;
     }
     this.#changed();
+  }
+
+  // --- what is written -------------------------------------------------------------------------------------------
+
+  /** What was said is known up to now, and what is not sent can be. */
+  #hasThread(lines: ChatLine[]): void {
+    if (!this.isIn) return this.#thread.clear();
+    if (this.#thread.welcome(lines)) this.#readOlder();
+    this.#findOutbox();
+    this.#flush();
+  }
+
+  /** What is before the lines of a welcome, as far as it is not known. */
+  #readOlder(): void {
+    this.#request({ type: 'thread', after: this.#thread.upTo }).then(
+      (reply) => {
+        if (reply.type !== 'thread') return;
+        this.#thread.page(reply);
+        this.#changed();
+        if (reply.more) this.#readOlder();
+      },
+      // With the next welcome, or when the line goes on.
+      () => undefined,
+    );
+  }
+
+  #heard(line: ChatLine): void {
+    if (line.from === this.you?.id) this.#outbox?.heard(line.clientId);
+    this.emit('chat', line);
+  }
+
+  #findOutbox(): void {
+    if (this.#outbox || !this.session || !this.you) return;
+    const owner = `${this.session.id}/${this.you.id}`;
+    const options = this.#options;
+    const outbox = new Outbox(owner, late(() => (options.outbox ??= bestStore())), {
+      change: () => this.#changed(),
+      confirmed: (clientId, outcome) => {
+        if (outcome === 'handed_over') this.emit('handedOver', clientId);
+        this.#sayComposing();
+      },
+    });
+    this.#outbox = outbox;
+    outbox.load().then(
+      () => this.#flush(),
+      () => undefined,
+    );
+  }
+
+  /** Sends what waits, over the line there is. */
+  #flush(): void {
+    const outbox = this.#outbox;
+    const ended = this.phase.name === 'over';
+    if (!outbox || outbox.isEmpty || !(this.isIn || ended)) return;
+    void outbox.flush(this.#carrier).then(() => {
+      const waits = outbox.lines.some(({ state }) => state !== 'failed');
+      if (waits && this.#flushTimer === undefined) {
+        this.#flushTimer = setTimeout(() => {
+          this.#flushTimer = undefined;
+          this.#flush();
+        }, TEXT_RETRY_MS);
+      }
+    });
+  }
+
+  #flushTimer: ReturnType<typeof setTimeout> | undefined;
+
+  readonly #carrier: Carrier = {
+    say: async (words) => {
+      if (this.line !== 'open' || this.#isOver()) return this.#textLine.say(words);
+      await this.#untilLost(this.#ask({ type: 'chat', ...words }));
+      return 'said';
+    },
+    upload: (image, progress) => this.#textLine.upload(image, progress),
+  };
+
+  /** A reply that does not come any more when the socket is lost: what was asked may be asked by another way then. */
+  #untilLost<Reply>(reply: Promise<Reply>): Promise<Reply> {
+    const { signal } = this.#lineLost;
+    return new Promise((resolve, reject) => {
+      const lost = () => reject(new Refusal('unreachable', 'the line was lost', true));
+      signal.addEventListener('abort', lost, { once: true });
+      void reply.then(resolve, reject).finally(() => signal.removeEventListener('abort', lost));
+    });
+  }
+
+  #lineIs(line: Line): void {
+    this.line = line;
+    if (line === 'open') {
+      this.#lineLost = new AbortController();
+      this.#stopPolling();
+    } else {
+      this.#lineLost.abort();
+      this.#later(TEXT_AFTER_MS, () => this.#startPolling());
+    }
+    this.#changed();
+  }
+
+  #startPolling(): void {
+    if (this.line === 'open' || this.#polling || this.#secret === null || !this.isIn) return;
+    this.#polling = new AbortController();
+    void this.#poll(this.#polling.signal);
+  }
+
+  #stopPolling(): void {
+    this.#polling?.abort();
+    this.#polling = null;
+    this.#httpsCarries = false;
+  }
+
+  /** Asks for news over HTTPS, again and again, until there is a socket. */
+  async #poll(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      try {
+        const page = await this.#textLine.poll(this.#thread.upTo, signal);
+        if (signal.aborted) return;
+        this.#httpsCarries = true;
+        for (const line of this.#thread.page(page)) this.#heard(line);
+        this.#changed();
+        this.#flush();
+      } catch (error) {
+        if (signal.aborted) return;
+        this.#httpsCarries = false;
+        this.#changed();
+        if (error instanceof SessionOver) return this.#finish({ name: 'ended', reason: error.reason ?? 'provider_ended' });
+        if (error instanceof Refusal && error.code === 'removed') return this.#finish({ name: 'removed' });
+        await new Promise<void>((resolve) => this.#later(TEXT_RETRY_MS, resolve));
+      }
+    }
+  }
+
+  /** Tells the server whether there is something to come: while it can be told. */
+  #sayComposing(): void {
+    const composes = this.#drafts || !(this.#outbox?.isEmpty ?? true);
+    if (composes === this.#composes || !this.isIn) return;
+    if (this.line !== 'open') return;
+    this.#composes = composes;
+    this.#ask({ type: 'composing', on: composes }).catch(() => {
+      if (this.#composes === composes) this.#composes = !composes;
+    });
+  }
+
+  /** A page that comes later may send what waits, after this one is gone. */
+  #keepCredential(): void {
+    if (this.#secret !== null) void this.#outbox?.keep({ base: this.#door.base, secret: this.#secret });
   }
 
   #stand(state: ParticipantState): void {
@@ -725,11 +942,6 @@ export class Session extends Emitter<SessionEvents> {
     return signal.request(message);
   }
 
-  #said(clientId: string): void {
-    this.unsaid = this.unsaid.filter((line) => line.clientId !== clientId);
-    this.#changed();
-  }
-
   #later(milliseconds: number, action: () => void): void {
     const timer = setTimeout(() => {
       this.#timers.delete(timer);
@@ -761,8 +973,16 @@ export class Session extends Emitter<SessionEvents> {
     if (!keepSocket) this.#signal?.close();
     this.participants = [];
     this.knocks = [];
-    this.unsaid = [];
+    this.#stopPolling();
+    this.#lineLost.abort();
+    this.#settleOutbox(why);
     this.#changed();
+  }
+
+  /** What is not sent goes to the provider's desk where it may; it stays on no device whose person is done with the visit. */
+  #settleOutbox(why: Over): void {
+    if (why.name === 'ended' || why.name === 'refused' || why.name === 'superseded') this.#flush();
+    else void this.#outbox?.clear();
   }
 
   #isOver(): boolean {
@@ -788,6 +1008,18 @@ function whyOver(error: DoorError | Refusal): Over {
   if (error.code === 'superseded') return { name: 'superseded' };
   if (error.code === 'removed' || error.code === 'join_token_revoked') return { name: 'removed' };
   return { name: 'refused', error };
+}
+
+/** A store that is found when it is first needed. */
+function late(find: () => Promise<OutboxStore>): OutboxStore {
+  return {
+    load: async (owner) => (await find()).load(owner),
+    put: async (line) => (await find()).put(line),
+    remove: async (owner, clientId) => (await find()).remove(owner, clientId),
+    clear: async (owner) => (await find()).clear(owner),
+    keep: async (owner, credential) => (await find()).keep(owner, credential),
+    owners: async () => (await find()).owners(),
+  };
 }
 
 /** Tells of another network, where the browser does (Network Information API). */
