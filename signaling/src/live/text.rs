@@ -47,7 +47,7 @@ pub enum TextAsk {
         /// It.
         after: u64,
     },
-    /// Whether the person is writing, or has lines that are not sent.
+    /// Whether the person is writing.
     Composing(bool),
 }
 

@@ -179,7 +179,7 @@ pub enum ClientMessage {
         #[cfg_attr(test, ts(type = "number"))]
         after: u64,
     },
-    /// The person writes a line, or has lines that are not sent: if the line to them is lost now, they are away by design.
+    /// The person writes: if the line to them is lost now, they are away by design.
     Composing {
         /// Whether it is so.
         on: bool,

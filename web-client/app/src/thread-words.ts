@@ -49,3 +49,6 @@ export function writingWords(writing: Writing, waiting: number): string {
 /** What was written too late for the visit. */
 export const HANDED_OVER =
   'The visit ended before your last message was sent. The clinic has it now, and the provider will read it.';
+
+/** What was written too late, and is for nobody any more. */
+export const UNDELIVERED = 'The visit ended before your last message was sent. Nobody has read it.';

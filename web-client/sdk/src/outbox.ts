@@ -47,6 +47,15 @@ export interface OutboxHandlers {
   confirmed: (clientId: string, outcome: Outcome) => void;
 }
 
+/** How far it came. */
+export type Flushed =
+  /** All is confirmed, or failed. */
+  | 'done'
+  /** There is no line just now. */
+  | 'later'
+  /** Nothing is taken of this participant any more. */
+  | 'over';
+
 interface Entry {
   line: WaitingLine;
   shown: UnsaidLine;
@@ -60,7 +69,7 @@ export class Outbox {
   readonly #store: OutboxStore;
   readonly #handlers: OutboxHandlers;
   #entries: Entry[] = [];
-  #flushing: Promise<void> | null = null;
+  #flushing: Promise<Flushed> | null = null;
   #again = false;
   #lastWrittenAt = 0;
 
@@ -144,7 +153,7 @@ export class Outbox {
   }
 
   /** There is a line: sends what waits, in order, until all is confirmed or there is none any more. */
-  flush(carrier: Carrier): Promise<void> {
+  flush(carrier: Carrier): Promise<Flushed> {
     if (this.#flushing) {
       this.#again = true;
       return this.#flushing;
@@ -158,10 +167,10 @@ export class Outbox {
     return this.#flushing;
   }
 
-  async #flush(carrier: Carrier): Promise<void> {
+  async #flush(carrier: Carrier): Promise<Flushed> {
     for (;;) {
       const next = this.#entries.find(({ shown }) => shown.state !== 'failed');
-      if (!next) return;
+      if (!next) return 'done';
       const { clientId } = next.line;
       try {
         await this.#confirm(clientId, await this.#send(next, carrier));
@@ -169,7 +178,7 @@ export class Outbox {
         const refusal = error instanceof Refusal ? error : new Refusal('unreachable', String(error), true);
         if (refusal.retryable || ENDS.has(refusal.code)) {
           this.#show(clientId, { state: 'queued' });
-          return;
+          return refusal.retryable ? 'later' : 'over';
         }
         this.#show(clientId, { state: 'failed', reason: refusal });
         next.reject(refusal);

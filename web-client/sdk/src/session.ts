@@ -112,6 +112,8 @@ export interface SessionEvents {
   chat: ChatLine;
   /** A line was confirmed after the visit was over: it goes to the provider's desk. */
   handedOver: string;
+  /** So many lines were not sent before it was over, and nobody takes them any more. */
+  undelivered: number;
   /** Something did not work, and what it was stays as it was. */
   problem: Error;
 }
@@ -167,6 +169,9 @@ export class Session extends Emitter<SessionEvents> {
   #polling: AbortController | null = null;
   /** Rejects what is under way on a socket that is lost. */
   #lineLost = new AbortController();
+  /** Something is being written. */
+  #drafts = false;
+  /** What the server was told of that. */
   #composes = false;
   #transport: Transport | null = null;
   /** The first exchange of descriptions: whoever joins waits for it. */
@@ -316,7 +321,6 @@ export class Session extends Emitter<SessionEvents> {
     if (!outbox) throw new Refusal('not_admitted', 'you are not in', false);
     const { said } = await outbox.add(text, image);
     this.#keepCredential();
-    this.#sayComposing();
     this.#flush();
     return said;
   }
@@ -330,7 +334,6 @@ export class Session extends Emitter<SessionEvents> {
   /** Gives up a line that is not confirmed. */
   async discardChat(clientId: string): Promise<void> {
     await this.#outbox?.discard(clientId);
-    this.#sayComposing();
   }
 
   /** An image of a line. */
@@ -340,14 +343,12 @@ export class Session extends Emitter<SessionEvents> {
 
   /**
    * Whether the person is writing. If their line is lost then, the visit waits for them as for somebody who went on in
-   * writing; lines that are not sent say so by themselves.
+   * writing.
    */
   setComposing(on: boolean): void {
     this.#drafts = on;
     this.#sayComposing();
   }
-
-  #drafts = false;
 
   /** The patient gives or withdraws a consent. */
   consent(consentType: ConsentType, version: string, granted: boolean): Promise<void> {
@@ -702,6 +703,8 @@ export class Session extends Emitter<SessionEvents> {
     if (!this.isIn) return this.#thread.clear();
     if (this.#thread.welcome(lines)) this.#readOlder();
     this.#findOutbox();
+    this.#composes = false;
+    this.#sayComposing();
     this.#flush();
   }
 
@@ -732,7 +735,6 @@ export class Session extends Emitter<SessionEvents> {
       change: () => this.#changed(),
       confirmed: (clientId, outcome) => {
         if (outcome === 'handed_over') this.emit('handedOver', clientId);
-        this.#sayComposing();
       },
     });
     this.#outbox = outbox;
@@ -747,9 +749,9 @@ export class Session extends Emitter<SessionEvents> {
     const outbox = this.#outbox;
     const ended = this.phase.name === 'over';
     if (!outbox || outbox.isEmpty || !(this.isIn || ended)) return;
-    void outbox.flush(this.#carrier).then(() => {
-      const waits = outbox.lines.some(({ state }) => state !== 'failed');
-      if (waits && this.#flushTimer === undefined) {
+    void outbox.flush(this.#carrier).then((flushed) => {
+      if (flushed === 'over' && ended) return this.#giveUp(outbox);
+      if (flushed !== 'done' && this.#flushTimer === undefined) {
         this.#flushTimer = setTimeout(() => {
           this.#flushTimer = undefined;
           this.#flush();
@@ -759,6 +761,12 @@ export class Session extends Emitter<SessionEvents> {
   }
 
   #flushTimer: ReturnType<typeof setTimeout> | undefined;
+
+  /** What nobody takes any more stays on no device, and the person hears of it. */
+  #giveUp(outbox: Outbox): void {
+    this.emit('undelivered', outbox.lines.length);
+    void outbox.clear();
+  }
 
   readonly #carrier: Carrier = {
     say: async (words) => {
@@ -824,11 +832,10 @@ export class Session extends Emitter<SessionEvents> {
     }
   }
 
-  /** Tells the server whether there is something to come: while it can be told. */
+  /** Tells the server whether there is something to come, while it can be told. */
   #sayComposing(): void {
-    const composes = this.#drafts || !(this.#outbox?.isEmpty ?? true);
-    if (composes === this.#composes || !this.isIn) return;
-    if (this.line !== 'open') return;
+    const composes = this.#drafts;
+    if (composes === this.#composes || !this.isIn || this.line !== 'open') return;
     this.#composes = composes;
     this.#ask({ type: 'composing', on: composes }).catch(() => {
       if (this.#composes === composes) this.#composes = !composes;

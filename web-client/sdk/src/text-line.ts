@@ -46,11 +46,6 @@ export class TextLine {
     return outcome.state;
   }
 
-  /** Says whether the person is writing. */
-  async composing(on: boolean): Promise<void> {
-    await this.#post({ lines: [], composing: on });
-  }
-
   /** An image of a line. */
   async image(digest: string): Promise<Blob> {
     return (await this.#ask(`thread/images/${digest}`)).blob();

@@ -203,6 +203,16 @@ describe('after the end', () => {
     expect((await store.owners()).size).toBe(0);
   });
 
+  test('what nobody takes any more is deleted, and the person hears of it', async () => {
+    let undelivered = 0;
+    session.on('undelivered', (count) => (undelivered += count));
+    await endUnheard();
+    thread.takesLate = false;
+    thread.isUp = true;
+    await pass(10_000);
+    expect([undelivered, session.unsaid.length, (await store.owners()).size]).toEqual([1, 0, 0]);
+  });
+
   test('nothing stays on the device of who left', async () => {
     await join();
     await loseSockets();

@@ -292,7 +292,8 @@ fn whose_device_said_that_they_write_is_waited_for_as_long_as_text_is() {
     assert_eq!(harness.live.session().status(), SessionStatus::Active);
     assert_eq!(harness.state_of(provider, "patient"), "lost", "the others see that they are away");
     let back = harness.resume("patient", patient);
-    harness.say(back, json!({"type": "composing", "on": false}));
+    harness.say(back, json!({"type": "composing", "on": true}));
+    let back = harness.reload("patient", back);
     harness.vanish(back);
     harness.pass(61);
     assert_eq!(harness.live.session().status(), SessionStatus::Failed);

@@ -12,6 +12,8 @@ export class FakeThread {
   losesAnswers = 0;
   /** The visit is over. */
   over = false;
+  /** What is sent after the end is taken: a patient's is. */
+  takesLate = true;
   refusesImages: string | null = null;
   readonly handedOver: string[] = [];
   polls = 0;
@@ -56,6 +58,7 @@ export class FakeThread {
   }
 
   #say({ lines }: { lines: LineWords[] }): Response {
+    if (this.over && !this.takesLate) return problem(410, 'session_over', { reason: 'provider_ended' });
     const outcomes = lines.map(({ clientId, text }) => {
       if (this.over) this.handedOver.push(text ?? '');
       else if (!this.#server.chat.some((line) => line.clientId === clientId)) {
