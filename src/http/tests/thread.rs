@@ -229,7 +229,7 @@ async fn an_image_is_for_those_who_may_read_the_line_that_shows_it() {
 #[tokio::test]
 async fn a_thread_that_nobody_answered_goes_to_the_desk_once() {
     let server = Server::start().await;
-    let (visit, mut provider, mut patient) = server.begun().await;
+    let (visit, provider, mut patient) = server.begun().await;
     provider.says(json!({"type": "chat", "clientId": "p0", "text": "before"})).await;
     patient.says(json!({"type": "chat", "clientId": "a0", "text": "by voice"})).await;
     patient.says(json!({"type": "tier", "want": "async_text"})).await;

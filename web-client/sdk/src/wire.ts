@@ -715,13 +715,49 @@ upTo: number,
  */
 more: boolean, };
 
-export type ThreadRequest = { lines: Array<LineWords>, composing?: boolean, };
+export type ThreadRequest = { 
+/**
+ * Said in this order. `clientId` as in `chat`.
+ */
+lines: Array<LineWords>, 
+/**
+ * As the message `composing`.
+ */
+composing?: boolean, };
 
-export type LineWords = { clientId: string, text?: string, attachment?: string, };
+export type LineWords = { 
+/**
+ * As in `chat`.
+ */
+clientId: string, 
+/**
+ * As in `chat`.
+ */
+text?: string, 
+/**
+ * As in `chat`.
+ */
+attachment?: string, };
 
-export type ThreadReply = { lines: Array<LineOutcome>, };
+export type ThreadReply = { 
+/**
+ * In order.
+ */
+lines: Array<LineOutcome>, };
 
-export type LineOutcome = { clientId: string, state: LineState, code: string | null, };
+export type LineOutcome = { 
+/**
+ * Which.
+ */
+clientId: string, 
+/**
+ * What.
+ */
+state: LineState, 
+/**
+ * Why it is refused: an `error.code` of the socket.
+ */
+code: string | null, };
 
 export type LineState = 'said' | 'handed_over' | 'refused';
 
