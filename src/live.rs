@@ -270,10 +270,10 @@ impl Voice {
         self.handle.inputs.send(input).await.is_ok()
     }
 
-    /// Says that the socket is gone.
-    pub(crate) async fn gone(&self) {
+    /// Says that the socket is gone: closed from there, or nothing was heard on it.
+    pub(crate) async fn gone(&self, hung_up: bool) {
         // A session that has ended does not need to know.
-        let _ = self.handle.inputs.send(TaskInput::Closed { connection: self.connection }).await;
+        let _ = self.handle.inputs.send(TaskInput::Closed { connection: self.connection, hung_up }).await;
     }
 }
 

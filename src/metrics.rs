@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use vestibule_domain::{ParticipantId, SessionId};
+use vestibule_domain::{BandwidthProfile, ParticipantId, SessionId, Tier, TierReason};
 use vestibule_media_engine::socket::SocketCounters;
 use vestibule_media_engine::{Engine, ShardCounters, TurnCounters};
 use vestibule_signaling::wire::{QualityCode, QualityLevel};
@@ -45,6 +45,8 @@ struct Counted {
     people: BTreeMap<(SessionId, ParticipantId), (Instant, QualityLevel)>,
     /// By level, and of each without a reason and by it.
     steps: [[u64; REASONS.len()]; QualityLevel::ALL.len()],
+    /// Changes of what a line is used for: for what from then on, and why no more.
+    tiers: BTreeMap<(BandwidthProfile, TierReason), u64>,
     uplink_loss: Histogram,
     downlink_loss: Histogram,
     rtt: Histogram,
@@ -56,6 +58,7 @@ impl Default for Measures {
         Self(Mutex::new(Counted {
             people: BTreeMap::new(),
             steps: [[0; REASONS.len()]; QualityLevel::ALL.len()],
+            tiers: BTreeMap::new(),
             uplink_loss: Histogram::of(LOSS_BUCKETS),
             downlink_loss: Histogram::of(LOSS_BUCKETS),
             rtt: Histogram::of(RTT_BUCKETS),
@@ -86,6 +89,11 @@ impl Measures {
         seen(&mut counted.rtt, step.rtt.map(|rtt| rtt.as_secs_f64()));
         #[expect(clippy::cast_precision_loss, reason = "no line carries 2^53 bits a second")]
         seen(&mut counted.estimate, step.downlink_estimate_bps.map(|bps| bps as f64));
+    }
+
+    /// Somebody's line is used for something else.
+    pub(crate) fn tier_changed(&self, tier: Tier) {
+        *self.counted().tiers.entry((tier.profile, tier.reason)).or_default() += 1;
     }
 
     fn counted(&self) -> std::sync::MutexGuard<'_, Counted> {
@@ -259,6 +267,15 @@ impl Page {
                 let (level, reason) = (level.as_str(), reason.map_or("none", QualityCode::as_str));
                 self.line(steps, &format!("level=\"{level}\",reason=\"{reason}\""), count);
             }
+        }
+        let changes = "vestibule_tier_changes_total";
+        self.head(
+            changes,
+            "counter",
+            "Changes of what a line is used for: for what from then on, and why no more.",
+        );
+        for ((profile, reason), count) in &counted.tiers {
+            self.line(changes, &format!("profile=\"{profile}\",reason=\"{reason}\""), count);
         }
         for (name, help, histogram) in [
             (

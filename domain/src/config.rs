@@ -21,7 +21,7 @@ pub use decide::{
 };
 pub use field::ConfigField;
 pub use url::{HttpsUrl, UrlError};
-pub use values::{ConfigValues, FallbackThresholds, Retention, SecretMark, WEBHOOKS_MAX, WebhookEndpoint};
+pub use values::{ConfigValues, Retention, SecretMark, WEBHOOKS_MAX, WebhookEndpoint};
 
 use crate::id::{TenantId, WebhookId};
 use crate::policy::SessionPolicy;

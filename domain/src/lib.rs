@@ -23,6 +23,7 @@ mod published;
 mod rejection;
 mod session;
 mod state;
+mod tier;
 mod time;
 mod token;
 mod visit;
@@ -31,8 +32,8 @@ pub use actor::Actor;
 pub use command::{Command, Context, DenyReason, Invitation, Schedule};
 pub use config::{
     ColorError, ConfigCommand, ConfigContext, ConfigEvent, ConfigFault, ConfigField, ConfigInvariantError,
-    ConfigRejection, ConfigValues, CssColor, FallbackThresholds, HttpsUrl, Retention, SecretChange,
-    SecretChanges, SecretMark, StoredConfig, TenantConfig, UrlError, WEBHOOKS_MAX, WebhookEndpoint,
+    ConfigRejection, ConfigValues, CssColor, HttpsUrl, Retention, SecretChange, SecretChanges, SecretMark,
+    StoredConfig, TenantConfig, UrlError, WEBHOOKS_MAX, WebhookEndpoint,
 };
 pub use consent::{ConsentRecord, ConsentType};
 pub use digest::{ContentDigest, DigestError};
@@ -56,6 +57,9 @@ pub use session::{
     REMOVED_RECORDS_MAX, SessionStatus, Standing, StoredSession, VirtualSession,
 };
 pub use state::ParticipantState;
+pub use tier::{
+    FallbackThresholds, Ladder, LineLook, LineTest, Step, ThresholdFault, ThresholdValues, Tier, TierReason,
+};
 pub use token::{JoinToken, TokenClaims, TokenError, TokenKey, TokenKeys, TokenKeysError, admit_token};
 pub use visit::{
     AsyncVisit, ContentFault, NewVisit, Response, Revision, StoredVisit, VISIT_IMAGES_MAX,

@@ -5,6 +5,7 @@ use std::ops::Deref;
 use serde::{Deserialize, Serialize};
 
 use crate::kind::ParticipantRole;
+use crate::tier::FallbackThresholds;
 
 /// The most participants of a session under a tenant that never chose; and of any tenant's, unless the operator allows more.
 pub const PARTICIPANTS_USUAL: u16 = 20;
@@ -57,6 +58,8 @@ pub struct PolicyValues {
     pub admit_observers_with_provider: bool,
     /// Whether anything may be recorded at all.
     pub recording_allowed: bool,
+    /// When a line is reduced from video to audio to text, and back.
+    pub fallback: FallbackThresholds,
 }
 
 impl Default for PolicyValues {
@@ -73,6 +76,7 @@ impl Default for PolicyValues {
             admit_interpreters_with_provider: false,
             admit_observers_with_provider: false,
             recording_allowed: false,
+            fallback: FallbackThresholds::default(),
         }
     }
 }

@@ -21,8 +21,8 @@ pub use live::{
 };
 pub use log::LOG_MESSAGES_MAX;
 pub use media::{
-    AudioProfile, MediaCommand, MediaEvent, PeerId, Quality, QualityStep, STEP, SeatId, SeatInfo, SeatWish,
-    SourceKind,
+    AudioProfile, LineSeen, MediaCommand, MediaEvent, PeerId, QUIET_AFTER, Quality, QualityStep, STEP,
+    SeatId, SeatInfo, SeatWish, SourceKind,
 };
 pub use member::ConnectionId;
 pub use resume::{FreshSecret, ResumeKey, ResumeKeys};

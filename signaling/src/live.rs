@@ -15,6 +15,7 @@ mod roster;
 mod tests;
 mod text;
 mod thread;
+mod tiers;
 mod view;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -22,8 +23,8 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use vestibule_domain::{
-    Actor, BandwidthProfile, Command, Connection, Context, Event, ParticipantId, Presence, Rejection,
-    Standing, VirtualSession,
+    Actor, Command, Connection, Context, Event, Ladder, ParticipantId, Presence, Rejection, Standing, Tier,
+    TierReason, VirtualSession,
 };
 
 use crate::media::{MediaCommand, MediaEvent, PeerId, QualityStep};
@@ -37,6 +38,7 @@ use text::Asking;
 pub use text::{ReadId, TEXT_WAIT, TextAsk, TextCall, TextError, TextReply, Words};
 use thread::Thread;
 pub use thread::{KeepError, NewLine, THREAD_LINES_MAX, ThreadLine};
+pub(crate) use tiers::LineReport;
 
 /// Times a change is decided anew because somebody else changed the session meanwhile.
 const CONFLICTS_MAX: u32 = 3;
@@ -76,6 +78,8 @@ pub enum Input {
     Closed {
         /// Which.
         connection: ConnectionId,
+        /// It was closed from there; if not, nothing was heard on it.
+        hung_up: bool,
     },
     /// The engine reports something.
     Media(MediaEvent),
@@ -192,6 +196,8 @@ pub enum Output {
     },
     /// Keep what was measured of somebody's connection, if it can be: nothing waits for it.
     Measured(ParticipantId, Box<QualityStep>),
+    /// Somebody's line is used for something else. It is so already.
+    TierChanged(ParticipantId, Tier),
 }
 
 /// A patient who waits, as the desk shows them.
@@ -317,8 +323,12 @@ pub struct LiveSession {
     /// In the order of coming.
     members: Vec<Member>,
     resume: BTreeMap<ParticipantId, ResumeKeys>,
-    /// What those want who do not want video.
-    tiers: BTreeMap<ParticipantId, BandwidthProfile>,
+    /// What the lines are used for of those who are in, once something was seen of them.
+    tiers: BTreeMap<ParticipantId, Ladder>,
+    /// Whose tier changed last, and why.
+    changed_last: Option<(ParticipantId, TierReason)>,
+    /// What is on record of writing is not looked at before.
+    fallback_rests_until: Option<Timestamp>,
     thread: Thread,
     /// Those who read and write without a socket.
     asking: Asking,
@@ -401,6 +411,8 @@ impl LiveSession {
             members: Vec::new(),
             resume: BTreeMap::new(),
             tiers: BTreeMap::new(),
+            changed_last: None,
+            fallback_rests_until: None,
             thread: Thread::default(),
             asking: Asking::default(),
             speaker: None,
@@ -481,7 +493,8 @@ impl LiveSession {
         let timer = self.session.next_deadline(&self.presence);
         let timer = timer.map(|due| self.timers_rest_until.map_or(due, |rest| rest.max(due)));
         let forgotten = self.members.iter().filter_map(|member| self.forgotten_at(member)).min();
-        [retry, timer, forgotten, self.text_timeout()].into_iter().flatten().min()
+        let (writing, asking) = (self.fallback_due_at(), self.text_timeout());
+        [retry, timer, forgotten, self.ladders_due_at(), writing, asking].into_iter().flatten().min()
     }
 }
 
@@ -496,13 +509,15 @@ impl LiveSession {
     pub fn handle(&mut self, now: Timestamp, input: Input) {
         assert!(self.pending.is_none(), "a commit is under way");
         let life_sign = sign_of_life(&input);
-        let is_measure = matches!(input, Input::Media(MediaEvent::Measured { .. }));
+        let mut is_measure = matches!(input, Input::Media(MediaEvent::Measured { .. }));
         match input {
             Input::Hello { connection, participant, entry, fresh, request } => {
                 self.hello(now, arrive::Greeting { connection, participant, fresh, request }, entry);
             }
             Input::Frame { connection, frame } => self.frame(now, connection, frame),
-            Input::Closed { connection } => self.closed(connection),
+            Input::Closed { connection, hung_up } => self.closed(connection, hung_up),
+            // Once a second for everybody, and hardly ever news.
+            Input::Media(MediaEvent::Line { peer, seen }) => is_measure = !self.line_seen(now, peer, &seen),
             Input::Media(event) => self.media_event(now, event),
             Input::Queue { position, attended } => {
                 self.position = position;
@@ -584,10 +599,12 @@ impl LiveSession {
             self.decide(now, command, actor, then);
             return;
         }
-        if self.session.next_deadline(&self.presence).is_some_and(|due| due <= now) {
-            return self.decide(now, Command::Tick, Actor::Timer, Then::Nothing);
+        if self.ladder_timeout(now) {
+            return;
         }
-        self.end_fallback_if_due(now);
+        if self.session.next_deadline(&self.presence).is_some_and(|due| due <= now) {
+            self.decide(now, Command::Tick, Actor::Timer, Then::Nothing);
+        }
     }
 }
 

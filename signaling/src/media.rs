@@ -63,6 +63,20 @@ pub enum MediaCommand {
         /// How.
         wish: SeatWish,
     },
+    /// Says what would be sent beside what is shown, if the line carried it: so much is probed for. 0: nothing.
+    SeekRate {
+        /// Whose line.
+        peer: PeerId,
+        /// In bits per second.
+        bps: u64,
+    },
+    /// Sends as much as this for a moment, and says what became of it.
+    TestLine {
+        /// Whose line.
+        peer: PeerId,
+        /// In bits per second.
+        bps: u64,
+    },
     /// Asks what is counted.
     Stats(PeerId),
 }
@@ -182,6 +196,20 @@ pub enum MediaEvent {
         /// What was measured.
         step: Box<QualityStep>,
     },
+    /// What was seen of a line in a second in which media flowed.
+    Line {
+        /// Whose.
+        peer: PeerId,
+        /// What.
+        seen: LineSeen,
+    },
+    /// What became of [`MediaCommand::TestLine`].
+    LineTested {
+        /// Whose.
+        peer: PeerId,
+        /// The share of it that did not arrive, or too late, 0.0..=1.0; none where nobody tells.
+        lost: Option<f32>,
+    },
     /// What is counted.
     Stats {
         /// Of whom.
@@ -226,6 +254,24 @@ pub struct Quality {
     pub level: QualityLevel,
     /// Of every level but good.
     pub reason: Option<QualityReason>,
+}
+
+/// After so long without a sign of life a peer is [`MediaEvent::Quiet`].
+pub const QUIET_AFTER: Duration = Duration::from_secs(8);
+
+/// What was seen of a line in one second.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LineSeen {
+    /// What the way to them is thought to carry, in bits per second; none where nobody tells.
+    pub downlink_bps: Option<u64>,
+    /// Share of packets lost on the way to them, 0.0..=1.0, before they were sent again; none where nothing was sent.
+    pub downlink_loss: Option<f32>,
+    /// Share of packets lost on the way from them, as above.
+    pub uplink_loss: f32,
+    /// Round trip, where it was measured.
+    pub rtt: Option<Duration>,
+    /// Received of their camera, in bits per second; none where none came.
+    pub camera_bps: Option<u64>,
 }
 
 /// How long a step of what is measured is.

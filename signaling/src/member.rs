@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use jiff::Timestamp;
-use vestibule_domain::{ParticipantId, ParticipantRole, SessionStatus};
+use vestibule_domain::{BandwidthProfile, ParticipantId, ParticipantRole, SessionStatus};
 
-use crate::live::Roster;
+use crate::live::{LineReport, Roster};
 use crate::log::Log;
 use crate::media::{AudioProfile, PeerId, Quality, SeatId, SeatWish, SourceKind};
 use crate::resume::ResumeKey;
@@ -59,6 +59,16 @@ pub(crate) struct Member {
     pub(crate) transport: bool,
     /// Nothing is heard on it.
     pub(crate) quiet: bool,
+    /// It had a transport once, this one or another.
+    pub(crate) was_connected: bool,
+    /// Its last socket was closed from there.
+    pub(crate) hung_up: bool,
+    /// Since when nothing is heard of its media.
+    pub(crate) silent_since: Option<Timestamp>,
+    /// What it said of its own line.
+    pub(crate) line: Option<LineReport>,
+    /// What the engine was told to look for in its line.
+    pub(crate) sought_bps: u64,
     /// What the engine was told of the peer's gate; a new peer's is closed.
     pub(crate) gate_is_open: bool,
     /// An offer was answered.
@@ -111,11 +121,13 @@ pub(crate) struct Told {
     pub(crate) waiting: Option<(Option<u32>, bool, bool)>,
     pub(crate) seats: Vec<Seat<SeatId, ParticipantId>>,
     pub(crate) occupants: BTreeMap<SeatId, PeerId>,
+    pub(crate) wishes: BTreeMap<SeatId, SeatWish>,
     pub(crate) people: u16,
     /// Who waits, on which device, and whether it is a new one.
     pub(crate) knocks: BTreeMap<ParticipantId, (MemberId, bool)>,
     pub(crate) recording: bool,
     pub(crate) wanted: Wanted,
+    pub(crate) rehearses: Option<BandwidthProfile>,
     pub(crate) speaker: Option<ParticipantId>,
     /// Of those whose connection is not good.
     pub(crate) qualities: BTreeMap<ParticipantId, Quality>,
@@ -143,6 +155,11 @@ impl Member {
             peer,
             transport: false,
             quiet: false,
+            was_connected: false,
+            hung_up: false,
+            silent_since: None,
+            line: None,
+            sought_bps: 0,
             gate_is_open: false,
             answered: false,
             seats: Vec::new(),
@@ -170,6 +187,8 @@ impl Member {
         self.peer = peer;
         self.transport = false;
         self.quiet = false;
+        self.sought_bps = 0;
+        self.line = None;
         self.gate_is_open = false;
         self.answered = false;
         self.seats.clear();
@@ -181,6 +200,7 @@ impl Member {
         self.told.wanted = Wanted::default();
         self.told.seats.clear();
         self.told.occupants.clear();
+        self.told.wishes.clear();
     }
 
     pub(crate) fn set_flowing(&mut self, kind: SourceKind, flowing: bool) {

@@ -144,6 +144,7 @@ fn said(clinic: &Clinic, role: &str, message: &str) -> Value {
         "consent" => json!({"type": "consent", "consentType": "recording", "version": "1", "granted": true}),
         "tier" => json!({"type": "tier", "want": "audio_only"}),
         "tier {async_text}" => json!({"type": "tier", "want": "async_text"}),
+        "line" => json!({"type": "line", "uplinkKbps": 300}),
         "chat" => json!({"type": "chat", "clientId": "c", "text": "hello"}),
         "thread" => json!({"type": "thread", "after": 0}),
         "composing" => json!({"type": "composing", "on": true}),
@@ -328,7 +329,7 @@ impl Clinic {
                 Output::ReadThread { .. } | Output::TextAnswered { .. } => Did::Other,
                 Output::Answered { .. } | Output::Queue(_) => Did::Other,
                 // That somebody was heard at all.
-                Output::KeepResume(..) | Output::Measured(..) => continue,
+                Output::KeepResume(..) | Output::Measured(..) | Output::TierChanged(..) => continue,
             };
             self.did.push(did);
         }
@@ -473,7 +474,7 @@ impl Clinic {
             }
             "leave" => events.first() == Some(&"left"),
             "subscribe" => asked(|command| matches!(command, MediaCommand::SetSeatWish { .. })),
-            "publish" | "tier" | "ping" | "timeline" | "thread" | "composing" => events.is_empty(),
+            "publish" | "tier" | "line" | "ping" | "timeline" | "thread" | "composing" => events.is_empty(),
             other => panic!("{other}: what is its effect?"),
         };
         assert!(fits, "{role}, {message}, {state}: {events:?}, {:?}", self.did);

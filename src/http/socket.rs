@@ -43,6 +43,8 @@ const HELLO: Duration = Duration::from_secs(5);
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// After this long without a sign, three pings, a line is dead, though nobody closed it.
 const SILENCE: Duration = Duration::from_secs(15);
+/// How a socket is closed then.
+const SILENT: Close = (close_code::AWAY, "nothing was heard from you");
 /// How long a closed socket may take to read what it was told last, and to answer the close.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// The close code after `superseded`.
@@ -207,7 +209,7 @@ async fn converse(
         close = listen(stream, allowance, &voice) => close,
         () = speak(speaker, &mut outbox) => None,
     };
-    voice.gone().await;
+    voice.gone(close != Some(SILENT)).await;
     let last_words = async {
         outbox.close();
         speak(speaker, &mut outbox).await;
@@ -243,7 +245,7 @@ where
 {
     loop {
         let Ok(next) = timeout(SILENCE, stream.next()).await else {
-            return Heard::End(Some((close_code::AWAY, "nothing was heard from you")));
+            return Heard::End(Some(SILENT));
         };
         let text = match next {
             None | Some(Ok(Message::Close(_))) => return Heard::End(None),

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use vestibule_media_core::quality::{
-    Quality as EngineQuality, QualityLevel as EngineLevel, QualityReason as EngineReason,
-    QualityStep as EngineStep,
+    LineLook as EngineLook, Quality as EngineQuality, QualityLevel as EngineLevel,
+    QualityReason as EngineReason, QualityStep as EngineStep,
 };
 use vestibule_media_core::sdp::{IceParameters, Offer};
 use vestibule_media_core::{
@@ -16,14 +16,15 @@ use vestibule_media_core::{
 use vestibule_media_engine::EventSink;
 use vestibule_signaling::wire::{QualityCode, QualityLevel, QualityReason};
 use vestibule_signaling::{
-    AudioProfile, MediaCommand, MediaEvent, PeerId, Quality, QualityStep, STEP, SeatId, SeatInfo, SeatWish,
-    SourceKind,
+    AudioProfile, LineSeen, MediaCommand, MediaEvent, PeerId, QUIET_AFTER, Quality, QualityStep, STEP,
+    SeatId, SeatInfo, SeatWish, SourceKind,
 };
 
 use super::Rooms;
 use crate::stats;
 
 const _: () = assert!(STEP.as_nanos() == bounds::QUALITY_STEP.as_nanos());
+const _: () = assert!(QUIET_AFTER.as_nanos() == bounds::QUIET_AFTER.as_nanos());
 
 /// Hands the engine's events to the sessions they are about.
 #[derive(Clone, Default)]
@@ -78,6 +79,8 @@ pub(super) fn command(room: u32, command: MediaCommand) -> Result<Command, Media
                 wish: EngineWish { max_height, priority },
             }
         }
+        MediaCommand::SeekRate { peer, bps } => Command::SeekRate { peer: engine_peer(peer), bps },
+        MediaCommand::TestLine { peer, bps } => Command::TestLine { peer: engine_peer(peer), bps },
         MediaCommand::Stats(peer) => Command::Stats { peer: engine_peer(peer) },
     })
 }
@@ -142,6 +145,14 @@ pub(super) fn translate(event: Event) -> Option<(u32, MediaEvent)> {
         }
         Event::QualityStep { peer, step: found } => {
             about(peer, MediaEvent::Measured { peer: PeerId(peer.0), step: Box::new(step(&found)) })
+        }
+        Event::Line { peer, look } => {
+            let EngineLook { downlink_bps, downlink_loss, uplink_loss, rtt, camera_bps } = look;
+            let seen = LineSeen { downlink_bps, downlink_loss, uplink_loss, rtt, camera_bps };
+            about(peer, MediaEvent::Line { peer: PeerId(peer.0), seen })
+        }
+        Event::LineTested { peer, lost } => {
+            about(peer, MediaEvent::LineTested { peer: PeerId(peer.0), lost })
         }
         Event::Stats { peer, stats } => {
             let stats: Value = stats::to_json(&stats);

@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout_at};
-use vestibule_domain::{Actor, ParticipantId, SessionId, SessionStatus};
+use vestibule_domain::{
+    Actor, BandwidthProfile, ParticipantId, SessionId, SessionStatus, TenantId, Tier, TierReason,
+};
 use vestibule_media_engine::EngineError;
 use vestibule_signaling::wire::{ErrorCode, Frame, FrameError, RequestId, ServerMessage};
 use vestibule_signaling::{
@@ -20,7 +22,7 @@ use super::desk::Place;
 use super::thread::Keeper;
 use super::{Call, Closing, Registry, Socket, media};
 use crate::data_dir::fill_random;
-use crate::store::{self, Beside, KeptStep, StoreError};
+use crate::store::{self, AuditEntry, Beside, KeptStep, StoreError};
 use crate::{clock, resume, threads};
 
 /// How long a session with nobody in it keeps its task. Timers of sessions without one are seen to by a sweep.
@@ -47,6 +49,7 @@ pub(super) enum TaskInput {
     },
     Closed {
         connection: ConnectionId,
+        hung_up: bool,
     },
     Command {
         call: Box<Call>,
@@ -241,9 +244,9 @@ impl Task {
                 Input::Hello { connection, participant, entry, fresh, request }
             }
             TaskInput::Frame { connection, frame } => Input::Frame { connection, frame },
-            TaskInput::Closed { connection } => {
+            TaskInput::Closed { connection, hung_up } => {
                 self.sockets.remove(&connection);
-                Input::Closed { connection }
+                Input::Closed { connection, hung_up }
             }
             TaskInput::Command { call, reply } => {
                 let Call { command, actor, expected, profiles, beside } = *call;
@@ -319,6 +322,9 @@ impl Task {
                 }
             }
             Output::Measured(participant, step) => self.measured(participant, &step),
+            Output::TierChanged(participant, tier) => {
+                self.tier_changed(live.session().tenant(), participant, tier);
+            }
         }
     }
 
@@ -334,6 +340,12 @@ impl Task {
         let shared = &self.registry.0;
         shared.measures.observe((self.session, participant), step);
         shared.timelines.keep(self.session, KeptStep::of(clock::now(), participant, step));
+    }
+
+    fn tier_changed(&self, tenant: TenantId, participant: ParticipantId, tier: Tier) {
+        let shared = &self.registry.0;
+        shared.measures.tier_changed(tier);
+        shared.timelines.audit(tier_audit(tenant, self.session, participant, tier));
     }
 
     async fn write(&self, commit: &Commit) -> Result<(), StoreError> {
@@ -408,7 +420,7 @@ impl Task {
         if socket.outbox.send(seq, message).is_err() {
             tracing::info!(connection = connection.0, "a socket does not read and is closed");
             self.close(connection, Closing::SlowReader);
-            self.later.push_back(Input::Closed { connection });
+            self.later.push_back(Input::Closed { connection, hung_up: false });
         }
     }
 
@@ -443,6 +455,41 @@ impl Task {
                 }
             }
         }
+    }
+}
+
+/// A change of what somebody's line is used for, in the words of the audit.
+fn tier_audit(tenant: TenantId, session: SessionId, participant: ParticipantId, tier: Tier) -> AuditEntry {
+    macro_rules! actions {
+        ($($profile:ident = $word:literal),*) => {
+            match (tier.profile, tier.reason) {
+                $(
+                    (BandwidthProfile::$profile, TierReason::Recovered) => concat!("tier.", $word, ".recovered"),
+                    (BandwidthProfile::$profile, TierReason::Chosen) => concat!("tier.", $word, ".chosen"),
+                    (BandwidthProfile::$profile, TierReason::DownlinkRate) => concat!("tier.", $word, ".downlink_rate"),
+                    (BandwidthProfile::$profile, TierReason::UplinkRate) => concat!("tier.", $word, ".uplink_rate"),
+                    (BandwidthProfile::$profile, TierReason::DownlinkLoss) => concat!("tier.", $word, ".downlink_loss"),
+                    (BandwidthProfile::$profile, TierReason::UplinkLoss) => concat!("tier.", $word, ".uplink_loss"),
+                    (BandwidthProfile::$profile, TierReason::RoundTrip) => concat!("tier.", $word, ".round_trip"),
+                    (BandwidthProfile::$profile, TierReason::Silence) => concat!("tier.", $word, ".silence"),
+                    (BandwidthProfile::$profile, TierReason::ReconnectsFailed) => {
+                        concat!("tier.", $word, ".reconnects_failed")
+                    }
+                )*
+            }
+        };
+    }
+    AuditEntry {
+        tenant,
+        at: tier.since,
+        actor: match tier.reason {
+            TierReason::Chosen => Actor::Participant(participant),
+            _ => Actor::System,
+        },
+        action: actions!(Video = "video", AudioOnly = "audio_only", AsyncText = "async_text"),
+        subject_kind: "participant",
+        subject: participant.to_string(),
+        session: Some(session.to_string()),
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Duration, MissedTickBehavior, interval, timeout};
 use vestibule_domain::SessionId;
 
-use crate::store::{KeptStep, Store, StoreError};
+use crate::store::{AuditEntry, Beside, KeptStep, Store, StoreError};
 
 /// How often what waits is written.
 const WRITE_INTERVAL: Duration = Duration::from_secs(60);
@@ -29,6 +29,7 @@ pub(super) struct Timelines {
 
 enum Message {
     Step(SessionId, Box<KeptStep>),
+    Audit(Box<AuditEntry>),
     Over(SessionId),
     Write(oneshot::Sender<()>),
 }
@@ -44,6 +45,13 @@ impl Timelines {
     /// Keeps a step, if it can be.
     pub(super) fn keep(&self, session: SessionId, step: KeptStep) {
         if self.queue.try_send(Message::Step(session, Box::new(step))).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Puts a line into the audit, if it can be.
+    pub(super) fn audit(&self, entry: AuditEntry) {
+        if self.queue.try_send(Message::Audit(Box::new(entry))).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -80,7 +88,11 @@ async fn run(mut writer: Writer, mut messages: mpsc::Receiver<Message>) {
         tokio::select! {
             message = messages.recv() => match message {
                 Some(Message::Step(session, step)) => writer.take(session, *step),
-                Some(Message::Over(session)) => writer.write(session).await,
+                Some(Message::Audit(entry)) => writer.audit(*entry),
+                Some(Message::Over(session)) => {
+                    writer.write(session).await;
+                    writer.write_audit().await;
+                }
                 Some(Message::Write(done)) => {
                     writer.write_all().await;
                     // Nobody waits any more.
@@ -97,6 +109,7 @@ async fn run(mut writer: Writer, mut messages: mpsc::Receiver<Message>) {
 struct Writer {
     store: Store,
     waiting: BTreeMap<SessionId, Vec<KeptStep>>,
+    audit: Vec<AuditEntry>,
     count: usize,
     lost: Arc<AtomicU64>,
     /// The store did not take the last of it: said once.
@@ -105,7 +118,7 @@ struct Writer {
 
 impl Writer {
     const fn new(store: Store, lost: Arc<AtomicU64>) -> Self {
-        Self { store, waiting: BTreeMap::new(), count: 0, lost, failing: false }
+        Self { store, waiting: BTreeMap::new(), audit: Vec::new(), count: 0, lost, failing: false }
     }
 
     fn take(&mut self, session: SessionId, step: KeptStep) {
@@ -118,10 +131,31 @@ impl Writer {
         self.count += 1;
     }
 
+    fn audit(&mut self, entry: AuditEntry) {
+        if self.audit.len() >= STEPS_MAX {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        self.audit.push(entry);
+    }
+
     async fn write_all(&mut self) {
+        self.write_audit().await;
         let sessions: Vec<SessionId> = self.waiting.keys().copied().collect();
         for session in sessions {
             self.write(session).await;
+        }
+    }
+
+    async fn write_audit(&mut self) {
+        if self.audit.is_empty() {
+            return;
+        }
+        let audit = std::mem::take(&mut self.audit);
+        let beside = Beside { audit: audit.clone(), ..Beside::default() };
+        if let Err(error) = self.store.note(beside).await {
+            tracing::warn!(count = audit.len(), %error, "lines of the audit wait to be written");
+            self.audit = audit;
         }
     }
 

@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::{
-    ConfigEvent, ConfigField, ConfigValues, FallbackThresholds, Retention, SecretMark, TenantConfig,
-    WEBHOOKS_MAX, WebhookEndpoint,
+    ConfigEvent, ConfigField, ConfigValues, Retention, SecretMark, TenantConfig, WEBHOOKS_MAX,
+    WebhookEndpoint,
 };
 use crate::actor::Actor;
 use crate::id::{TenantId, WebhookId};
 use crate::kind::VideoBackend;
 use crate::policy::{PARTICIPANTS_LEAST, PolicyError, PolicyValues};
+use crate::tier::ThresholdFault;
 use crate::time::whole_millisecond;
 
 /// What can be asked of a configuration.
@@ -106,6 +107,12 @@ impl ConfigRejection {
     }
 }
 
+impl From<ThresholdFault> for ConfigRejection {
+    fn from(fault: ThresholdFault) -> Self {
+        Self::Invalid { field: ConfigField::FallbackThresholds, fault: fault.into() }
+    }
+}
+
 impl From<PolicyError> for ConfigRejection {
     fn from(error: PolicyError) -> Self {
         let field = ConfigField::of_policy(error.field).expect("every field of a policy has its name here");
@@ -129,14 +136,9 @@ pub enum ConfigFault {
         /// The most allowed.
         max: u32,
     },
-    /// A number that must be greater than another.
-    #[error("{what} must be above {below}")]
-    NotAbove {
-        /// Which.
-        what: &'static str,
-        /// Than which.
-        below: &'static str,
-    },
+    /// Thresholds that cannot be.
+    #[error(transparent)]
+    Thresholds(#[from] ThresholdFault),
     /// The backend is Jitsi, and no server is named.
     #[error("the jitsi backend needs a server URL")]
     Missing,
@@ -252,7 +254,6 @@ impl TenantConfig {
                 ConfigField::BrandingPrimaryColor,
                 before.branding_primary_color != values.branding_primary_color,
             ),
-            (ConfigField::FallbackThresholds, before.fallback != values.fallback),
             (ConfigField::Webhooks, webhooks),
             (ConfigField::Retention, before.retention != values.retention),
         ];
@@ -276,8 +277,6 @@ pub(super) fn check(values: &ConfigValues) -> Result<(), ConfigRejection> {
     if values.video_backend == VideoBackend::Jitsi && values.jitsi_server_url.is_none() {
         return Err(invalid(ConfigField::JitsiServerUrl, ConfigFault::Missing));
     }
-    FallbackThresholds::new(values.fallback)
-        .map_err(|fault| invalid(ConfigField::FallbackThresholds, fault))?;
     Retention::new(values.retention).map_err(|fault| invalid(ConfigField::Retention, fault))?;
     check_webhooks(&values.webhooks).map_err(|fault| invalid(ConfigField::Webhooks, fault))
 }
@@ -346,6 +345,7 @@ fn policy_changes(before: &PolicyValues, after: &PolicyValues) -> Vec<ConfigFiel
         admit_interpreters_with_provider,
         admit_observers_with_provider,
         recording_allowed,
+        fallback,
     } = after;
     let fields = [
         (ConfigField::MaxParticipants, before.max_participants != *max_participants),
@@ -374,6 +374,7 @@ fn policy_changes(before: &PolicyValues, after: &PolicyValues) -> Vec<ConfigFiel
             before.admit_observers_with_provider != *admit_observers_with_provider,
         ),
         (ConfigField::RecordingAllowed, before.recording_allowed != *recording_allowed),
+        (ConfigField::FallbackThresholds, before.fallback != *fallback),
     ];
     fields.into_iter().filter_map(|(field, differs)| differs.then_some(field)).collect()
 }

@@ -68,6 +68,7 @@ impl ConfigField {
             "admit_interpreters_with_provider" => Self::AdmitInterpretersWithProvider,
             "admit_observers_with_provider" => Self::AdmitObserversWithProvider,
             "recording_allowed" => Self::RecordingAllowed,
+            "fallback" => Self::FallbackThresholds,
             _ => return None,
         })
     }

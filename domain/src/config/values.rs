@@ -30,69 +30,10 @@ pub struct ConfigValues {
     pub branding_logo_url: Option<HttpsUrl>,
     /// The clinic's colour.
     pub branding_primary_color: Option<CssColor>,
-    /// When a line is reduced, and when not any more.
-    pub fallback: FallbackThresholds,
     /// Who is told what happens. At most [`WEBHOOKS_MAX`], with different identifiers.
     pub webhooks: Vec<WebhookEndpoint>,
     /// How long what is kept.
     pub retention: Retention,
-}
-
-/// When a line is reduced from video to audio to text, and back. Each way back takes more than the way down, and lasts
-/// longer: a line that wavers about one number must not flap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct FallbackThresholds {
-    /// Below this there is no video. 50 to 5000 kbit/s.
-    pub video_min_kbps: u32,
-    /// From this there is again. Above `video_min_kbps`, to 10000 kbit/s.
-    pub video_resume_kbps: u32,
-    /// Below this there is no audio. 6 to 128 kbit/s.
-    pub audio_min_kbps: u32,
-    /// From this there is again. Above `audio_min_kbps`, to 256 kbit/s.
-    pub audio_resume_kbps: u32,
-    /// How long a line must be below before it is reduced. 500 to 60000 ms.
-    pub hold_down_ms: u32,
-    /// How long a line must be above before it is raised. 500 to 300000 ms.
-    pub hold_up_ms: u32,
-}
-
-impl Default for FallbackThresholds {
-    fn default() -> Self {
-        Self {
-            video_min_kbps: 150,
-            video_resume_kbps: 300,
-            audio_min_kbps: 16,
-            audio_resume_kbps: 32,
-            hold_down_ms: 4_000,
-            hold_up_ms: 10_000,
-        }
-    }
-}
-
-impl FallbackThresholds {
-    /// Checks `values`.
-    ///
-    /// # Errors
-    /// The first field out of its bounds, or that does not lie above the one it must.
-    pub fn new(values: Self) -> Result<Self, ConfigFault> {
-        bounds("videoMinKbps", values.video_min_kbps, 50, 5_000)?;
-        bounds("videoResumeKbps", values.video_resume_kbps, 50, 10_000)?;
-        bounds("audioMinKbps", values.audio_min_kbps, 6, 128)?;
-        bounds("audioResumeKbps", values.audio_resume_kbps, 6, 256)?;
-        bounds("holdDownMs", values.hold_down_ms, 500, 60_000)?;
-        bounds("holdUpMs", values.hold_up_ms, 500, 300_000)?;
-        let pairs = [
-            ("videoResumeKbps", values.video_resume_kbps, "videoMinKbps", values.video_min_kbps),
-            ("audioResumeKbps", values.audio_resume_kbps, "audioMinKbps", values.audio_min_kbps),
-        ];
-        for (what, value, below, least) in pairs {
-            if value <= least {
-                return Err(ConfigFault::NotAbove { what, below });
-            }
-        }
-        Ok(values)
-    }
 }
 
 /// How long what is kept, in days. 1 to 36500 each; they do not depend on one another.

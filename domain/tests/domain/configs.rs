@@ -9,7 +9,7 @@ use vestibule_domain::{
     Actor, ConfigCommand, ConfigContext, ConfigEvent, ConfigField, ConfigInvariantError, ConfigRejection,
     ConfigValues, CssColor, FallbackThresholds, HttpsUrl, PARTICIPANTS_USUAL, PolicyValues, PublishedType,
     Retention, SecretChange, SecretChanges, SecretMark, SessionPolicy, StoredConfig, TenantConfig, TenantId,
-    UrlError, VideoBackend, WEBHOOKS_MAX, WebhookEndpoint, WebhookId, published_config,
+    ThresholdValues, UrlError, VideoBackend, WEBHOOKS_MAX, WebhookEndpoint, WebhookId, published_config,
 };
 
 use crate::world::{minute, morning, patient, policy, staff};
@@ -82,6 +82,11 @@ impl Clinic {
                 admit_interpreters_with_provider: true,
                 admit_observers_with_provider: true,
                 recording_allowed: true,
+                fallback: FallbackThresholds::new(ThresholdValues {
+                    video_min_kbps: 200,
+                    ..ThresholdValues::default()
+                })
+                .unwrap(),
             };
         });
         let values = ConfigValues {
@@ -90,7 +95,6 @@ impl Clinic {
             jitsi_server_url: Some(url("https://meet.example.org")),
             branding_logo_url: Some(url("https://cdn.example.org/logo.svg")),
             branding_primary_color: Some("#0a7".parse().unwrap()),
-            fallback: FallbackThresholds { video_min_kbps: 200, ..FallbackThresholds::default() },
             webhooks: vec![webhook(1)],
             retention: Retention { recording_days: 30, ..Retention::default() },
         };
@@ -292,11 +296,12 @@ fn a_logo_comes_from_a_host_the_operator_allows() {
 
 #[test]
 fn thresholds_have_bounds_and_the_way_back_lies_above() {
-    let mut clinic = Clinic::new();
-    let mut refused = |change: fn(&mut FallbackThresholds)| {
-        let (field, message) = clinic.refused(|values| change(&mut values.fallback));
-        assert_eq!(field, ConfigField::FallbackThresholds);
-        message
+    let refused = |change: fn(&mut ThresholdValues)| {
+        let mut values = ThresholdValues::default();
+        change(&mut values);
+        let rejection = ConfigRejection::from(FallbackThresholds::new(values).unwrap_err());
+        assert_eq!(rejection.field(), Some(ConfigField::FallbackThresholds));
+        rejection.to_string()
     };
     let message = refused(|fallback| fallback.video_min_kbps = 49);
     assert_eq!(message, "fallbackThresholds: videoMinKbps is 49, and must be 50 to 5000");
@@ -306,9 +311,20 @@ fn thresholds_have_bounds_and_the_way_back_lies_above() {
     assert!(refused(|fallback| fallback.audio_min_kbps = 5).contains("audioMinKbps"));
     assert!(refused(|fallback| fallback.audio_resume_kbps = 257).contains("audioResumeKbps"));
     assert!(refused(|fallback| fallback.video_resume_kbps = 10_001).contains("videoResumeKbps"));
-    assert!(refused(|fallback| fallback.hold_down_ms = 499).contains("holdDownMs"));
-    assert!(refused(|fallback| fallback.hold_up_ms = 300_001).contains("holdUpMs"));
-    assert_eq!(FallbackThresholds::new(FallbackThresholds::default()), Ok(FallbackThresholds::default()));
+    assert!(refused(|fallback| fallback.video_hold_ms = 499).contains("videoHoldMs"));
+    assert!(refused(|fallback| fallback.audio_hold_ms = 60_001).contains("audioHoldMs"));
+    assert!(refused(|fallback| fallback.video_loss_max_percent = 0).contains("videoLossMaxPercent"));
+    assert!(refused(|fallback| fallback.audio_loss_max_percent = 96).contains("audioLossMaxPercent"));
+    assert!(refused(|fallback| fallback.rtt_max_ms = 99).contains("rttMaxMs"));
+    assert!(refused(|fallback| fallback.resume_loss_max_percent = 51).contains("resumeLossMaxPercent"));
+    assert!(refused(|fallback| fallback.probe_interval_ms = 999).contains("probeIntervalMs"));
+    assert!(refused(|fallback| fallback.retry_after_ms = 3_600_001).contains("retryAfterMs"));
+    let usual = FallbackThresholds::new(ThresholdValues::default()).unwrap();
+    assert_eq!(usual, FallbackThresholds::default());
+    let stored = serde_json::to_string(&usual).unwrap();
+    let spoiled = stored.replace("\"video_min_kbps\":150", "\"video_min_kbps\":1");
+    assert_ne!(spoiled, stored);
+    assert!(serde_json::from_str::<FallbackThresholds>(&spoiled).is_err());
 }
 
 #[test]
@@ -521,7 +537,9 @@ fn values() -> impl Strategy<Value = ConfigValues> {
     (backend, server, logo, color, webhooks, numbers).prop_map(
         |(video_backend, jitsi_server_url, branding_logo_url, branding_primary_color, webhooks, numbers)| {
             let (days, video_min_kbps, max_participants) = numbers;
-            let policy = PolicyValues { max_participants, ..PolicyValues::default() };
+            let fallback = ThresholdValues { video_min_kbps, ..ThresholdValues::default() };
+            let fallback = FallbackThresholds::new(fallback).unwrap_or_default();
+            let policy = PolicyValues { max_participants, fallback, ..PolicyValues::default() };
             let webhook = |(number, enabled)| WebhookEndpoint { enabled, ..webhook(number) };
             ConfigValues {
                 policy: SessionPolicy::new(policy).unwrap_or_default(),
@@ -529,7 +547,6 @@ fn values() -> impl Strategy<Value = ConfigValues> {
                 jitsi_server_url,
                 branding_logo_url,
                 branding_primary_color,
-                fallback: FallbackThresholds { video_min_kbps, ..FallbackThresholds::default() },
                 webhooks: webhooks.into_iter().map(webhook).collect(),
                 retention: Retention { session_days: days - 1, ..Retention::default() },
             }

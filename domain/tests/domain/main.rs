@@ -11,6 +11,7 @@ mod published;
 mod random;
 mod tables;
 mod text;
+mod tiers;
 mod tokens;
 mod values;
 mod visits;

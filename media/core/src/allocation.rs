@@ -139,6 +139,7 @@ impl Sfu {
         let wanted = wanted + with_redundancy(audio.bps, REDUNDANCY_MAX as u8);
         // What a thrifty voice takes does not show that the line would carry the other: that is to be tried.
         let tried = if audio.thrifty { wanted.max(FULL_BPS) } else { wanted };
+        let tried = tried.max(control.allocation.sought_bps);
         let [wanted, tried] = [wanted, tried].map(|bps| (bps as f64 * WANTED_SHARE) as u64);
         control.want(tried);
         let given: u64 = claims.iter().filter_map(Claim::target).map(|rung| rung.bps).sum();

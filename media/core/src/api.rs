@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::slice;
 
-use crate::quality::{Quality, QualityStep};
+use crate::quality::{LineLook, Quality, QualityStep};
 use crate::sdp::{Fingerprint, IceParameters, Mid, Offer, Rid, SdpError};
 use crate::srtp::{KeyingMaterial, SrtpProfile};
 use crate::stats::PeerStats;
@@ -192,6 +192,20 @@ pub enum Command {
         /// How.
         wish: SeatWish,
     },
+    /// Says what a peer would be sent if its line carried it, beside what it is shown: so much is probed for. 0: nothing.
+    SeekRate {
+        /// Whose line.
+        peer: PeerId,
+        /// In bits per second of UDP payload.
+        bps: u64,
+    },
+    /// Sends a peer as much as this for a moment, padding where there is no media; answered by [`Event::LineTested`].
+    TestLine {
+        /// Whose line.
+        peer: PeerId,
+        /// In bits per second of UDP payload.
+        bps: u64,
+    },
     /// Asks for [`Event::Stats`].
     Stats {
         /// Whose.
@@ -212,6 +226,8 @@ impl Command {
             | Self::RestartIce { peer, .. }
             | Self::SetSeat { peer, .. }
             | Self::SetSeatWish { peer, .. }
+            | Self::SeekRate { peer, .. }
+            | Self::TestLine { peer, .. }
             | Self::Stats { peer } => Some(*peer),
         }
     }
@@ -467,6 +483,20 @@ pub enum Event {
         peer: PeerId,
         /// What was measured.
         step: Box<QualityStep>,
+    },
+    /// What was seen of a peer's line in a second in which media flowed.
+    Line {
+        /// Whose.
+        peer: PeerId,
+        /// What.
+        look: LineLook,
+    },
+    /// What became of [`Command::TestLine`].
+    LineTested {
+        /// Whose.
+        peer: PeerId,
+        /// The share of its packets that did not arrive, or too late, 0.0..=1.0; none where nothing was sent, or nobody tells.
+        lost: Option<f32>,
     },
     /// The numbers asked for.
     Stats {

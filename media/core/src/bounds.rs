@@ -115,6 +115,8 @@ pub const CONSENT_EXPIRY: Duration = Duration::from_secs(30);
 /// How long without anything authenticated before a connected peer counts as quiet: longer than the 4 to 6 s between
 /// the checks of a browser that sends nothing else (RFC 7675 section 5.1). Where one of them is lost, the next is heard.
 pub const QUIET_AFTER: Duration = Duration::from_secs(8);
+/// What became of a test of a line is said by then.
+pub const LINE_TEST_EXPIRY: Duration = Duration::from_secs(3);
 /// How long the previous ICE credentials stay valid after the new ones carried the switch.
 pub const ICE_PREVIOUS_GENERATION: Duration = Duration::from_secs(10);
 /// How long a restart may take before it counts as failed.

@@ -64,6 +64,8 @@ pub(crate) struct Control {
     reopened: bool,
     /// When feedback was asked for last by a packet that is sent for nothing else.
     asked_at: Option<Time>,
+    /// A test of the line of which the answer is awaited.
+    test: Option<Box<LineTest>>,
 }
 
 /// How long video makes way for what stands in a line that is much too slow.
@@ -78,6 +80,9 @@ const RETRANSMIT_BURST: Duration = Duration::from_millis(250);
 const ASK_INTERVAL: Duration = Duration::from_millis(500);
 /// For how long after too much was sent loss says nothing else.
 const CONGESTED: Duration = Duration::from_secs(3);
+
+/// Where this share is lost, the least of an estimate is more than the line carries.
+const SUFFERS_LOSS: f64 = 0.1;
 
 /// A probe of less is made of padding, whatever could be sent once more.
 const SMALL_PROBE_BYTES: u32 = 3_000;
@@ -118,6 +123,8 @@ pub(crate) struct Allocation {
     pub(crate) allocated_bps: u64,
     /// What all that is wanted would take.
     pub(crate) wanted_bps: u64,
+    /// What is to be probed for in any case.
+    pub(crate) sought_bps: u64,
     pub(crate) probes: u64,
 }
 
@@ -178,9 +185,25 @@ pub(crate) struct ProbeRun {
     pub(crate) probe: Probe,
     began_at: Time,
     sent_bytes: u64,
+    sent_packets: u32,
     /// How far back the next packet is that is sent once more to fill it.
     pub(crate) back: u64,
 }
+
+/// A test of the line: more than is wanted is sent for a moment, and what arrives of it is counted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LineTest {
+    number: u16,
+    /// Packets, once all were sent.
+    sent: Option<u32>,
+}
+
+/// How long a test takes.
+const TEST_DURATION: Duration = Duration::from_millis(500);
+/// What has not arrived so long after a round trip was too much for the line.
+const TEST_PATIENCE: Duration = Duration::from_millis(300);
+/// A queue that grows as long as this tells all there is to know, and makes a voice wait.
+const TEST_STANDS_MAX: Duration = Duration::from_millis(200);
 
 /// What retransmissions take, over the last second.
 #[derive(Clone, Copy, Debug, Default)]
@@ -296,6 +319,7 @@ impl Control {
             retransmitted: RetransmitRate::default(),
             reopened: false,
             asked_at: None,
+            test: None,
         }
     }
 
@@ -401,6 +425,18 @@ impl Control {
         }
     }
 
+    /// What the line carries, in bits per second of UDP payload. The estimate ends where it still lets a voice be tried: where
+    /// that does not get through, it is what does.
+    pub(crate) fn carried_bps(&self, now: Time) -> u64 {
+        let estimate = self.estimate_bps();
+        let is_least = estimate <= ESTIMATE_MIN_BPS;
+        let suffers = self.is_congested(now) || self.loss_share() > SUFFERS_LOSS;
+        match self.acknowledged_bps() {
+            Some(through) if is_least && suffers => through.min(estimate),
+            _ => estimate,
+        }
+    }
+
     /// What has been seen to get through: nothing beyond it is added.
     pub(crate) fn proven_bps(&self) -> u64 {
         match &self.line {
@@ -479,6 +515,46 @@ impl Control {
         self.probe.is_some()
     }
 
+    /// Begins a test of the line, in place of a probe that may run. False where nobody tells what arrives.
+    pub(crate) fn begin_test(&mut self, rate_bps: u64, now: Time) -> bool {
+        let Line::Feedback(estimator) = &mut self.line else { return false };
+        let bytes = rate_bps * TEST_DURATION.as_millis() as u64 / 8_000;
+        let probe = estimator.begin_test(rate_bps, bytes as u32, now);
+        self.test = Some(Box::new(LineTest { number: probe.number, sent: None }));
+        self.probe = Some(Box::new(ProbeRun::new(probe, now)));
+        true
+    }
+
+    /// What runs is over. When what became of it is to be looked at, if it was a test.
+    pub(crate) fn end_probe(&mut self, rtt: Duration, now: Time) -> Option<Time> {
+        let run = self.probe.take()?;
+        let test = self.test.as_mut().filter(|test| test.number == run.probe.number)?;
+        test.sent = Some(run.sent_packets);
+        Some(now + rtt + TEST_PATIENCE)
+    }
+
+    /// A test makes a queue in the line: it is over, and failed.
+    pub(crate) fn is_test_too_much(&self) -> bool {
+        match (&self.test, &self.line) {
+            (Some(_), Line::Feedback(estimator)) => estimator.stands() > TEST_STANDS_MAX,
+            _ => false,
+        }
+    }
+
+    /// The share of a test's packets that did not arrive in time; it is over.
+    pub(crate) fn end_test(&mut self) -> Option<f32> {
+        let too_much = self.is_test_too_much();
+        let test = self.test.take()?;
+        let Line::Feedback(estimator) = &mut self.line else { return None };
+        let arrived = estimator.end_test().unwrap_or(0);
+        let cut_short = self.probe.take_if(|run| run.probe.number == test.number).is_some();
+        if too_much || cut_short {
+            return Some(1.0);
+        }
+        let sent = test.sent.filter(|sent| *sent > 0)?;
+        Some(1.0 - (arrived.min(sent) as f32 / sent as f32))
+    }
+
     /// A retransmission that was asked for has left.
     pub(crate) fn retransmitted(&mut self, bytes: usize, now: Time) {
         let micros = now.micros_since(self.retransmitted.since);
@@ -496,6 +572,7 @@ impl Control {
             None => 0,
             Some(run) => {
                 run.sent_bytes += bytes as u64;
+                run.sent_packets += 1;
                 run.probe.number
             }
         };
@@ -534,7 +611,7 @@ impl From<&Control> for DownlinkStats {
 
 impl ProbeRun {
     const fn new(probe: Probe, began_at: Time) -> Self {
-        Self { probe, began_at, sent_bytes: 0, back: 0 }
+        Self { probe, began_at, sent_bytes: 0, sent_packets: 0, back: 0 }
     }
 
     /// It is made of small packets: there have to be some.

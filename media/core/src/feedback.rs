@@ -62,6 +62,7 @@ impl Sfu {
     fn line_told(&mut self, key: PeerKey, now: Time) {
         let Some(control) = self.peers.get_mut(key).and_then(|peer| peer.tx.control.as_mut()) else { return };
         let waits = control.pacer.waiting() > 0;
+        let is_tested = control.is_test_too_much();
         if control.take_reopened() {
             // It was silent about all that was on its way; what is shown began anew meanwhile.
             self.want_keyframes_for(key, now);
@@ -70,6 +71,9 @@ impl Sfu {
         self.probe(key, now);
         if waits {
             self.pace(key, now);
+        }
+        if is_tested {
+            self.line_tested(key);
         }
     }
 

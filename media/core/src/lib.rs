@@ -56,7 +56,7 @@ pub use api::{
     Output, PeerId, RoomId, SeatId, SeatInfo, SeatWish, SfuConfig, SourceKind, Transmit, Transmits,
 };
 pub use counters::Counters;
-pub use quality::{Quality, QualityLevel, QualityReason, QualityStep};
+pub use quality::{LineLook, Quality, QualityLevel, QualityReason, QualityStep};
 pub use sfu::{Census, Sfu};
 pub use stats::PeerStats;
 pub use time::{NtpTime, Time, WallClock};

@@ -1,5 +1,8 @@
 //! What leaves when the pacer lets it, and probes.
 
+use crate::api::{CommandError, Event, PeerId};
+use crate::bounds::LINE_TEST_EXPIRY;
+use crate::congestion::ESTIMATE_MAX_BPS;
 use crate::downlink::Egress;
 use crate::feedback::media_left;
 use crate::keys::PeerKey;
@@ -81,7 +84,8 @@ impl Sfu {
     /// Sends what is due of a probe.
     fn send_probe(&mut self, key: PeerKey, now: Time) {
         let Some(peer) = self.peers.get_mut(key) else { return };
-        let Peer { slots, tx, .. } = peer;
+        let rtt = peer.rtt_or_default();
+        let Peer { slots, tx, timers, .. } = peer;
         let was_empty = tx.queue.is_empty();
         // Once more what was shown last, in the slot that shows most; where nothing is, padding.
         let filler = slots
@@ -94,6 +98,7 @@ impl Sfu {
             }
             return;
         };
+        let mut told_at = None;
         while let Some(run) = tx.control.as_mut().and_then(|control| control.probe.as_mut()) {
             if run.due_at() > now && !run.is_over() {
                 break;
@@ -105,11 +110,13 @@ impl Sfu {
             // One packet more than was asked for: a rate is of what lies between two.
             let over = run_is_over(&egress);
             if !filler.send_filler(back, small, &self.sources, &mut egress) || over {
-                if let Some(control) = &mut tx.control {
-                    control.probe = None;
-                }
+                told_at = tx.control.as_mut().and_then(|control| control.end_probe(rtt, now));
                 break;
             }
+        }
+        if let Some(at) = told_at {
+            timers.set(Timer::Test, Some(at));
+            self.timers.schedule(key, timers);
         }
         if was_empty && !tx.queue.is_empty() {
             self.dirty.push(key);
@@ -126,6 +133,44 @@ impl Sfu {
             self.send_probe(key, now);
             self.pace_later(key, now);
         }
+    }
+
+    /// So much is probed for from now on, beside what is wanted.
+    pub(crate) fn seek_rate(&mut self, id: PeerId, bps: u64, now: Time) -> Result<(), CommandError> {
+        let key = self.peer_key(id)?;
+        let peer = self.peers.get_mut(key).ok_or(CommandError::UnknownPeer)?;
+        if let Some(control) = &mut peer.tx.control {
+            control.allocation.sought_bps = bps.min(ESTIMATE_MAX_BPS);
+            self.allocate(key, now);
+        }
+        Ok(())
+    }
+
+    /// Tests a peer's line. Where that cannot be, it is said at once.
+    pub(crate) fn test_line(&mut self, id: PeerId, bps: u64, now: Time) -> Result<(), CommandError> {
+        let key = self.peer_key(id)?;
+        let peer = self.peers.get_mut(key).ok_or(CommandError::UnknownPeer)?;
+        let can_send = peer.is_open() && peer.slots.iter().any(Slot::can_fill);
+        let control = peer.tx.control.as_mut().filter(|_| can_send);
+        if !control.is_some_and(|control| control.begin_test(bps.min(ESTIMATE_MAX_BPS), now)) {
+            self.emit(Event::LineTested { peer: id, lost: None });
+            return Ok(());
+        }
+        // However it goes on, something is said.
+        peer.timers.set(Timer::Test, Some(now + LINE_TEST_EXPIRY));
+        self.timers.schedule(key, &mut peer.timers);
+        self.send_probe(key, now);
+        self.pace_later(key, now);
+        Ok(())
+    }
+
+    /// Says what became of a test.
+    pub(crate) fn line_tested(&mut self, key: PeerKey) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        peer.timers.set(Timer::Test, None);
+        let lost = peer.tx.control.as_mut().and_then(|control| control.end_test());
+        let event = Event::LineTested { peer: peer.id, lost };
+        self.emit(event);
     }
 
     /// Somebody wants more than their line is known to carry: a probe, and another look.

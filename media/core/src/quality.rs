@@ -54,6 +54,21 @@ pub struct Quality {
     pub reason: Option<QualityReason>,
 }
 
+/// What was seen of a peer's line in one second.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LineLook {
+    /// What the way to the peer is thought to carry, in bits per second of UDP payload; none where nobody tells.
+    pub downlink_bps: Option<u64>,
+    /// Share of packets lost on the way to the peer, before they were sent again, smoothed; none where nothing was sent.
+    pub downlink_loss: Option<f32>,
+    /// Share of packets lost on the way from the peer, before they were sent again, smoothed.
+    pub uplink_loss: f32,
+    /// Round trip, where it was measured.
+    pub rtt: Option<Duration>,
+    /// Payload of the peer's camera in that second, in bits per second; none where none came.
+    pub camera_bps: Option<u64>,
+}
+
 /// What was measured of a peer's connection over one step of [`crate::bounds::QUALITY_STEP`].
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct QualityStep {

@@ -173,6 +173,7 @@ impl Sfu {
             Timer::Report => self.report(key, now),
             Timer::Pace => self.pace(key, now),
             Timer::Probe => self.look_for_more(key, now),
+            Timer::Test => self.line_tested(key),
             Timer::Quiet => self.quiet_timeout(key, now),
         }
     }

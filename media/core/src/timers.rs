@@ -25,12 +25,14 @@ pub(crate) enum Timer {
     Pace,
     /// Whether a probe is due.
     Probe,
+    /// What became of a test of the line is known.
+    Test,
     /// The peer may have gone quiet; it is set again when it finds that something came meanwhile.
     Quiet,
 }
 
 impl Timer {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Connect,
         Self::Ice,
         Self::Repair,
@@ -38,6 +40,7 @@ impl Timer {
         Self::Report,
         Self::Pace,
         Self::Probe,
+        Self::Test,
         Self::Quiet,
     ];
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::api::Event;
+use crate::api::{Event, SourceKind};
 use crate::bounds::QUALITY_STEP;
 use crate::keys::PeerKey;
-use crate::quality::{Quality, QualityLevel, QualityReason, QualityStep};
+use crate::quality::{LineLook, Quality, QualityLevel, QualityReason, QualityStep};
 use crate::sdp::MediaKind;
 use crate::sfu::Sfu;
 use crate::time::Time;
@@ -47,6 +47,7 @@ pub(crate) struct Watch {
     at: Option<Time>,
     before: Totals,
     uplink_loss: f64,
+    camera_bps: u64,
     step: Step,
 }
 
@@ -57,6 +58,8 @@ struct Totals {
     /// Of those, what came without being sent again.
     arrived: u64,
     uplink_bytes: u64,
+    /// Of those, of the camera.
+    camera_bytes: u64,
     downlink_bytes: u64,
 }
 
@@ -79,6 +82,8 @@ struct Look {
     rtt: Option<Duration>,
     downlink_loss: Option<f64>,
     estimate_bps: Option<u64>,
+    /// The same; where that is as little as is ever thought, what gets through.
+    carried_bps: Option<u64>,
     wanted_bps: u64,
     /// Of the pictures that are to be shown: the highest that is, and whether all are held back.
     height: Option<u16>,
@@ -110,6 +115,8 @@ impl Watch {
         } else if expected == 0 {
             self.uplink_loss = 0.0;
         }
+        let camera = look.totals.camera_bytes.saturating_sub(self.before.camera_bytes);
+        self.camera_bps = camera * 8_000_000 / (since.as_micros() as u64).clamp(1, 10_000_000);
         self.before = look.totals;
         let changed = self.follow(look.judge(self.uplink_loss), now) || self.has_another_number(now);
         if changed {
@@ -130,6 +137,17 @@ impl Watch {
             self.step.worst = self.quality;
         }
         (changed, over)
+    }
+
+    /// What the last look has seen of the line.
+    fn line(&self, look: &Look) -> LineLook {
+        LineLook {
+            downlink_bps: look.carried_bps,
+            downlink_loss: look.downlink_loss.map(|loss| loss as f32),
+            uplink_loss: self.uplink_loss as f32,
+            rtt: look.rtt,
+            camera_bps: Some(self.camera_bps).filter(|bps| *bps > 0),
+        }
     }
 
     /// Goes with what it seems to be, once it has for a while. True if that is news.
@@ -249,6 +267,10 @@ impl Sfu {
         let Some(peer) = self.peers.get_mut(key) else { return };
         let (changed, step) = peer.watch.look(&look, now);
         let (id, quality) = (peer.id, peer.watch.quality);
+        let line = peer.is_open().then(|| peer.watch.line(&look));
+        if let Some(look) = line {
+            self.emit(Event::Line { peer: id, look });
+        }
         if changed {
             self.emit(Event::Quality { peer: id, quality });
         }
@@ -281,6 +303,9 @@ impl Sfu {
                 look.totals.expected += reception.expected(highest);
                 look.totals.arrived += reception.packets - reception.recovered;
                 look.totals.uplink_bytes += reception.payload_bytes;
+                if source.kind == SourceKind::Camera {
+                    look.totals.camera_bytes += reception.payload_bytes;
+                }
                 if source.media == MediaKind::Audio && encoding.flowing {
                     let micros =
                         u64::from(reception.jitter()) * 1_000_000 / u64::from(source.clock_rate.max(1));
@@ -290,6 +315,7 @@ impl Sfu {
         }
         if let Some(control) = &peer.tx.control {
             look.estimate_bps = Some(control.estimate_bps());
+            look.carried_bps = Some(control.carried_bps(now));
             look.wanted_bps = control.allocation.wanted_bps;
             look.downlink_loss = peer.tx.sent_since_report.then(|| control.loss_share());
         }

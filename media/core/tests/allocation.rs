@@ -76,7 +76,7 @@ fn conversation(world: &mut World, duration: Duration) -> u64 {
                     transmit.packets().for_each(|packet| client.handle(packet, now));
                 }),
                 Output::Event(Event::QualityStep { .. } | Event::EncodingsWanted { .. }) => told += 1,
-                Output::Event(Event::Quality { .. } | Event::Speaker { .. }) => {}
+                Output::Event(Event::Quality { .. } | Event::Speaker { .. } | Event::Line { .. }) => {}
                 other => panic!("nothing but packets, and how they travel: {other:?}"),
             }
             counting::start();

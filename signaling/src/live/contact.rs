@@ -9,9 +9,10 @@ use super::LiveSession;
 use crate::member::{ConnectionId, Member};
 
 impl LiveSession {
-    pub(super) fn closed(&mut self, connection: ConnectionId) {
+    pub(super) fn closed(&mut self, connection: ConnectionId, hung_up: bool) {
         if let Some(index) = self.index_of(connection) {
             self.members[index].connection = None;
+            self.members[index].hung_up = hung_up;
         }
     }
 
@@ -57,6 +58,11 @@ impl LiveSession {
             let lost =
                 if by_design { Connection::Offline { since: now } } else { Connection::Lost { since: now } };
             self.presence.set(participant, lost);
+        } else if let Connection::Lost { since } = connection
+            && self.tier_of(participant) == BandwidthProfile::AsyncText
+        {
+            // Their line was found to carry nothing only after they were lost.
+            self.presence.set(participant, Connection::Offline { since });
         }
     }
 
@@ -82,18 +88,5 @@ impl LiveSession {
     fn is_away_by_design(&self, participant: ParticipantId) -> bool {
         let composes = self.asking.is_composing(participant) && self.is_in(participant);
         composes || self.tier_of(participant) == BandwidthProfile::AsyncText
-    }
-
-    /// Whether nobody is in writing alone.
-    pub(super) fn nobody_in_writing(&self) -> bool {
-        let mut people = self.session.participants().iter().map(|participant| participant.id);
-        people.all(|id| self.tier_of(id) != BandwidthProfile::AsyncText)
-    }
-
-    pub(super) fn tier_of(&self, participant: ParticipantId) -> BandwidthProfile {
-        if self.asking.is_in_writing(participant) {
-            return BandwidthProfile::AsyncText;
-        }
-        self.tiers.get(&participant).copied().unwrap_or_default()
     }
 }

@@ -59,16 +59,26 @@ impl LiveSession {
                 let id = self.members[index].id;
                 let why = "the ICE restart found no path".into();
                 self.refuse(id, None, ErrorCode::RestartFailed, why);
+                self.reconnect_failed(now, peer);
             }
             MediaEvent::Connected { peer } => {
                 if let Some(index) = self.index_of_peer(peer) {
                     self.members[index].transport = true;
+                    self.members[index].was_connected = true;
                     self.members[index].quiet = false;
                 }
             }
             MediaEvent::Quiet { peer } => self.set_quiet(peer, true),
             MediaEvent::Heard { peer } => self.set_quiet(peer, false),
-            MediaEvent::Disconnected { peer, why } => self.transport_lost(peer, why),
+            MediaEvent::Disconnected { peer, why } => {
+                let index = self.index_of_peer(peer);
+                if index.is_some_and(|index| !self.members[index].transport) {
+                    self.reconnect_failed(now, peer);
+                }
+                self.transport_lost(peer, why);
+            }
+            MediaEvent::Line { peer, seen } => _ = self.line_seen(now, peer, &seen),
+            MediaEvent::LineTested { peer, lost } => self.line_tested(now, peer, lost),
             MediaEvent::Refused { peer, why } => {
                 if let Some(index) = self.index_of_peer(peer) {
                     self.refuse_all(index, ErrorCode::Refused, &why);

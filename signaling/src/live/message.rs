@@ -4,17 +4,16 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use vestibule_domain::{Actor, BandwidthProfile, Command, Rejection};
+use vestibule_domain::{Actor, Command, Rejection};
 
 use super::outcome::Then;
 use super::text::Asker;
+use super::tiers::LineReport;
 use super::{CloseReason, LiveSession, Words};
 use crate::media::{MediaCommand, SeatId, SeatWish};
-use crate::member::{ConnectionId, Member, MemberId, REQUESTS_UNDER_WAY_MAX, Requests};
+use crate::member::{ConnectionId, Member, REQUESTS_UNDER_WAY_MAX, Requests};
 use crate::seating;
-use crate::wire::{
-    ClientMessage, ErrorCode, Frame, FrameError, RequestId, ServerMessage, SlotWish, TierReason,
-};
+use crate::wire::{ClientMessage, ErrorCode, Frame, FrameError, RequestId, SlotWish};
 
 impl LiveSession {
     pub(super) fn frame(
@@ -84,7 +83,11 @@ impl LiveSession {
             }
             ClientMessage::Thread { after } => return self.ask_thread(index, request, after),
             ClientMessage::Composing { on } => return self.composing(index, request, on),
-            ClientMessage::Tier { want } => return self.tier(now, index, request, want),
+            ClientMessage::Tier { want } => return self.choose_tier(now, index, request, want),
+            ClientMessage::Line { uplink_kbps } => {
+                self.members[index].line = Some(LineReport { at: now, uplink_kbps });
+                return self.done(id, request);
+            }
             ClientMessage::Ping { last_seq } => {
                 self.members[index].log.forget(last_seq.unwrap_or(0));
                 return self.done(id, request);
@@ -112,48 +115,6 @@ impl LiveSession {
         };
         let then = Then::Reply { member: id, request };
         self.decide(now, command, Actor::Participant(participant), then);
-    }
-
-    /// What somebody wants of their line. In writing alone, a visit waits longer for who is lost.
-    fn tier(&mut self, now: Timestamp, index: usize, request: Option<RequestId>, want: BandwidthProfile) {
-        let Member { id, participant, .. } = self.members[index];
-        if !self.is_inside(&self.members[index]) {
-            return self.refuse_waiting(id, request);
-        }
-        let was = self.tier_of(participant);
-        let in_writing = |tier: BandwidthProfile| tier == BandwidthProfile::AsyncText;
-        let others = self.tiers.iter().any(|(&other, &tier)| other != participant && in_writing(tier));
-        let command = if in_writing(want) {
-            Command::InitiateFallback { participant }
-        } else if in_writing(was) && !others {
-            Command::EndFallback { participant }
-        } else {
-            return self.set_tier(now, id, request, want);
-        };
-        let then = Then::Tier { member: id, request, want };
-        self.decide(now, command, Actor::Participant(participant), then);
-    }
-
-    pub(super) fn set_tier(
-        &mut self,
-        now: Timestamp,
-        member: MemberId,
-        request: Option<RequestId>,
-        profile: BandwidthProfile,
-    ) {
-        if let Some(index) = self.index_of_member(member) {
-            let participant = self.members[index].participant;
-            let before = self.tier_of(participant);
-            if profile == BandwidthProfile::Video {
-                self.tiers.remove(&participant);
-            } else {
-                self.tiers.insert(participant, profile);
-            }
-            if before != profile {
-                self.tell(member, ServerMessage::Tier { profile, reason: TierReason::Chosen, since: now });
-            }
-        }
-        self.done(member, request);
     }
 
     fn offer(&mut self, index: usize, request: Option<RequestId>, sdp: String, negotiation: u32) {
@@ -190,7 +151,7 @@ impl LiveSession {
     }
 
     fn subscribe(&mut self, index: usize, request: Option<RequestId>, slots: Vec<SlotWish>) {
-        let Member { id, peer, .. } = self.members[index];
+        let Member { id, .. } = self.members[index];
         if !self.is_inside(&self.members[index]) {
             return self.refuse_waiting(id, request);
         }
@@ -205,10 +166,7 @@ impl LiveSession {
                 max_height: max_height.unwrap_or(before.max_height),
                 priority: priority.unwrap_or(before.priority),
             };
-            if wish != before {
-                wishes.insert(seat, wish);
-                self.media(MediaCommand::SetSeatWish { peer, seat, wish });
-            }
+            wishes.insert(seat, wish);
             if let Some(occupant) = participant {
                 seating::place(&mut self.members[index].seats, &seat, occupant);
             }

@@ -23,8 +23,6 @@ pub(super) enum Then {
     Welcome(Box<Greeting>),
     /// A request of a device.
     Reply { member: MemberId, request: Option<RequestId> },
-    /// A wish of a device for its line.
-    Tier { member: MemberId, request: Option<RequestId>, want: BandwidthProfile },
     /// A call from elsewhere, and the version its caller saw.
     Answer { call: CallId, expected: Option<u64> },
     /// Nobody.
@@ -168,9 +166,7 @@ impl LiveSession {
     pub(super) fn failed(&mut self, then: &Then, code: ErrorCode, why: String, error: CallError) {
         match *then {
             Then::Welcome(ref greeting) => self.turn_away(greeting, code, why),
-            Then::Reply { member, request } | Then::Tier { member, request, .. } => {
-                self.refuse(member, request, code, why);
-            }
+            Then::Reply { member, request } => self.refuse(member, request, code, why),
             Then::Answer { call, .. } => {
                 self.outputs.push_back(Output::Answered { call, result: Err(error) })
             }
@@ -183,7 +179,6 @@ impl LiveSession {
         match *then {
             Then::Welcome(ref greeting) => self.welcome(greeting, events),
             Then::Reply { member, request } => self.done(member, request),
-            Then::Tier { member, request, want } => self.set_tier(now, member, request, want),
             Then::Answer { call, .. } => {
                 let result = Ok(self.session.version());
                 self.outputs.push_back(Output::Answered { call, result });
@@ -219,8 +214,9 @@ impl LiveSession {
     pub(super) fn settle_gates(&mut self) {
         for index in 0..self.members.len() {
             let member = &self.members[index];
-            let has_media = self.tier_of(member.participant) != BandwidthProfile::AsyncText;
-            let open = self.is_inside(member) && has_media;
+            let participant = member.participant;
+            let has_media = self.tier_of(participant) != BandwidthProfile::AsyncText;
+            let open = self.is_inside(member) && (has_media || self.rehearses(participant).is_some());
             self.set_gate(index, open);
         }
     }

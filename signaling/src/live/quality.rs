@@ -4,15 +4,19 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use jiff::{SignedDuration, Timestamp};
-use vestibule_domain::{ParticipantId, Rejection};
+use vestibule_domain::{ParticipantId, Rejection, Tier};
 
 use super::{LiveSession, Output};
 use crate::media::{AudioProfile, PeerId, Quality, QualityStep, STEP, SourceKind};
 use crate::member::Member;
-use crate::wire::{ErrorCode, QualityCode, QualityReason, RequestId, ServerMessage, Stretch, VideoKind};
+use crate::wire::{
+    ErrorCode, QualityCode, QualityReason, RequestId, ServerMessage, Stretch, TierChange, VideoKind,
+};
 
 /// Stretches kept of one participant; of more the oldest go.
 pub(super) const STRETCHES_MAX: usize = 512;
+/// Changes of a tier kept of one participant; of more the oldest go.
+pub(super) const TIERS_MAX: usize = 256;
 /// Removed peers whose last step may still come: a room holds no more. The engine tells none of who was hardly there, so of
 /// more the oldest go.
 pub(super) const DEPARTED_MAX: usize = 1_024;
@@ -23,21 +27,36 @@ const THRIFTY: (u32, u8) = (16_000, 60);
 /// Steps that are further apart than their length by this much have a time between them in which nothing flowed.
 const SLACK: SignedDuration = SignedDuration::from_secs(5);
 
-/// How somebody's connection was: steps alike that follow one another are one stretch.
+/// How somebody's connection was: steps alike that follow one another are one stretch. And what it was used for.
 #[derive(Debug, Default)]
-pub(super) struct Timeline(VecDeque<Stretch>);
+pub(super) struct Timeline {
+    stretches: VecDeque<Stretch>,
+    tiers: VecDeque<TierChange>,
+}
 
 impl Timeline {
     /// Those that end after a time, or all. The first of them may have been told before, and have grown.
     fn since(&self, since: Option<Timestamp>) -> Vec<Stretch> {
         let is_news = |stretch: &&Stretch| since.is_none_or(|since| stretch.until > since);
-        self.0.iter().filter(is_news).copied().collect()
+        self.stretches.iter().filter(is_news).copied().collect()
+    }
+
+    fn tiers_since(&self, since: Option<Timestamp>) -> Vec<TierChange> {
+        let is_news = |change: &&TierChange| since.is_none_or(|since| change.since > since);
+        self.tiers.iter().filter(is_news).copied().collect()
+    }
+
+    pub(super) fn note_tier(&mut self, Tier { profile, reason, since }: Tier) {
+        self.tiers.push_back(TierChange { since, profile, reason });
+        if self.tiers.len() > TIERS_MAX {
+            self.tiers.pop_front();
+        }
     }
 
     fn push(&mut self, until: Timestamp, Quality { level, reason }: Quality) {
         let from = until.checked_sub(STEP).unwrap_or(Timestamp::MIN);
         let code = |reason: Option<QualityReason>| reason.map(|reason| reason.code);
-        if let Some(last) = self.0.back_mut()
+        if let Some(last) = self.stretches.back_mut()
             && last.level == level
             && code(last.reason) == code(reason)
             && from.duration_since(last.until) <= SLACK
@@ -47,10 +66,10 @@ impl Timeline {
             return;
         }
         // After the clock was set back, or a step that came early, nothing overlaps.
-        let from = self.0.back().map_or(from, |last| from.max(last.until).min(until));
-        self.0.push_back(Stretch { from, until, level, reason });
-        if self.0.len() > STRETCHES_MAX {
-            self.0.pop_front();
+        let from = self.stretches.back().map_or(from, |last| from.max(last.until).min(until));
+        self.stretches.push_back(Stretch { from, until, level, reason });
+        if self.stretches.len() > STRETCHES_MAX {
+            self.stretches.pop_front();
         }
     }
 }
@@ -134,9 +153,10 @@ impl LiveSession {
             let code = ErrorCode::Rejected(rejection.code());
             return self.refuse(id, request, code, rejection.to_string());
         }
-        let stretches =
-            self.timelines.get(&participant_id).map_or_else(Vec::new, |timeline| timeline.since(since));
-        self.tell(id, ServerMessage::Timeline { participant_id, stretches, reply_to: request });
+        let timeline = self.timelines.get(&participant_id);
+        let stretches = timeline.map_or_else(Vec::new, |timeline| timeline.since(since));
+        let tiers = timeline.map_or_else(Vec::new, |timeline| timeline.tiers_since(since));
+        self.tell(id, ServerMessage::Timeline { participant_id, stretches, tiers, reply_to: request });
     }
 }
 

@@ -11,6 +11,8 @@ use vestibule_domain::{
     SessionId, SessionPolicy, SessionStatus, TenantId, VideoBackend,
 };
 
+mod tiers;
+
 use super::quality::DEPARTED_MAX;
 use super::thread::THREAD_BYTES_MAX;
 use super::*;
@@ -45,6 +47,7 @@ enum Did {
     Kept(u64),
     Text(TextCall, Result<TextReply, TextError>),
     Measured(ParticipantId, QualityStep),
+    TierChanged(ParticipantId, Tier),
 }
 
 struct Harness {
@@ -169,6 +172,7 @@ impl Harness {
                 Output::Answered { result, .. } => self.did.push(Did::Answered(result)),
                 Output::Queue(_) => {}
                 Output::Measured(participant, step) => self.did.push(Did::Measured(participant, *step)),
+                Output::TierChanged(participant, tier) => self.did.push(Did::TierChanged(participant, tier)),
                 Output::KeepResume(participant, keys) => {
                     if self.store == StoreMode::Works {
                         self.resume.insert(participant, keys);
@@ -299,7 +303,7 @@ impl Harness {
     }
 
     fn lose(&mut self, connection: u64) {
-        self.input(Input::Closed { connection: ConnectionId(connection) });
+        self.input(Input::Closed { connection: ConnectionId(connection), hung_up: true });
     }
 
     /// Socket and transport, both.
@@ -2032,7 +2036,7 @@ proptest! {
             let inside_before: BTreeSet<ParticipantId> = inside(&harness);
             match step {
                 Step::Hello(who) => { harness.enter_if_let_in(WHO[who]); }
-                Step::Closed(n) => harness.input(Input::Closed { connection: ConnectionId(pick(n)) }),
+                Step::Closed(n) => harness.input(Input::Closed { connection: ConnectionId(pick(n)), hung_up: n % 2 == 0 }),
                 Step::Say(n, what) => {
                     let message = harness.message(what);
                     harness.say(pick(n), message);

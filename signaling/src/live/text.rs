@@ -8,12 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use vestibule_domain::{
-    Actor, Command, ContentDigest, EndReason, ParticipantId, ParticipantRole, SessionStatus, Standing,
-};
+use vestibule_domain::{ContentDigest, EndReason, ParticipantId, ParticipantRole, SessionStatus, Standing};
 
-use super::outcome::{Change, Pending, Then};
-use super::{KeepError, LiveSession, NewLine, Output, RETRY_AFTER, ThreadLine};
+use super::outcome::{Change, Pending};
+use super::{KeepError, LiveSession, NewLine, Output, ThreadLine};
 use crate::member::{Member, MemberId};
 use crate::resume::ResumeKey;
 use crate::wire::{
@@ -115,10 +113,6 @@ pub(super) struct Asking {
     in_writing: BTreeSet<ParticipantId>,
     /// Those whose devices said that they are writing.
     composing: BTreeSet<ParticipantId>,
-    /// Who began the session's fallback by asking here.
-    began_fallback: Option<ParticipantId>,
-    /// When the end of that fallback is tried again.
-    rests_until: Option<Timestamp>,
     reads: BTreeMap<ReadId, (Asker, ParticipantId)>,
     last_read: u64,
 }
@@ -248,44 +242,11 @@ impl LiveSession {
         }
         let until = now.checked_add(TEXT_WAIT).unwrap_or(Timestamp::MAX);
         self.asking.waiting.insert(participant, Waiting { call, after, until });
-        self.begin_fallback(now, participant);
-    }
-
-    /// Who is in writing alone is so for the session, too.
-    fn begin_fallback(&mut self, now: Timestamp, participant: ParticipantId) {
-        let is_new = self.session.fallback_since().is_none() && self.asking.is_in_writing(participant);
-        if is_new && self.session.status() == SessionStatus::Active {
-            self.asking.began_fallback = Some(participant);
-            let command = Command::InitiateFallback { participant };
-            self.decide(now, command, Actor::Participant(participant), Then::Nothing);
-        }
     }
 
     /// When something is due here.
     pub(super) fn text_timeout(&self) -> Option<Timestamp> {
-        let end = self.fallback_to_end().map(|_| self.asking.rests_until.unwrap_or(Timestamp::MIN));
-        [self.asking.next_timeout(), end].into_iter().flatten().min()
-    }
-
-    /// Whose fallback is over that began by asking here: they are heard on another channel again, and nobody is in writing.
-    fn fallback_to_end(&self) -> Option<ParticipantId> {
-        let participant = self.asking.began_fallback?;
-        let on = self.session.fallback_since().is_some() && self.session.status() == SessionStatus::Active;
-        let back = self.is_in(participant) && self.is_on_another_channel(participant);
-        (on && back && self.nobody_in_writing()).then_some(participant)
-    }
-
-    /// Ends what [`Self::begin_fallback`] began, when its time has come.
-    pub(super) fn end_fallback_if_due(&mut self, now: Timestamp) {
-        let rests = self.asking.rests_until.is_some_and(|until| until > now);
-        let Some(participant) = self.fallback_to_end().filter(|_| !rests) else { return };
-        self.asking.rests_until = Some(now.checked_add(RETRY_AFTER).unwrap_or(Timestamp::MAX));
-        self.decide(
-            now,
-            Command::EndFallback { participant },
-            Actor::Participant(participant),
-            Then::Nothing,
-        );
+        self.asking.next_timeout()
     }
 
     /// Notes who is not heard from here any more, and who is heard on another channel.

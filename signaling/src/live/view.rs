@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use vestibule_domain::{
-    Connection, Participant as Record, ParticipantId, ParticipantRole, ParticipantState, Standing,
+    BandwidthProfile, Connection, Participant as Record, ParticipantId, ParticipantRole, ParticipantState,
+    Standing,
 };
 
 use super::roster::{Changes, Roster, Seen};
 use super::thread::ThreadLine;
 use super::{LiveSession, Output, PEOPLE_MAX, Waits};
-use crate::media::{MediaCommand, PeerId, SeatId};
+use crate::media::{MediaCommand, PeerId, SeatId, SeatWish};
 use crate::member::{Member, MemberId};
 use crate::seating;
 use crate::wire::{ChatLine, Participant, ParticipantMedia, SeatTaken, ServerMessage, SessionState};
@@ -26,6 +27,7 @@ struct Sitters {
 impl LiveSession {
     /// Tells everybody what is different since they were told last.
     pub(super) fn refresh(&mut self, now: Timestamp) {
+        self.settle_silence(now);
         self.settle_contact(now);
         self.settle_gates();
         let sitters = self.sitters();
@@ -61,11 +63,14 @@ impl LiveSession {
                 self.tell_waiting(index, provider_present);
                 self.empty_seats(index);
             }
+            self.settle_sought(index);
+            self.tell_rehearsal(index);
             self.tell_wanted(index);
             self.tell_qualities(index, &qualities);
         }
         self.tell_queue();
         self.settle_polls(now);
+        self.settle_fallback(now);
     }
 
     pub(super) fn session_state(&self) -> SessionState {
@@ -99,6 +104,7 @@ impl LiveSession {
             state: ParticipantState::of(participant, connection, transport),
             media: member.map_or_else(ParticipantMedia::default, Member::media),
             tier: self.tier_of(id),
+            tier_reason: self.tier_reason_of(id),
             lost_until: self.session.waited_for_until(id, &self.presence),
         }
     }
@@ -319,7 +325,11 @@ impl LiveSession {
         Sitters {
             people: inside.iter().map(|member| member.participant).collect(),
             screens: screens.map(|member| member.participant).collect(),
-            peers: inside.iter().map(|member| (member.participant, member.peer)).collect(),
+            peers: inside
+                .iter()
+                .filter(|member| self.tier_of(member.participant) != BandwidthProfile::AsyncText)
+                .map(|member| (member.participant, member.peer))
+                .collect(),
         }
     }
 
@@ -328,7 +338,23 @@ impl LiveSession {
         let member = &mut self.members[index];
         seating::refill(&mut member.seats, false, &sitters.people, member.participant);
         seating::refill(&mut member.seats, true, &sitters.screens, member.participant);
-        self.settle_seats(index, &sitters.peers);
+        // What somebody in writing rehearses is neither heard nor seen, nor do they hear or see anybody.
+        let in_writing = self.tier_of(self.members[index].participant) == BandwidthProfile::AsyncText;
+        let nobody = BTreeMap::new();
+        self.settle_seats(index, if in_writing { &nobody } else { &sitters.peers });
+        self.settle_wishes(index);
+    }
+
+    fn settle_wishes(&mut self, index: usize) {
+        let member = &self.members[index];
+        let wishes = member.seats.iter().map(|seat| (seat.id, self.wish_for(member, seat.id, seat.occupant)));
+        let told = |seat| member.told.wishes.get(&seat).copied().unwrap_or_default();
+        let changed: Vec<(SeatId, SeatWish)> = wishes.filter(|&(seat, wish)| told(seat) != wish).collect();
+        let peer = member.peer;
+        for (seat, wish) in changed {
+            self.members[index].told.wishes.insert(seat, wish);
+            self.media(MediaCommand::SetSeatWish { peer, seat, wish });
+        }
     }
 
     fn empty_seats(&mut self, index: usize) {

@@ -154,11 +154,16 @@ pub enum ClientMessage {
         /// False to withdraw.
         granted: bool,
     },
-    /// What the person wants of their line.
+    /// What the person wants of their line at the most. What it was thought not to carry is tried anew.
     Tier {
         /// That.
         #[cfg_attr(test, ts(type = "BandwidthProfile"))]
         want: BandwidthProfile,
+    },
+    /// What the device thinks that the way from it carries. Worth saying while it is little.
+    Line {
+        /// In kilobits per second.
+        uplink_kbps: u32,
     },
     /// A line for everybody who is in.
     Chat {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use vestibule_domain::{
     BandwidthProfile, ContentDigest, EndReason, ParticipantId, ParticipantRole, ParticipantState, SessionId,
-    SessionStatus,
+    SessionStatus, TierReason,
 };
 
 use super::client::{DenyReason, RequestId};
@@ -159,16 +159,23 @@ pub enum ServerMessage {
         /// Which.
         on: bool,
     },
-    /// What your line carries is different.
+    /// Your line is used for something else.
     Tier {
-        /// What it carries now.
+        /// For what.
         #[cfg_attr(test, ts(type = "BandwidthProfile"))]
         profile: BandwidthProfile,
-        /// Why.
+        /// Why no more.
+        #[cfg_attr(test, ts(type = "TierReason"))]
         reason: TierReason,
         /// Since when.
         #[cfg_attr(test, ts(type = "string"))]
         since: Timestamp,
+    },
+    /// Send this for the server alone to look at, or no more: `audio_only` your voice, `video` your lowest picture as well.
+    Rehearse {
+        /// What; `null`: no more.
+        #[cfg_attr(test, ts(type = "BandwidthProfile | null"))]
+        profile: Option<BandwidthProfile>,
     },
     /// Which encodings of what you send anybody is to be shown: the others need not be sent. Of a fresh transport all are
     /// wanted until this says otherwise.
@@ -209,6 +216,8 @@ pub enum ServerMessage {
         participant_id: ParticipantId,
         /// While media flowed.
         stretches: Vec<Stretch>,
+        /// What their line was used for from when on, if that changed.
+        tiers: Vec<TierChange>,
         /// The request.
         reply_to: Option<RequestId>,
     },
@@ -271,9 +280,12 @@ pub struct Participant {
     pub state: ParticipantState,
     /// What they send.
     pub media: ParticipantMedia,
-    /// What their line carries.
+    /// What their line is used for.
     #[cfg_attr(test, ts(type = "BandwidthProfile"))]
     pub tier: BandwidthProfile,
+    /// Why not for everything.
+    #[cfg_attr(test, ts(type = "TierReason | null"))]
+    pub tier_reason: Option<TierReason>,
     /// Until when they are waited for, while they are lost to a visit that has begun.
     #[cfg_attr(test, ts(type = "string | null"))]
     pub lost_until: Option<Timestamp>,
@@ -392,13 +404,19 @@ pub struct Stretch {
     pub reason: Option<QualityReason>,
 }
 
-/// Why somebody's line carries what it does.
+/// A change of what somebody's line is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
-#[serde(rename_all = "snake_case")]
-pub enum TierReason {
-    /// They want it so.
-    Chosen,
+pub struct TierChange {
+    /// From when on.
+    #[cfg_attr(test, ts(type = "string"))]
+    pub since: Timestamp,
+    /// For what.
+    #[cfg_attr(test, ts(type = "BandwidthProfile"))]
+    pub profile: BandwidthProfile,
+    /// Why no more.
+    #[cfg_attr(test, ts(type = "TierReason"))]
+    pub reason: TierReason,
 }
 
 /// The rules of a session that matter to a client.

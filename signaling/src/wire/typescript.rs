@@ -6,7 +6,8 @@ use std::path::Path;
 use serde::Serialize;
 use ts_rs::{Config, TS};
 use vestibule_domain::{
-    BandwidthProfile, Communication, ConsentType, EndReason, ParticipantRole, ParticipantState, SessionStatus,
+    BandwidthProfile, Communication, ConsentType, EndReason, ParticipantRole, ParticipantState,
+    SessionStatus, TierReason,
 };
 
 use super::*;
@@ -43,6 +44,7 @@ fn typescript() -> String {
     unions("ConsentType", words(ConsentType::ALL));
     unions("Communication", words(Communication::ALL));
     unions("BandwidthProfile", words(BandwidthProfile::ALL));
+    unions("TierReason", words(TierReason::ALL));
     macro_rules! declare {
         ($($name:ty),+ $(,)?) => {
             $(let _ = writeln!(text, "\nexport {}", tidy(&<$name as TS>::decl(&config)));)+
@@ -57,7 +59,7 @@ fn typescript() -> String {
         Participant,
         ParticipantMedia,
         MediaState,
-        TierReason,
+        TierChange,
         VideoKind,
         QualityLevel,
         QualityReason,

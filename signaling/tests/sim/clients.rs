@@ -341,6 +341,7 @@ impl Page {
             | ServerMessage::Restarted { .. }
             | ServerMessage::Stats { .. }
             | ServerMessage::Tier { .. }
+            | ServerMessage::Rehearse { .. }
             | ServerMessage::Timeline { .. }
             | ServerMessage::Thread { .. }
             | ServerMessage::Done { .. }

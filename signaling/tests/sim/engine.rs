@@ -114,7 +114,11 @@ impl Engine {
                 };
                 None
             }
-            MediaCommand::SetSeatWish { peer, .. } => {
+            MediaCommand::TestLine { peer, .. } => {
+                self.peer(peer)?;
+                Some(MediaEvent::LineTested { peer, lost: Some(0.0) })
+            }
+            MediaCommand::SetSeatWish { peer, .. } | MediaCommand::SeekRate { peer, .. } => {
                 self.peer(peer)?;
                 None
             }

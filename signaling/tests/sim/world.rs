@@ -351,7 +351,7 @@ impl World {
                 self.store.keep_resume(participant, keys);
             }
             // Nothing follows of it.
-            Output::Measured(..) => {}
+            Output::Measured(..) | Output::TierChanged(..) => {}
             Output::Keep(line) => {
                 let kept = self.keep(*line)?;
                 self.live.kept(self.now, kept);
@@ -634,7 +634,10 @@ impl World {
                 socket.server_reads = false;
                 self.check.closed(number);
                 if said_hello {
-                    self.input(Cause::Other, Input::Closed { connection: ConnectionId(number) })
+                    self.input(
+                        Cause::Other,
+                        Input::Closed { connection: ConnectionId(number), hung_up: true },
+                    )
                 } else {
                     Ok(())
                 }
@@ -1026,7 +1029,7 @@ impl World {
                     self.check.closed(number);
                     let connection = ConnectionId(number);
                     if self.network.sockets.get(&number).is_some_and(|socket| socket.said_hello) {
-                        self.input(Cause::Other, Input::Closed { connection })?;
+                        self.input(Cause::Other, Input::Closed { connection, hung_up: true })?;
                     }
                 }
             }

@@ -16,7 +16,7 @@ use utoipa::openapi::schema::{ArrayBuilder, Schema};
 use vestibule_domain::{
     ConfigCommand, ConfigContext, ConfigField, ConfigRejection, ConfigValues, FallbackThresholds,
     PARTICIPANTS_LEAST, PublishedType, Retention, SecretChange, SecretChanges, SecretMark, SessionPolicy,
-    TenantConfig, TenantId, VideoBackend, WebhookEndpoint, WebhookId,
+    TenantConfig, TenantId, ThresholdValues, VideoBackend, WebhookEndpoint, WebhookId,
 };
 
 use super::sessions::parsed;
@@ -78,18 +78,108 @@ pub(crate) struct Configuration {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Thresholds {
+    /// Below this there is no video.
     #[schema(minimum = 50, maximum = 5000)]
     video_min_kbps: u32,
+    /// Bursts of this have to get through before there is again. Above `videoMinKbps`.
     #[schema(minimum = 50, maximum = 10000)]
     video_resume_kbps: u32,
+    /// Where more is lost there is no video.
+    #[schema(minimum = 1, maximum = 90)]
+    video_loss_max_percent: u32,
+    /// How long a line must be too poor for video.
+    #[schema(minimum = 500, maximum = 60000)]
+    video_hold_ms: u32,
+    /// Below this there is no audio.
     #[schema(minimum = 6, maximum = 128)]
     audio_min_kbps: u32,
+    /// Bursts of this have to get through before there is again. Above `audioMinKbps`.
     #[schema(minimum = 6, maximum = 256)]
     audio_resume_kbps: u32,
+    /// Where more is lost there is no audio.
+    #[schema(minimum = 1, maximum = 95)]
+    audio_loss_max_percent: u32,
+    /// How long a line must be too poor for audio.
     #[schema(minimum = 500, maximum = 60000)]
-    hold_down_ms: u32,
-    #[schema(minimum = 500, maximum = 300000)]
-    hold_up_ms: u32,
+    audio_hold_ms: u32,
+    /// Where an answer takes longer there is no video.
+    #[schema(minimum = 100, maximum = 10000)]
+    rtt_max_ms: u32,
+    /// Nothing is tried where more is lost.
+    #[schema(minimum = 0, maximum = 50)]
+    resume_loss_max_percent: u32,
+    /// Between two of the three bursts that are sent before there is video again.
+    #[schema(minimum = 1000, maximum = 300000)]
+    probe_interval_ms: u32,
+    /// Between two tries; twice as long after each that failed, to sixteen times.
+    #[schema(minimum = 1000, maximum = 3600000)]
+    retry_after_ms: u32,
+}
+
+impl From<FallbackThresholds> for Thresholds {
+    fn from(thresholds: FallbackThresholds) -> Self {
+        let ThresholdValues {
+            video_min_kbps,
+            video_resume_kbps,
+            video_loss_max_percent,
+            video_hold_ms,
+            audio_min_kbps,
+            audio_resume_kbps,
+            audio_loss_max_percent,
+            audio_hold_ms,
+            rtt_max_ms,
+            resume_loss_max_percent,
+            probe_interval_ms,
+            retry_after_ms,
+        } = thresholds.into();
+        Self {
+            video_min_kbps,
+            video_resume_kbps,
+            video_loss_max_percent,
+            video_hold_ms,
+            audio_min_kbps,
+            audio_resume_kbps,
+            audio_loss_max_percent,
+            audio_hold_ms,
+            rtt_max_ms,
+            resume_loss_max_percent,
+            probe_interval_ms,
+            retry_after_ms,
+        }
+    }
+}
+
+impl From<Thresholds> for ThresholdValues {
+    fn from(asked: Thresholds) -> Self {
+        let Thresholds {
+            video_min_kbps,
+            video_resume_kbps,
+            video_loss_max_percent,
+            video_hold_ms,
+            audio_min_kbps,
+            audio_resume_kbps,
+            audio_loss_max_percent,
+            audio_hold_ms,
+            rtt_max_ms,
+            resume_loss_max_percent,
+            probe_interval_ms,
+            retry_after_ms,
+        } = asked;
+        Self {
+            video_min_kbps,
+            video_resume_kbps,
+            video_loss_max_percent,
+            video_hold_ms,
+            audio_min_kbps,
+            audio_resume_kbps,
+            audio_loss_max_percent,
+            audio_hold_ms,
+            rtt_max_ms,
+            resume_loss_max_percent,
+            probe_interval_ms,
+            retry_after_ms,
+        }
+    }
 }
 
 /// How long what is kept, in days.
@@ -243,14 +333,6 @@ impl Configuration {
     fn of(config: &TenantConfig, participants_limit: u16) -> Self {
         let values = config.values();
         let policy = values.policy.clone().within(participants_limit);
-        let FallbackThresholds {
-            video_min_kbps,
-            video_resume_kbps,
-            audio_min_kbps,
-            audio_resume_kbps,
-            hold_down_ms,
-            hold_up_ms,
-        } = values.fallback;
         let Retention { session_days, content_days, audit_days, recording_days } = values.retention;
         let color = values.branding_primary_color.as_ref();
         Self {
@@ -271,14 +353,7 @@ impl Configuration {
             branding_logo_url: values.branding_logo_url.as_ref().map(ToString::to_string),
             branding_primary_color: color.map(ToString::to_string),
             branding_text_color: color.map(|color| color.text_color().to_string()),
-            fallback_thresholds: Thresholds {
-                video_min_kbps,
-                video_resume_kbps,
-                audio_min_kbps,
-                audio_resume_kbps,
-                hold_down_ms,
-                hold_up_ms,
-            },
+            fallback_thresholds: policy.fallback.into(),
             webhooks: values.webhooks.iter().map(Webhook::from).collect(),
             retention: Days { session_days, content_days, audit_days, recording_days },
             version: config.version(),
@@ -456,17 +531,6 @@ impl ChangeConfiguration {
         set(&mut values.jitsi_server_url, "jitsiServerUrl", &self.jitsi_server_url)?;
         set(&mut values.branding_logo_url, "brandingLogoUrl", &self.branding_logo_url)?;
         set(&mut values.branding_primary_color, "brandingPrimaryColor", &self.branding_primary_color)?;
-        let fallback = self.fallback_thresholds.map(|asked| {
-            asked.map(|asked| FallbackThresholds {
-                video_min_kbps: asked.video_min_kbps,
-                video_resume_kbps: asked.video_resume_kbps,
-                audio_min_kbps: asked.audio_min_kbps,
-                audio_resume_kbps: asked.audio_resume_kbps,
-                hold_down_ms: asked.hold_down_ms,
-                hold_up_ms: asked.hold_up_ms,
-            })
-        });
-        values.fallback = settled(fallback, values.fallback, usual.fallback);
         let retention = self.retention.map(|asked| {
             asked.map(|asked| Retention {
                 session_days: asked.session_days,
@@ -511,6 +575,15 @@ impl ChangeConfiguration {
             admit_observers_with_provider,
             recording_allowed
         );
+        let fallback = match self.fallback_thresholds {
+            Some(Some(asked)) => Some(Some(
+                FallbackThresholds::new(asked.into())
+                    .map_err(|fault| refused(fault.into(), participants_limit))?,
+            )),
+            Some(None) => Some(None),
+            None => None,
+        };
+        values.fallback = settled(fallback, values.fallback, usual.fallback);
         SessionPolicy::new(values).map_err(|error| refused(error.into(), participants_limit))
     }
 }

@@ -134,7 +134,7 @@ impl World {
             }
             7 => {
                 let connection = self.connection(input);
-                self.input(Input::Closed { connection });
+                self.input(Input::Closed { connection, hung_up: true });
             }
             8 | 9 => {
                 if let Some(event) = self.media_event(input) {
@@ -369,7 +369,8 @@ impl World {
             | Output::Close { .. }
             | Output::Answered { .. }
             | Output::Queue(_)
-            | Output::Measured(..) => {}
+            | Output::Measured(..)
+            | Output::TierChanged(..) => {}
             Output::KeepResume(participant, keys) => drop(self.resume.insert(participant, keys)),
         }
     }

@@ -21,6 +21,8 @@ export type Communication = 'speech' | 'sign';
 
 export type BandwidthProfile = 'video' | 'audio_only' | 'async_text';
 
+export type TierReason = 'recovered' | 'chosen' | 'downlink_rate' | 'uplink_rate' | 'downlink_loss' | 'uplink_loss' | 'round_trip' | 'silence' | 'reconnects_failed';
+
 export type RequestId = number;
 
 export type ClientMessage = { 'type': 'hello', 
@@ -122,6 +124,11 @@ granted: boolean, }
  * That.
  */
 want: BandwidthProfile, }
+  | { 'type': 'line', 
+/**
+ * In kilobits per second.
+ */
+uplinkKbps: number, }
   | { 'type': 'chat', 
 /**
  * The client's id of the line; it comes back with it. A second one of the same id is not said again.
@@ -397,17 +404,22 @@ more: boolean, }
 on: boolean, }
   | { 'type': 'tier', 
 /**
- * What it carries now.
+ * For what.
  */
 profile: BandwidthProfile, 
 /**
- * Why.
+ * Why no more.
  */
 reason: TierReason, 
 /**
  * Since when.
  */
 since: string, }
+  | { 'type': 'rehearse', 
+/**
+ * What; `null`: no more.
+ */
+profile: BandwidthProfile | null, }
   | { 'type': 'encodings', 
 /**
  * What you send.
@@ -453,6 +465,10 @@ participantId: string,
  * While media flowed.
  */
 stretches: Array<Stretch>, 
+/**
+ * What their line was used for from when on, if that changed.
+ */
+tiers: Array<TierChange>, 
 /**
  * The request.
  */
@@ -523,9 +539,13 @@ state: ParticipantState,
  */
 media: ParticipantMedia, 
 /**
- * What their line carries.
+ * What their line is used for.
  */
 tier: BandwidthProfile, 
+/**
+ * Why not for everything.
+ */
+tierReason: TierReason | null, 
 /**
  * Until when they are waited for, while they are lost to a visit that has begun.
  */
@@ -547,7 +567,19 @@ screen: MediaState, };
 
 export type MediaState = 'off' | 'muted' | 'live';
 
-export type TierReason = 'chosen';
+export type TierChange = { 
+/**
+ * From when on.
+ */
+since: string, 
+/**
+ * For what.
+ */
+profile: BandwidthProfile, 
+/**
+ * Why no more.
+ */
+reason: TierReason, };
 
 export type VideoKind = 'camera' | 'screen';
 

@@ -118,6 +118,8 @@ struct Capacity {
 struct Probes {
     next_number: u16,
     cluster: Option<Cluster>,
+    /// The number of a test of the line, and how many of its packets arrived.
+    test: Option<(u16, u32)>,
     /// What is to be tried next, and how far the first ones have got.
     next_bps: Option<u64>,
     started: usize,
@@ -362,6 +364,22 @@ impl Estimator {
         (drained && waited(self.probes.last_at, interval)).then(|| (estimate * FURTHER).min(most))
     }
 
+    /// Begins a test of the line: what is sent as part of it is counted as it arrives. A probe that runs is given up.
+    pub fn begin_test(&mut self, rate_bps: u64, bytes: u32, now: Time) -> Probe {
+        let probe = self.probes.begin(rate_bps, bytes, now);
+        self.probes.cluster = None;
+        self.probes.test = Some((probe.number, 0));
+        probe
+    }
+
+    /// How many packets of the test arrived so far; it is over then.
+    pub const fn end_test(&mut self) -> Option<u32> {
+        match self.probes.test.take() {
+            Some((_, arrived)) => Some(arrived),
+            None => None,
+        }
+    }
+
     /// A probe has shown that so much gets through.
     fn probed(&mut self, bps: u64, now: Time) {
         let probe = self.probes.cluster.take().map_or(0, |cluster| cluster.probe.rate_bps);
@@ -507,6 +525,9 @@ impl Probes {
     }
 
     fn arrived(&mut self, sent: super::history::Sent, arrival: i64) -> Option<u64> {
+        if let Some((_, arrived)) = self.test.as_mut().filter(|(number, _)| *number == sent.probe) {
+            *arrived += 1;
+        }
         let cluster = self.cluster.as_mut().filter(|cluster| cluster.probe.number == sent.probe)?;
         cluster.arrived(sent, arrival)
     }

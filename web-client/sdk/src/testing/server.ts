@@ -14,6 +14,7 @@ export const person = (id: string, more: Partial<Participant> = {}): Participant
   state: 'active',
   media: { audio: 'live', camera: 'live', screen: 'off' },
   tier: 'video',
+  tierReason: null,
   lostUntil: null,
   ...more,
 });

@@ -1,0 +1,447 @@
+//! From video to voice to writing, and back: one person's line.
+
+use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+use vestibule_domain::{
+    BandwidthProfile, Communication, FallbackThresholds, Ladder, LineLook, LineTest, Step, ThresholdValues,
+    Tier, TierReason,
+};
+
+use crate::world::minute;
+
+use BandwidthProfile::{AsyncText, AudioOnly, Video};
+
+/// A line, and somebody on it.
+struct Line {
+    ladder: Ladder,
+    now: Timestamp,
+    /// What the line does to bursts, while it is heard at all.
+    bursts: LineTest,
+    steps: Vec<(i64, Step)>,
+}
+
+const GOOD: LineLook = LineLook {
+    downlink_kbps: Some(2_000),
+    uplink_kbps: None,
+    downlink_loss_permille: 0,
+    uplink_loss_permille: 0,
+    rtt_ms: Some(60),
+    camera_kbps: None,
+};
+const SLOW: LineLook = LineLook { downlink_kbps: Some(90), ..GOOD };
+const PASSED: LineTest = LineTest { lost_permille: Some(0) };
+
+fn start() -> Timestamp {
+    minute(0)
+}
+
+fn after(at: Timestamp, millis: i64) -> Timestamp {
+    at.checked_add(SignedDuration::from_millis(millis)).unwrap()
+}
+
+impl Line {
+    fn new() -> Self {
+        Self::of(Communication::Speech)
+    }
+
+    fn of(communication: Communication) -> Self {
+        let ladder = Ladder::new(FallbackThresholds::default(), communication, start());
+        Self { ladder, now: start(), bursts: PASSED, steps: Vec::new() }
+    }
+
+    /// Seconds since the start.
+    fn at(&self) -> i64 {
+        self.now.duration_since(start()).as_secs()
+    }
+
+    fn drain(&mut self) {
+        while let Some(step) = self.ladder.poll_step() {
+            self.steps.push((self.at(), step));
+            if matches!(step, Step::TestLine { .. }) {
+                let bursts = self.bursts;
+                self.ladder.tested(self.now, &bursts);
+            }
+        }
+    }
+
+    /// Seconds in which the line looks like this.
+    fn looks(&mut self, seconds: i64, look: LineLook) -> &mut Self {
+        for _ in 0..seconds {
+            self.passes(1_000);
+            self.ladder.looked(self.now, &look);
+            self.drain();
+        }
+        self
+    }
+
+    /// Seconds in which nothing is seen.
+    fn passes(&mut self, millis: i64) -> &mut Self {
+        let until = after(self.now, millis);
+        while let Some(due) = self.ladder.poll_timeout().filter(|due| *due <= until) {
+            self.now = due.max(self.now);
+            self.ladder.timeout(self.now);
+            self.drain();
+        }
+        self.now = until;
+        self
+    }
+
+    /// From now on nothing is heard.
+    fn falls_silent(&mut self) -> &mut Self {
+        self.ladder.heard(self.now, Some(self.now));
+        self.drain();
+        self
+    }
+
+    fn is_heard(&mut self) -> &mut Self {
+        self.ladder.heard(self.now, None);
+        self.drain();
+        self
+    }
+
+    fn chooses(&mut self, want: BandwidthProfile) -> &mut Self {
+        self.ladder.choose(self.now, want);
+        self.drain();
+        self
+    }
+
+    fn profile(&self) -> BandwidthProfile {
+        self.ladder.tier().profile
+    }
+
+    /// Second, profile and reason of each change.
+    fn changes(&self) -> Vec<(i64, BandwidthProfile, TierReason)> {
+        let change = |(at, step): &(i64, Step)| match step {
+            Step::Changed(Tier { profile, reason, .. }) => Some((*at, *profile, *reason)),
+            _ => None,
+        };
+        self.steps.iter().filter_map(change).collect()
+    }
+
+    fn tests(&self) -> Vec<(i64, u32)> {
+        let test = |(at, step): &(i64, Step)| match step {
+            Step::TestLine { kbps } => Some((*at, *kbps)),
+            _ => None,
+        };
+        self.steps.iter().filter_map(test).collect()
+    }
+}
+
+#[test]
+fn a_good_line_carries_video_and_is_never_tried() {
+    let mut line = Line::new();
+    line.looks(600, GOOD);
+    assert_eq!((line.profile(), line.steps.len()), (Video, 0));
+}
+
+#[test]
+fn a_line_too_slow_for_video_gives_it_up_after_ten_seconds_and_not_before() {
+    let mut line = Line::new();
+    line.looks(10, SLOW);
+    assert_eq!(line.profile(), Video);
+    line.looks(1, SLOW);
+    assert_eq!(line.changes(), [(11, AudioOnly, TierReason::DownlinkRate)]);
+}
+
+#[test]
+fn each_trouble_has_its_own_reason() {
+    for (look, reason) in [
+        (LineLook { downlink_kbps: Some(149), ..GOOD }, TierReason::DownlinkRate),
+        (LineLook { uplink_kbps: Some(149), ..GOOD }, TierReason::UplinkRate),
+        (LineLook { downlink_loss_permille: 121, ..GOOD }, TierReason::DownlinkLoss),
+        (LineLook { uplink_loss_permille: 121, ..GOOD }, TierReason::UplinkLoss),
+        (LineLook { rtt_ms: Some(801), ..GOOD }, TierReason::RoundTrip),
+    ] {
+        let mut line = Line::new();
+        line.looks(11, look);
+        assert_eq!(line.changes(), [(11, AudioOnly, reason)]);
+        line.looks(60, look);
+        assert_eq!(line.profile(), AudioOnly, "{reason:?} leaves a voice");
+    }
+    for look in [
+        LineLook { downlink_kbps: Some(150), ..GOOD },
+        LineLook { downlink_loss_permille: 120, uplink_loss_permille: 120, ..GOOD },
+        LineLook { rtt_ms: Some(800), ..GOOD },
+        LineLook::default(),
+    ] {
+        assert!(Line::new().looks(60, look).changes().is_empty(), "{look:?}");
+    }
+}
+
+#[test]
+fn a_dip_of_five_seconds_changes_nothing() {
+    let mut line = Line::new();
+    line.looks(30, GOOD).falls_silent().passes(5_000).is_heard().looks(60, GOOD);
+    assert!(line.steps.is_empty());
+    line.looks(5, SLOW).looks(60, GOOD);
+    assert!(line.steps.is_empty());
+}
+
+#[test]
+fn a_single_good_second_in_between_is_no_pause_and_two_are() {
+    let mut line = Line::new();
+    line.looks(5, SLOW).looks(1, GOOD).looks(5, SLOW);
+    assert_eq!(line.profile(), AudioOnly);
+    let mut line = Line::new();
+    line.looks(8, SLOW).looks(2, GOOD).looks(8, SLOW);
+    assert_eq!(line.profile(), Video);
+}
+
+#[test]
+fn silence_takes_the_picture_after_ten_seconds_and_the_voice_after_fifteen() {
+    let mut line = Line::new();
+    line.looks(10, GOOD).falls_silent().passes(300_000);
+    assert_eq!(line.changes(), [(20, AudioOnly, TierReason::Silence), (25, AsyncText, TierReason::Silence)]);
+    assert!(line.tests().is_empty(), "nobody who is not heard is sent anything");
+}
+
+#[test]
+fn what_carries_no_voice_goes_on_in_writing() {
+    for (look, reason) in [
+        (LineLook { downlink_kbps: Some(31), ..GOOD }, TierReason::DownlinkRate),
+        (LineLook { uplink_loss_permille: 251, ..GOOD }, TierReason::UplinkLoss),
+    ] {
+        let mut line = Line::new();
+        line.looks(16, look);
+        assert_eq!(line.changes(), [(11, AudioOnly, reason), (16, AsyncText, reason)]);
+    }
+}
+
+#[test]
+fn two_reconnects_that_fail_within_a_minute_leave_writing_alone() {
+    let mut line = Line::new();
+    line.ladder.reconnect_failed(line.now);
+    line.passes(61_000).ladder.reconnect_failed(after(start(), 61_000));
+    line.drain();
+    assert_eq!(line.profile(), Video, "not within a minute");
+    line.passes(20_000);
+    line.ladder.reconnect_failed(line.now);
+    line.drain();
+    assert_eq!(line.changes(), [(81, AsyncText, TierReason::ReconnectsFailed)]);
+}
+
+#[test]
+fn video_comes_back_after_three_bursts_and_a_rehearsal() {
+    let mut line = Line::new();
+    line.looks(11, SLOW);
+    line.looks(60, GOOD);
+    let begun = 14;
+    assert_eq!(line.tests(), [(begun, 330), (begun + 10, 330), (begun + 20, 330)]);
+    let rehearsals: Vec<_> =
+        line.steps.iter().filter(|(_, step)| matches!(step, Step::Rehearse(_))).copied().collect();
+    assert_eq!(rehearsals, [(begun + 20, Step::Rehearse(Some(Video))), (begun + 25, Step::Rehearse(None))]);
+    assert_eq!(line.changes()[1..], [(begun + 25, Video, TierReason::Recovered)]);
+}
+
+#[test]
+fn a_line_that_is_slow_still_is_not_sent_bursts() {
+    let mut line = Line::new();
+    line.looks(11, SLOW).looks(120, SLOW);
+    assert!(line.tests().is_empty());
+    line.looks(60, LineLook { downlink_loss_permille: 50, ..GOOD });
+    assert!(line.tests().is_empty(), "nor one that loses");
+}
+
+#[test]
+fn one_burst_that_does_not_get_through_ends_the_try_and_each_failure_doubles_the_wait() {
+    let mut line = Line::new();
+    line.bursts = LineTest { lost_permille: Some(200) };
+    line.looks(11, SLOW).looks(3_700, GOOD);
+    let begun: Vec<i64> = line.tests().iter().map(|(at, _)| *at).collect();
+    assert_eq!(begun, [14, 74, 194, 434, 914, 1_874, 2_834]);
+    assert_eq!(line.profile(), AudioOnly);
+}
+
+#[test]
+fn a_rehearsal_that_loses_ends_the_try_unseen() {
+    let mut line = Line::new();
+    line.looks(11, SLOW).looks(23, GOOD);
+    assert_eq!(line.ladder.rehearses(), Some(Video));
+    line.looks(5, LineLook { uplink_loss_permille: 60, camera_kbps: Some(140), ..GOOD });
+    assert_eq!((line.profile(), line.ladder.rehearses()), (AudioOnly, None));
+    assert_eq!(line.steps.last().map(|(_, step)| *step), Some(Step::Rehearse(None)));
+    let mut line = Line::new();
+    line.looks(11, SLOW).looks(23, GOOD).looks(6, LineLook { camera_kbps: Some(20), ..GOOD });
+    assert_eq!(line.profile(), AudioOnly, "their device held the picture back");
+}
+
+#[test]
+fn from_writing_a_voice_comes_back_first_and_then_the_picture() {
+    let mut line = Line::new();
+    line.looks(10, GOOD).falls_silent().passes(290_000).is_heard().passes(5_000);
+    assert_eq!(line.ladder.rehearses(), Some(AudioOnly), "heard by the server alone");
+    line.looks(60, GOOD);
+    let heard = 300;
+    let changes = line.changes();
+    assert_eq!(changes.len(), 4);
+    assert_eq!(changes[2], (heard + 9, AudioOnly, TierReason::Recovered));
+    assert_eq!(changes[3].1, Video);
+    assert!(changes[3].0 <= heard + 45, "{changes:?}");
+    assert_eq!(line.tests()[..3], [(heard + 3, 48), (heard + 6, 48), (heard + 9, 48)]);
+}
+
+#[test]
+fn what_a_person_chose_is_never_exceeded_and_their_way_up_is_tried_at_once() {
+    let mut line = Line::new();
+    line.looks(5, GOOD).chooses(AudioOnly).looks(600, GOOD);
+    assert_eq!(line.changes(), [(5, AudioOnly, TierReason::Chosen)]);
+    line.chooses(Video);
+    assert_eq!(
+        line.changes()[1..],
+        [(605, Video, TierReason::Recovered)],
+        "the line carried it all the time"
+    );
+    // Fallen by the line, and tried in vain.
+    line.bursts = LineTest { lost_permille: None };
+    line.looks(11, SLOW);
+    line.bursts = LineTest { lost_permille: Some(500) };
+    line.looks(30, GOOD);
+    let tried = line.tests().len();
+    assert_eq!(tried, 1);
+    line.bursts = PASSED;
+    line.looks(5, GOOD).chooses(Video).looks(30, GOOD);
+    assert!(line.tests().len() > tried);
+    assert_eq!(line.profile(), Video);
+    // Lower by the line than by choice, and the other way round.
+    line.looks(11, SLOW).chooses(AudioOnly).looks(120, GOOD);
+    assert_eq!(line.profile(), AudioOnly);
+    assert_eq!(line.ladder.rehearses(), None, "nothing is tried for what nobody wants");
+}
+
+#[test]
+fn who_signs_goes_from_the_picture_to_writing_and_back_to_the_picture() {
+    let mut line = Line::of(Communication::Sign);
+    line.looks(11, SLOW);
+    assert_eq!(line.changes(), [(11, AsyncText, TierReason::DownlinkRate)]);
+    line.looks(60, GOOD);
+    let changes = line.changes();
+    assert_eq!(changes.last().unwrap().1, Video);
+    assert!(changes.iter().all(|(_, profile, _)| *profile != AudioOnly));
+    assert!(
+        line.steps.contains(&(14, Step::Rehearse(Some(AudioOnly)))),
+        "so that there is something to see of the line"
+    );
+}
+
+#[test]
+fn a_line_that_falls_back_at_once_is_left_alone_for_longer_each_time() {
+    let mut line = Line::new();
+    let mut climbs = Vec::new();
+    for _ in 0..200 {
+        line.looks(12, SLOW).looks(40, GOOD);
+        climbs = line.changes().iter().filter(|(_, to, _)| *to == Video).map(|(at, ..)| *at).collect();
+    }
+    let gaps: Vec<i64> = climbs.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(climbs.len() <= 16, "{climbs:?}");
+    assert!(gaps.last().unwrap() > &600, "{gaps:?}");
+}
+
+#[test]
+fn thresholds_are_the_clinics() {
+    let values = ThresholdValues { video_hold_ms: 3_000, video_min_kbps: 80, ..ThresholdValues::default() };
+    let thresholds = FallbackThresholds::new(values).unwrap();
+    let mut line = Line::new();
+    line.ladder = Ladder::new(thresholds, Communication::Speech, start());
+    line.looks(60, SLOW);
+    assert_eq!(line.profile(), Video, "90 kbit/s are enough here");
+    line.looks(4, LineLook { downlink_kbps: Some(79), ..GOOD });
+    assert_eq!(line.profile(), AudioOnly);
+}
+
+// --- any life ----------------------------------------------------------------------------------------------------
+
+#[derive(Clone, Debug)]
+enum Happens {
+    Looks(LineLook, i64),
+    Silent(i64),
+    Choice(BandwidthProfile),
+    ReconnectFails,
+    Bursts(Option<u16>),
+    Passes(i64),
+}
+
+fn happens() -> impl Strategy<Value = Happens> {
+    let rate = prop_oneof![Just(None), (0_u32..400).prop_map(Some), Just(Some(3_000))];
+    let loss = prop_oneof![3 => Just(0_u16), 1 => 0_u16..=1_000];
+    let camera = proptest::option::of(0_u32..300);
+    let look = (rate.clone(), rate, loss.clone(), loss, proptest::option::of(0_u32..2_000), camera).prop_map(
+        |(downlink_kbps, uplink_kbps, downlink_loss_permille, uplink_loss_permille, rtt_ms, camera_kbps)| {
+            LineLook {
+                downlink_kbps,
+                uplink_kbps,
+                downlink_loss_permille,
+                uplink_loss_permille,
+                rtt_ms,
+                camera_kbps,
+            }
+        },
+    );
+    let look = prop_oneof![Just(GOOD), Just(SLOW), look];
+    let profile = prop_oneof![Just(Video), Just(AudioOnly), Just(AsyncText)];
+    prop_oneof![
+        8 => (look, 1_i64..40).prop_map(|(look, seconds)| Happens::Looks(look, seconds)),
+        2 => (0_i64..120_000).prop_map(Happens::Silent),
+        1 => profile.prop_map(Happens::Choice),
+        1 => Just(Happens::ReconnectFails),
+        2 => prop_oneof![Just(None), (0_u16..=100).prop_map(Some), Just(Some(0))].prop_map(Happens::Bursts),
+        2 => (0_i64..60_000).prop_map(Happens::Passes),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn no_life_flaps_exceeds_a_choice_or_changes_without_a_reason(
+        life in proptest::collection::vec(happens(), 1..80),
+        sign in any::<bool>(),
+    ) {
+        let communication = if sign { Communication::Sign } else { Communication::Speech };
+        let mut line = Line::of(communication);
+        let mut choices = vec![(start(), Video)];
+        for event in life {
+            match event {
+                Happens::Looks(look, seconds) => { line.looks(seconds, look); }
+                Happens::Silent(millis) => { line.falls_silent().passes(millis).is_heard(); }
+                Happens::Choice(want) => {
+                    choices.push((line.now, want));
+                    line.chooses(want);
+                }
+                Happens::ReconnectFails => {
+                    line.ladder.reconnect_failed(line.now);
+                    line.drain();
+                }
+                Happens::Bursts(lost_permille) => line.bursts = LineTest { lost_permille },
+                Happens::Passes(millis) => { line.passes(millis); }
+            }
+            let wanted = choices.last().unwrap().1;
+            prop_assert!(line.profile() >= wanted, "{:?} though {wanted:?} was chosen", line.profile());
+            // What is sent unseen goes no further than what may come of it.
+            prop_assert!(line.ladder.rehearses().is_none() || line.profile() != Video);
+        }
+        let chosen_at: Vec<i64> = choices.iter().map(|(at, _)| at.duration_since(start()).as_secs()).collect();
+        let changes = line.changes();
+        let mut before = Video;
+        for (at, profile, reason) in &changes {
+            match profile.cmp(&before) {
+                // Worse comes first in the order of profiles.
+                std::cmp::Ordering::Greater => prop_assert_ne!(*reason, TierReason::Recovered, "at {}", at),
+                std::cmp::Ordering::Less => {
+                    let up = matches!(reason, TierReason::Recovered | TierReason::Chosen);
+                    prop_assert!(up || chosen_at.contains(at), "at {at}: {reason:?}");
+                }
+                std::cmp::Ordering::Equal => {}
+            }
+            prop_assert!(!sign || *profile != AudioOnly || choices.iter().any(|(_, want)| *want == AudioOnly));
+            before = *profile;
+        }
+        // Climbs that nobody asked for: a picture takes a rehearsal of five seconds and two pauses of ten, and who fell back
+        // within a minute waits as long again.
+        let climbs: Vec<i64> =
+            changes.iter().filter(|(at, to, _)| *to == Video && !chosen_at.contains(at)).map(|(at, ..)| *at).collect();
+        for three in climbs.windows(3) {
+            let asked = chosen_at.iter().any(|at| (three[0]..=three[2]).contains(at));
+            prop_assert!(asked || three[2] - three[0] >= 60, "climbs at {three:?}");
+        }
+    }
+}
