@@ -14,6 +14,7 @@ use crate::ids::Ids;
 use crate::live::Registry;
 use crate::seal::Seal;
 use crate::store::Store;
+use crate::threads::Threads;
 use crate::tickets::Tickets;
 use crate::visits::Visits;
 
@@ -29,6 +30,8 @@ pub(crate) struct Parts {
     /// Seals what is secret, and what is about somebody's health.
     pub(crate) seal: Seal,
     pub(crate) visits: Visits,
+    /// Images of threads.
+    pub(crate) threads: Threads,
     /// Told of each change that was written, so that it gets into the feed.
     pub(crate) feed: Feed,
     /// The most participants any clinic may allow in one session.

@@ -1,4 +1,5 @@
-//! Images of visits on the local disk, sealed: `<data>/blobs/<tenant>/<visit>/<sha256>`.
+//! Images of visits and of threads on the local disk, sealed: `<data>/blobs/<tenant>/<visit>/<sha256>`, and
+//! `<data>/blobs/<tenant>/session-<session>/<sha256>`.
 //!
 //! [`BlobStore`] has the shape of an object store (put, get, delete, list), so that one elsewhere can take its place. Not
 //! the crate `object_store`: its files get whatever mode the umask leaves them, and its writes are not on the disk when it
@@ -18,7 +19,7 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{RwLock, RwLockReadGuard};
-use vestibule_domain::{AsyncVisitId, ContentDigest, TenantId};
+use vestibule_domain::{AsyncVisitId, ContentDigest, SessionId, TenantId};
 use zeroize::Zeroizing;
 
 use crate::data_dir::{DataDir, fill_random};
@@ -35,14 +36,53 @@ const FOLDER_ATTEMPTS_MAX: u32 = 3;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct BlobPath {
     pub(crate) tenant: TenantId,
-    pub(crate) visit: AsyncVisitId,
+    pub(crate) holder: Holder,
     pub(crate) digest: ContentDigest,
+}
+
+/// What an image belongs to. As text the name of its folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Holder {
+    Visit(AsyncVisitId),
+    /// The thread of a live session.
+    Session(SessionId),
+}
+
+/// What the folder of a session begins with.
+const SESSION_FOLDER: &str = "session-";
+
+impl fmt::Display for Holder {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Visit(visit) => write!(formatter, "{visit}"),
+            Self::Session(session) => write!(formatter, "{SESSION_FOLDER}{session}"),
+        }
+    }
+}
+
+/// A text that names no folder of images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no holder of images")]
+pub(crate) struct NoHolder;
+
+impl std::str::FromStr for Holder {
+    type Err = NoHolder;
+
+    fn from_str(text: &str) -> std::result::Result<Self, NoHolder> {
+        match text.strip_prefix(SESSION_FOLDER) {
+            Some(session) => session.parse().map(Self::Session).map_err(|_| NoHolder),
+            None => text.parse().map(Self::Visit).map_err(|_| NoHolder),
+        }
+    }
 }
 
 impl BlobPath {
     /// What its bytes are sealed for: in another's place they do not open.
     fn purpose(&self) -> String {
-        format!("visit/{}/image/{}", self.visit, self.digest)
+        match self.holder {
+            Holder::Visit(visit) => format!("visit/{visit}/image/{}", self.digest),
+            Holder::Session(session) => format!("session/{session}/image/{}", self.digest),
+        }
     }
 }
 
@@ -83,7 +123,7 @@ pub(crate) trait BlobStore: fmt::Debug + Send + Sync {
     async fn list(&self, after: Option<BlobPath>, limit: usize) -> Result<Vec<BlobEntry>>;
 }
 
-/// The images of visits. Cheap to clone.
+/// The images of visits and threads. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Blobs {
     store: Arc<dyn BlobStore>,
@@ -186,7 +226,7 @@ struct LocalBlobs {
 
 impl LocalBlobs {
     fn file(&self, path: BlobPath) -> PathBuf {
-        self.root.join(path.tenant.to_string()).join(path.visit.to_string()).join(path.digest.to_string())
+        self.root.join(path.tenant.to_string()).join(path.holder.to_string()).join(path.digest.to_string())
     }
 
     /// Files that are being written. No tenant is called like that.
@@ -282,10 +322,10 @@ impl BlobStore for LocalBlobs {
             let mut found = Vec::new();
             for (tenant, folder) in names::<TenantId>(&root, after.map(|after| after.tenant))? {
                 let after = after.filter(|after| after.tenant == tenant);
-                for (visit, folder) in names::<AsyncVisitId>(&folder, after.map(|after| after.visit))? {
-                    let after = after.filter(|after| after.visit == visit);
+                for (holder, folder) in names::<Holder>(&folder, after.map(|after| after.holder))? {
+                    let after = after.filter(|after| after.holder == holder);
                     for (digest, file) in names::<ContentDigest>(&folder, after.map(|after| after.digest))? {
-                        let path = BlobPath { tenant, visit, digest };
+                        let path = BlobPath { tenant, holder, digest };
                         if after == Some(path) {
                             continue;
                         }
@@ -352,7 +392,7 @@ mod tests {
     fn path(tenant: u8, visit: u8, image: &[u8]) -> BlobPath {
         BlobPath {
             tenant: TenantId::new(at(0), [tenant; 10]),
-            visit: AsyncVisitId::new(at(0), [visit; 10]),
+            holder: Holder::Visit(AsyncVisitId::new(at(0), [visit; 10])),
             digest: ContentDigest::of(image),
         }
     }
@@ -392,7 +432,7 @@ mod tests {
         }
         assert_eq!(blobs.get(path).await.unwrap().unwrap().as_slice(), IMAGE);
         let file = LocalBlobs { root: temp.path().join("blobs") }.file(path);
-        assert!(file.ends_with(format!("blobs/{}/{}/{}", path.tenant, path.visit, path.digest)));
+        assert!(file.ends_with(format!("blobs/{}/{}/{}", path.tenant, path.holder, path.digest)));
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&file), 0o600);
         for folder in file.ancestors().skip(1).take(3) {
@@ -414,11 +454,16 @@ mod tests {
         let temp = TempDir::new();
         let blobs = blobs(temp.path(), &key(1));
         let (mine, theirs) = (path(1, 2, IMAGE), path(1, 3, IMAGE));
+        let session = BlobPath { holder: Holder::Session(SessionId::new(at(0), [2; 10])), ..mine };
+        assert_eq!(session.holder.to_string().parse(), Ok(session.holder));
         blobs.put(mine, IMAGE.to_vec(), &blobs.naming().await).await.unwrap();
         blobs.put(theirs, IMAGE.to_vec(), &blobs.naming().await).await.unwrap();
         let local = LocalBlobs { root: temp.path().join("blobs") };
-        fs::copy(local.file(mine), local.file(theirs)).unwrap();
-        assert!(matches!(blobs.get(theirs).await, Err(BlobError::Seal(SealError::Damaged))));
+        blobs.put(session, IMAGE.to_vec(), &blobs.naming().await).await.unwrap();
+        for other in [theirs, session] {
+            fs::copy(local.file(mine), local.file(other)).unwrap();
+            assert!(matches!(blobs.get(other).await, Err(BlobError::Seal(SealError::Damaged))));
+        }
     }
 
     #[tokio::test]
@@ -428,10 +473,16 @@ mod tests {
         let mut paths = Vec::new();
         for (tenant, visit, image) in [(1, 1, b"a"), (1, 1, b"b"), (1, 2, b"a"), (2, 1, b"c")] {
             paths.push(path(tenant, visit, image));
-            blobs.put(paths[paths.len() - 1], image.to_vec(), &blobs.naming().await).await.unwrap();
+            let visit = paths[paths.len() - 1];
+            let session = BlobPath { holder: Holder::Session(SessionId::new(at(0), [tenant; 10])), ..visit };
+            for path in [visit, session] {
+                blobs.put(path, image.to_vec(), &blobs.naming().await).await.unwrap();
+            }
+            paths.push(session);
         }
         paths.sort();
-        for limit in 1..=5 {
+        paths.dedup();
+        for limit in 1..=9 {
             let mut listed = Vec::new();
             loop {
                 let page = blobs.store.list(listed.last().copied(), limit).await.unwrap();

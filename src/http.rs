@@ -17,6 +17,7 @@ mod request;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod thread;
 mod version;
 
 use std::time::Duration;
@@ -32,6 +33,7 @@ use hyper_util::rt::TokioTimer;
 use tokio::time::timeout;
 
 use crate::app::App;
+use crate::images::IMAGE_BYTES_MAX;
 pub(crate) use api::Streams;
 pub(crate) use metrics::Readers;
 use problem::ApiError;
@@ -47,7 +49,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const UPLOAD_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// The page loads nothing from elsewhere, but a clinic's logo, and talks to nobody but this server.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; img-src 'self' data: https:; media-src 'self' blob:; \
+const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; img-src 'self' data: blob: https:; media-src 'self' blob:; \
      object-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 const PERMISSIONS_POLICY: &str = "camera=(self), microphone=(self), display-capture=(self), speaker-selection=(self), \
      geolocation=(), payment=(), usb=()";
@@ -62,6 +64,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/join/consents", post(door::consents))
         .route("/join/ticket", post(door::ticket))
         .route("/signal", get(socket::upgrade))
+        .merge(thread())
         .fallback(|| async { ApiError::NotFound })
         .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -75,6 +78,17 @@ pub(crate) fn router(app: App) -> Router {
         .layer(middleware::from_fn_with_state(app.clone(), request::identify))
         .layer(middleware::from_fn_with_state(app.clone(), secure))
         .with_state(app)
+}
+
+/// What is written, for who has no socket.
+fn thread() -> Router<App> {
+    let lines = get(thread::poll).post(thread::say).layer(DefaultBodyLimit::max(thread::BODY_BYTES_MAX));
+    // One more, so that what is too long is told from what just fits.
+    let images = post(thread::add_image).layer(DefaultBodyLimit::max(IMAGE_BYTES_MAX + 1));
+    Router::new()
+        .route("/thread", lines)
+        .route("/thread/images", images)
+        .route("/thread/images/{digest}", get(thread::image))
 }
 
 /// Who says half a request and no more is cut off. Only the reading is timed: what is being carried out is not broken off,

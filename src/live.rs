@@ -16,7 +16,9 @@ use vestibule_domain::{Actor, Command, ParticipantId, SessionId};
 use vestibule_media_core::Event;
 use vestibule_media_engine::Engine;
 use vestibule_signaling::wire::{Frame, FrameError, RequestId};
-use vestibule_signaling::{CallError, CloseReason, ConnectionId, Entry, ResumeKey};
+use vestibule_signaling::{
+    CallError, CloseReason, ConnectionId, Entry, ResumeKey, TextAsk, TextError, TextReply,
+};
 
 use crate::metrics;
 use crate::metrics::Measures;
@@ -27,6 +29,7 @@ pub(crate) use desk::{Desk, Seen, Waiting, Watch};
 pub(crate) use media::EngineEvents;
 pub(crate) use outbox::{Outbox, Outgoing};
 use task::{Task, TaskInput};
+pub(crate) use thread::{Keeper, described};
 use timeline::Timelines;
 
 /// Inputs of sockets and calls waiting for a session's task; more, and they wait.
@@ -207,6 +210,18 @@ impl Registry {
     ) -> Result<Result<u64, CallError>, Unreachable> {
         let (reply, answer) = oneshot::channel();
         self.send(session, TaskInput::Command { call: Box::new(call), reply }).await?;
+        answer.await.map_err(|_| Unreachable)
+    }
+
+    /// Asks something of a session's thread, for who is on no socket.
+    pub(crate) async fn text(
+        &self,
+        session: SessionId,
+        (participant, key): (ParticipantId, ResumeKey),
+        ask: TextAsk,
+    ) -> Result<Result<TextReply, TextError>, Unreachable> {
+        let (reply, answer) = oneshot::channel();
+        self.send(session, TaskInput::Text { participant, key, ask, reply }).await?;
         answer.await.map_err(|_| Unreachable)
     }
 

@@ -34,6 +34,7 @@ mod tenants;
 mod terminal;
 #[cfg(test)]
 mod testing;
+mod threads;
 mod tickets;
 mod tls;
 mod visits;
@@ -68,6 +69,7 @@ use crate::ids::Ids;
 use crate::live::{EngineEvents, Registry};
 use crate::sessions::Maker;
 use crate::store::Store;
+use crate::threads::Threads;
 use crate::tickets::Tickets;
 use crate::tls::Identity;
 use crate::visits::Visits;
@@ -169,7 +171,9 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let blobs = Blobs::local(&data, seal.clone());
     jobs.spawn(retention::run(store.clone(), blobs.clone()));
     jobs.spawn(reseal::run(store.clone(), blobs.clone(), seal.clone()));
-    let visits = Visits::new(store.clone(), blobs, seal.clone(), feed.clone());
+    let visits = Visits::new(store.clone(), blobs.clone(), seal.clone(), feed.clone());
+    let threads = Threads::new(store.clone(), blobs, seal.clone(), visits.clone());
+    jobs.spawn(threads::run(threads.clone()));
     if config.demo {
         let now = clock::now();
         let maker = Maker {
@@ -192,6 +196,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         backends,
         seal,
         visits,
+        threads,
         feed,
         participants_limit: config.participants_limit,
         logo_hosts: config.logo_host.iter().map(|host| host.to_ascii_lowercase()).collect(),

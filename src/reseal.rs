@@ -3,7 +3,7 @@
 
 use tokio::time::{Duration, MissedTickBehavior, interval};
 
-use crate::blobs::{BlobError, BlobPath, Blobs};
+use crate::blobs::{BlobError, BlobPath, Blobs, Holder};
 use crate::seal::{Seal, SealError};
 use crate::store::{SealedLine, SealedSecret, Store, StoreError};
 
@@ -102,11 +102,17 @@ async fn lines(store: &Store, seal: &Seal) -> Result<u64, ResealError> {
 
 /// The file first, then the row: cut off between the two, it is done once more.
 async fn images(store: &Store, blobs: &Blobs, seal: &Seal) -> Result<u64, ResealError> {
-    let old = store.visit_images_not_under(seal.current(), IMAGES_BATCH).await?;
-    for &(tenant, visit, digest) in &old {
-        // One that is gone was under no key; its row goes, or is damaged, but holds no old key in use.
-        let key = blobs.reseal(BlobPath { tenant, visit, digest }).await?.unwrap_or(seal.current());
+    // One that is gone was under no key; its row goes, or is damaged, but holds no old key in use.
+    let under = async |path| Ok::<_, BlobError>(blobs.reseal(path).await?.unwrap_or(seal.current()));
+    let of_visits = store.visit_images_not_under(seal.current(), IMAGES_BATCH).await?;
+    for &(tenant, visit, digest) in &of_visits {
+        let key = under(BlobPath { tenant, holder: Holder::Visit(visit), digest }).await?;
         store.visit_image_is_under(visit, digest, key).await?;
     }
-    Ok(old.len() as u64)
+    let of_threads = store.thread_images_not_under(seal.current(), IMAGES_BATCH).await?;
+    for &(tenant, session, digest) in &of_threads {
+        let key = under(BlobPath { tenant, holder: Holder::Session(session), digest }).await?;
+        store.thread_image_is_under(session, digest, key).await?;
+    }
+    Ok((of_visits.len() + of_threads.len()) as u64)
 }

@@ -116,7 +116,7 @@ async fn purge(
         }
         count += purged.count;
         let images = purged.images.into_iter();
-        let paths: Vec<_> = images.map(|(visit, digest)| BlobPath { tenant, visit, digest }).collect();
+        let paths: Vec<_> = images.map(|(holder, digest)| BlobPath { tenant, holder, digest }).collect();
         if let Err(error) = blobs.take_away(store, &paths).await {
             result = Err(error.into());
             break;

@@ -20,7 +20,7 @@ use vestibule_domain::{
 };
 use zeroize::Zeroizing;
 
-use crate::blobs::{BlobError, BlobPath, Blobs, Named};
+use crate::blobs::{BlobError, BlobPath, Blobs, Holder, Named};
 use crate::data_dir::fill_random;
 use crate::feed::Feed;
 use crate::images::{Image, ImageError};
@@ -31,8 +31,8 @@ use crate::store::{
 
 mod uploads;
 
-pub(crate) use uploads::NoPlace;
-use uploads::{Place, Uploads};
+use uploads::Uploads;
+pub(crate) use uploads::{NoPlace, Place};
 
 /// Characters of one text.
 pub(crate) const TEXT_CHARACTERS_MAX: usize = 20_000;
@@ -150,7 +150,12 @@ impl Visits {
         id: AsyncVisitId,
     ) -> Result<Place> {
         self.open_for_images(tenant, id).await?;
-        Ok(self.uploads.place(caller.as_str()).await?)
+        self.place(caller.as_str()).await.map_err(VisitError::from)
+    }
+
+    /// Room for one more image in memory, of all that are sent.
+    pub(crate) async fn place(&self, caller: &str) -> std::result::Result<Place, NoPlace> {
+        self.uploads.place(caller).await
     }
 
     /// A visit with all that was written in it. That it was read is the caller's to note.
@@ -173,7 +178,7 @@ impl Visits {
         let loaded = self.loaded(tenant, id).await?;
         let image =
             loaded.images.into_iter().find(|image| image.digest == digest).ok_or(VisitError::NotFound)?;
-        let bytes = self.blobs.get(BlobPath { tenant, visit: id, digest }).await?;
+        let bytes = self.blobs.get(BlobPath { tenant, holder: Holder::Visit(id), digest }).await?;
         // Taken away between the two.
         Ok((image, bytes.ok_or(VisitError::NotFound)?))
     }
@@ -287,7 +292,7 @@ impl Visits {
         if let Some(known) = loaded.images.iter().find(|known| known.digest == image.digest) {
             return Ok(known.clone());
         }
-        let path = BlobPath { tenant: asked.tenant, visit: id, digest: image.digest };
+        let path = BlobPath { tenant: asked.tenant, holder: Holder::Visit(id), digest: image.digest };
         let mut row = VisitImage {
             digest: image.digest,
             media_type: image.media_type,
@@ -482,7 +487,8 @@ impl Visits {
     }
 
     async fn take_away(&self, tenant: TenantId, visit: AsyncVisitId, images: &[ContentDigest]) {
-        let paths: Vec<_> = images.iter().map(|&digest| BlobPath { tenant, visit, digest }).collect();
+        let paths: Vec<_> =
+            images.iter().map(|&digest| BlobPath { tenant, holder: Holder::Visit(visit), digest }).collect();
         if let Err(error) = self.blobs.take_away(&self.store, &paths).await {
             // No row names them: the sweep finds them.
             tracing::warn!(%visit, %error, "images that are not needed any more are still there");
@@ -579,10 +585,10 @@ fn images_gone(loaded: &LoadedVisit, after: &AsyncVisit) -> Vec<ContentDigest> {
 #[async_trait]
 impl Named for Store {
     async fn named(&self, paths: &[BlobPath]) -> Option<Vec<BlobPath>> {
-        let images: Vec<_> = paths.iter().map(|path| (path.visit, path.digest)).collect();
-        match self.visit_images_named(&images).await {
+        let images: Vec<_> = paths.iter().map(|path| (path.holder, path.digest)).collect();
+        match self.images_named(&images).await {
             Ok(named) => Some(
-                paths.iter().copied().filter(|path| named.contains(&(path.visit, path.digest))).collect(),
+                paths.iter().copied().filter(|path| named.contains(&(path.holder, path.digest))).collect(),
             ),
             Err(error) => {
                 tracing::error!(%error, "it cannot be said which images are needed");

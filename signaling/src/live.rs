@@ -13,6 +13,7 @@ mod quality;
 mod roster;
 #[cfg(test)]
 mod tests;
+mod text;
 mod thread;
 mod tiers;
 mod view;
@@ -33,8 +34,10 @@ use crate::wire::{ClientMessage, ErrorCode, Frame, FrameError, RequestId, Server
 use outcome::{Pending, Then};
 use quality::Timeline;
 pub(crate) use roster::Roster;
+use text::Asking;
+pub use text::{ReadId, TEXT_WAIT, TextAsk, TextCall, TextError, TextReply, Words};
 use thread::Thread;
-pub use thread::{THREAD_LINES_MAX, ThreadLine};
+pub use thread::{KeepError, NewLine, THREAD_LINES_MAX, ThreadLine};
 pub(crate) use tiers::LineReport;
 
 /// Times a change is decided anew because somebody else changed the session meanwhile.
@@ -98,6 +101,24 @@ pub enum Input {
         /// The version they saw. At another one nothing is done; not given, it does not matter.
         expected: Option<u64>,
     },
+    /// Somebody asks something of the thread by another way than a socket.
+    Text {
+        /// Names the answer.
+        call: TextCall,
+        /// Who.
+        participant: ParticipantId,
+        /// The resume secret they show.
+        key: ResumeKey,
+        /// What.
+        ask: TextAsk,
+    },
+    /// The answer to [`Output::ReadThread`].
+    ThreadRead {
+        /// Which.
+        read: ReadId,
+        /// In order; none if the store does not answer.
+        lines: Option<Vec<ThreadLine>>,
+    },
     /// [`LiveSession::poll_timeout`] is reached.
     Timeout,
 }
@@ -157,8 +178,22 @@ pub enum Output {
     Queue(Option<Waits>),
     /// Keep what secrets of somebody are good. Written or not, nothing waits for it.
     KeepResume(ParticipantId, ResumeKeys),
-    /// Keep a line of the thread. Those it is for were told it already: nothing has to be said of how it went.
-    Said(Box<ThreadLine>),
+    /// Keep a line of the thread, and say how it went by [`LiveSession::kept`] before anything else.
+    Keep(Box<NewLine>),
+    /// Read the lines after a position, a page of them, and say what they are by [`Input::ThreadRead`].
+    ReadThread {
+        /// Names the answer.
+        read: ReadId,
+        /// The position.
+        after: u64,
+    },
+    /// The answer to [`Input::Text`].
+    TextAnswered {
+        /// Which.
+        call: TextCall,
+        /// What came of it.
+        result: Result<TextReply, TextError>,
+    },
     /// Keep what was measured of somebody's connection, if it can be: nothing waits for it.
     Measured(ParticipantId, Box<QualityStep>),
     /// Somebody's line is used for something else. It is so already.
@@ -295,6 +330,8 @@ pub struct LiveSession {
     /// What is on record of writing is not looked at before.
     fallback_rests_until: Option<Timestamp>,
     thread: Thread,
+    /// Those who read and write without a socket.
+    asking: Asking,
     /// Who spoke last.
     speaker: Option<PeerId>,
     /// How the connections were.
@@ -377,6 +414,7 @@ impl LiveSession {
             changed_last: None,
             fallback_rests_until: None,
             thread: Thread::default(),
+            asking: Asking::default(),
             speaker: None,
             timelines: BTreeMap::new(),
             departed: BTreeMap::new(),
@@ -393,7 +431,7 @@ impl LiveSession {
         }
     }
 
-    /// Goes on with what was said before, in order: [`Output::Said`] of an earlier life.
+    /// Goes on with what was said before, in order: the last of what was kept in an earlier life.
     #[must_use]
     pub fn with_thread(mut self, kept: Vec<ThreadLine>) -> Self {
         self.thread = Thread::after(kept);
@@ -455,8 +493,8 @@ impl LiveSession {
         let timer = self.session.next_deadline(&self.presence);
         let timer = timer.map(|due| self.timers_rest_until.map_or(due, |rest| rest.max(due)));
         let forgotten = self.members.iter().filter_map(|member| self.forgotten_at(member)).min();
-        let writing = self.fallback_due_at();
-        [retry, timer, forgotten, self.ladders_due_at(), writing].into_iter().flatten().min()
+        let (writing, asking) = (self.fallback_due_at(), self.text_timeout());
+        [retry, timer, forgotten, self.ladders_due_at(), writing, asking].into_iter().flatten().min()
     }
 }
 
@@ -488,6 +526,8 @@ impl LiveSession {
             Input::Command { call, command, actor, expected } => {
                 self.decide(now, command, actor, Then::Answer { call, expected });
             }
+            Input::Text { call, participant, key, ask } => self.text(now, call, participant, (key, ask)),
+            Input::ThreadRead { read, lines } => self.thread_read(read, lines),
             Input::Timeout => self.timeout(now),
         }
         // Nobody is to be told of what was measured, nor of a sign of life, unless it was one too many.

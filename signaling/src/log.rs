@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::wire::{RequestId, ServerMessage};
+use crate::wire::{ChatLine, RequestId, ServerMessage};
 
 /// Messages kept for one device; of more, it gets a snapshot instead when it comes back.
 pub const LOG_MESSAGES_MAX: usize = 256;
@@ -86,16 +86,18 @@ fn bytes(message: &ServerMessage) -> usize {
         ServerMessage::Answer { sdp, .. } => sdp.len(),
         ServerMessage::Chat { line } => line.text.len(),
         ServerMessage::Welcome { chat, participants, .. }
-        | ServerMessage::Admitted { chat, participants } => {
-            let said: usize = chat.iter().map(|line| line.text.len() + MESSAGE_BYTES).sum();
-            said + participants.len() * MESSAGE_BYTES
-        }
+        | ServerMessage::Admitted { chat, participants } => said(chat) + participants.len() * MESSAGE_BYTES,
+        ServerMessage::Thread { page, .. } => said(&page.lines),
         ServerMessage::Stats { .. } => 16 * MESSAGE_BYTES,
         ServerMessage::Timeline { stretches, .. } => stretches.len() * MESSAGE_BYTES / 2,
         ServerMessage::Error { message, .. } => message.len(),
         _ => 0,
     };
     MESSAGE_BYTES + texts
+}
+
+fn said(lines: &[ChatLine]) -> usize {
+    lines.iter().map(|line| line.text.len() + MESSAGE_BYTES).sum()
 }
 
 #[cfg(test)]

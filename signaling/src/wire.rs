@@ -5,6 +5,7 @@
 mod client;
 mod door;
 mod server;
+mod thread;
 #[cfg(test)]
 mod typescript;
 
@@ -16,10 +17,11 @@ pub use door::{
     Problem, SessionSummary, Ticket, Who,
 };
 pub use server::{
-    ChatLine, ErrorCode, MediaState, Numbered, Participant, ParticipantMedia, Policy, QualityCode,
-    QualityLevel, QualityReason, SeatCounts, SeatMids, SeatTaken, ServerMessage, SessionState, Stretch,
-    TierChange, VideoCodec, VideoKind,
+    Attachment, ChatLine, ErrorCode, MediaState, Numbered, Participant, ParticipantMedia, Policy,
+    QualityCode, QualityLevel, QualityReason, SeatCounts, SeatMids, SeatTaken, ServerMessage, SessionState,
+    Stretch, ThreadPage, TierChange, VideoCodec, VideoKind,
 };
+pub use thread::{LineOutcome, LineState, LineWords, ThreadReply, ThreadRequest};
 
 /// The WebSocket subprotocol.
 pub const SUBPROTOCOL: &str = "vestibule.v1";

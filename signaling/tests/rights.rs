@@ -11,7 +11,7 @@ use vestibule_domain::{
 use vestibule_signaling::wire::{Frame, Numbered};
 use vestibule_signaling::{
     CallId, Commit, ConnectionId, Entry, FreshSecret, Input, LiveSession, Load, Loaded, MediaCommand,
-    MediaEvent, Output, PeerId, Profile, ResumeKey, SeatId, SeatInfo,
+    MediaEvent, NewLine, Output, PeerId, Profile, ResumeKey, SeatId, SeatInfo, ThreadLine,
 };
 
 const STATES: [&str; 8] =
@@ -146,6 +146,8 @@ fn said(clinic: &Clinic, role: &str, message: &str) -> Value {
         "tier {async_text}" => json!({"type": "tier", "want": "async_text"}),
         "line" => json!({"type": "line", "uplinkKbps": 300}),
         "chat" => json!({"type": "chat", "clientId": "c", "text": "hello"}),
+        "thread" => json!({"type": "thread", "after": 0}),
+        "composing" => json!({"type": "composing", "on": true}),
         "end" => json!({"type": "end"}),
         "leave" => json!({"type": "leave"}),
         "stats" => json!({"type": "stats"}),
@@ -317,7 +319,14 @@ impl Clinic {
                     self.live.committed(self.now, Ok(()));
                     Did::Commit(commit)
                 }
-                Output::Said(_) => Did::Said,
+                Output::Keep(line) => {
+                    let NewLine { at, from, client_id, text, audience, .. } = *line;
+                    let kept =
+                        ThreadLine { position: 1, at, from, client_id, text, attachment: None, audience };
+                    self.live.kept(self.now, Ok(vec![kept]));
+                    Did::Said
+                }
+                Output::ReadThread { .. } | Output::TextAnswered { .. } => Did::Other,
                 Output::Answered { .. } | Output::Queue(_) => Did::Other,
                 // That somebody was heard at all.
                 Output::KeepResume(..) | Output::Measured(..) | Output::TierChanged(..) => continue,
@@ -465,7 +474,7 @@ impl Clinic {
             }
             "leave" => events.first() == Some(&"left"),
             "subscribe" => asked(|command| matches!(command, MediaCommand::SetSeatWish { .. })),
-            "publish" | "tier" | "line" | "ping" | "timeline" => events.is_empty(),
+            "publish" | "tier" | "line" | "ping" | "timeline" | "thread" | "composing" => events.is_empty(),
             other => panic!("{other}: what is its effect?"),
         };
         assert!(fits, "{role}, {message}, {state}: {events:?}, {:?}", self.did);

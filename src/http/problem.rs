@@ -18,6 +18,7 @@ use crate::rights::Right;
 use crate::seal::SealError;
 use crate::sessions::MakeError;
 use crate::store::StoreError;
+use crate::threads::ThreadError;
 use crate::tickets::TooMany;
 use crate::visits::{NoPlace, VisitError};
 
@@ -91,6 +92,16 @@ pub(crate) enum ApiError {
     Image(#[from] ImageError),
     #[error(transparent)]
     NoPlace(#[from] NoPlace),
+    #[error("this secret is not of this server, or void")]
+    SecretVoid,
+    #[error("you are not in")]
+    NotIn,
+    #[error("you were taken out")]
+    TakenOut,
+    #[error("you sent no such image; send it first")]
+    UnknownImage,
+    #[error("the server has more to do than it can")]
+    Busy,
     #[error("the session is over")]
     SessionOver(Option<EndReason>),
     #[error("a consent that is needed is not on file")]
@@ -202,6 +213,11 @@ impl ApiError {
                 (StatusCode::CONFLICT, "another_visit", "This identifier is another visit's")
             }
             Self::Image(error) => image(error),
+            Self::SecretVoid => (StatusCode::UNAUTHORIZED, "resume_invalid", "The secret is void"),
+            Self::NotIn => (StatusCode::FORBIDDEN, "not_admitted", "Only who is in may"),
+            Self::TakenOut => (StatusCode::FORBIDDEN, "removed", "You were taken out"),
+            Self::UnknownImage => (StatusCode::CONFLICT, "unknown_image", "There is no such image"),
+            Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy", "The server is busy"),
             Self::SessionOver(_) => (StatusCode::GONE, "session_over", "The session is over"),
             Self::ConsentMissing => (StatusCode::CONFLICT, "consent_missing", "A consent is missing"),
             Self::ConsentOutdated { .. } => {
@@ -393,6 +409,21 @@ impl From<VisitError> for ApiError {
                 );
                 Self::Unavailable
             }
+        }
+    }
+}
+
+impl From<ThreadError> for ApiError {
+    fn from(error: ThreadError) -> Self {
+        match error {
+            ThreadError::NotFound => Self::NotFound,
+            ThreadError::Full => Self::LimitReached { what: "images" },
+            ThreadError::Image(error) => Self::Image(error),
+            ThreadError::Busy(error) => error.into(),
+            ThreadError::Store(error) => error.into(),
+            ThreadError::Seal(error) => error.into(),
+            ThreadError::Blob(error) => VisitError::Blob(error).into(),
+            ThreadError::Visit(error) => error.into(),
         }
     }
 }

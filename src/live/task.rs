@@ -14,7 +14,8 @@ use vestibule_media_engine::EngineError;
 use vestibule_signaling::wire::{ErrorCode, Frame, FrameError, RequestId, ServerMessage};
 use vestibule_signaling::{
     CallError, CallId, CloseReason, Commit, CommitError, ConnectionId, Entry, Input, LiveSession, Loaded,
-    MediaCommand, MediaEvent, Output, Profile, QualityStep, ResumeKeys,
+    MediaCommand, MediaEvent, Output, Profile, QualityStep, ReadId, ResumeKey, ResumeKeys, TextAsk, TextCall,
+    TextError, TextReply,
 };
 
 use super::desk::Place;
@@ -22,7 +23,7 @@ use super::thread::Keeper;
 use super::{Call, Closing, Registry, Socket, media};
 use crate::data_dir::fill_random;
 use crate::store::{self, AuditEntry, Beside, KeptStep, StoreError};
-use crate::{clock, resume};
+use crate::{clock, resume, threads};
 
 /// How long a session with nobody in it keeps its task. Timers of sessions without one are seen to by a sweep.
 const IDLE: Duration = Duration::from_secs(60);
@@ -54,6 +55,12 @@ pub(super) enum TaskInput {
         call: Box<Call>,
         reply: Reply,
     },
+    Text {
+        participant: ParticipantId,
+        key: ResumeKey,
+        ask: TextAsk,
+        reply: oneshot::Sender<Result<TextReply, TextError>>,
+    },
 }
 
 type Reply = oneshot::Sender<Result<u64, CallError>>;
@@ -75,6 +82,8 @@ pub(super) struct Task {
     /// Messages since the sockets had their turn.
     sent: usize,
     calls: HashMap<CallId, UnderWay>,
+    /// What is asked of the thread without a socket.
+    texts: HashMap<TextCall, oneshot::Sender<Result<TextReply, TextError>>>,
     last_call: u64,
     /// What came of doing what the session wanted, for it to hear once all of that is done.
     later: VecDeque<Input>,
@@ -101,6 +110,7 @@ impl Task {
             sockets: HashMap::new(),
             sent: 0,
             calls: HashMap::new(),
+            texts: HashMap::new(),
             last_call: 0,
             later: VecDeque::new(),
         }
@@ -115,8 +125,6 @@ impl Task {
             self.serve(live, &mut place).await;
             live.close_room();
             self.work(live, &place).await;
-            // A last time; there is nobody any more who could try again.
-            self.keeper.write().await;
         }
         self.inputs.close();
         while let Some(input) = self.inputs.recv().await {
@@ -160,11 +168,12 @@ impl Task {
             TaskInput::Command { reply, .. } => {
                 let _ = reply.send(Err(CallError::Unavailable));
             }
-            TaskInput::Frame { .. } | TaskInput::Closed { .. } => {}
+            // Who asks sees that nothing was answered.
+            TaskInput::Text { .. } | TaskInput::Frame { .. } | TaskInput::Closed { .. } => {}
         }
     }
 
-    async fn load(&self) -> Option<LiveSession> {
+    async fn load(&mut self) -> Option<LiveSession> {
         match self.read().await {
             Ok(live) => live,
             Err(error) => {
@@ -174,7 +183,7 @@ impl Task {
         }
     }
 
-    async fn read(&self) -> Result<Option<LiveSession>, StoreError> {
+    async fn read(&mut self) -> Result<Option<LiveSession>, StoreError> {
         let Some(stored) = self.registry.0.store.load_session(self.session).await? else { return Ok(None) };
         let thread = self.keeper.lines().await?;
         let keys = self.registry.0.store.resume_keys(self.session).await?;
@@ -196,7 +205,6 @@ impl Task {
             }
             let idle = idle_since + IDLE;
             let due = live.poll_timeout().map_or(idle, |due| instant_of(due).min(idle));
-            let write_due = self.keeper.due();
             tokio::select! {
                 biased;
                 () = &mut stopped => return,
@@ -211,7 +219,6 @@ impl Task {
                         live.handle(clock::now(), queue_input(now));
                     }
                 }
-                () = sleep_until(write_due.unwrap_or(due)), if write_due.is_some() => self.keeper.write().await,
                 () = sleep_until(due) => live.handle(clock::now(), Input::Timeout),
             }
             self.work(live, place).await;
@@ -219,7 +226,7 @@ impl Task {
                 self.sent = 0;
                 yield_now().await;
             }
-            let done = self.keeper.due().is_none() && (live.is_over() || Instant::now() >= idle);
+            let done = live.is_over() || Instant::now() >= idle;
             if done && !live.has_members() && self.registry.retire(self.session, &self.inputs) {
                 return;
             }
@@ -247,6 +254,12 @@ impl Task {
                 let call = CallId(self.last_call);
                 self.calls.insert(call, UnderWay { profiles, beside, reply });
                 Input::Command { call, command, actor, expected }
+            }
+            TaskInput::Text { participant, key, ask, reply } => {
+                self.last_call += 1;
+                let call = TextCall(self.last_call);
+                self.texts.insert(call, reply);
+                Input::Text { call, participant, key, ask }
             }
         };
         live.handle(clock::now(), input);
@@ -297,12 +310,30 @@ impl Task {
             }
             Output::Queue(waits) => place.set_waiting(waits),
             Output::KeepResume(participant, keys) => self.keep_resume(live, participant, keys).await,
-            Output::Said(line) => self.keeper.keep(*line).await,
+            Output::Keep(line) => {
+                let kept = self.keeper.keep(*line).await;
+                live.kept(clock::now(), kept);
+            }
+            Output::ReadThread { read, after } => self.read_thread(read, after).await,
+            Output::TextAnswered { call, result } => {
+                if let Some(reply) = self.texts.remove(&call) {
+                    // Nobody waits any more: then nobody needs to know.
+                    let _ = reply.send(result);
+                }
+            }
             Output::Measured(participant, step) => self.measured(participant, &step),
             Output::TierChanged(participant, tier) => {
                 self.tier_changed(live.session().tenant(), participant, tier);
             }
         }
+    }
+
+    async fn read_thread(&mut self, read: ReadId, after: u64) {
+        let lines = self.keeper.lines_after(after).await;
+        if let Err(error) = &lines {
+            tracing::error!(session = %self.session, %error, "lines of a thread cannot be read");
+        }
+        self.later.push_back(Input::ThreadRead { read, lines: lines.ok() });
     }
 
     fn measured(&self, participant: ParticipantId, step: &QualityStep) {
@@ -329,6 +360,7 @@ impl Task {
             next_deadline: commit.next_deadline,
             profiles: call.map_or(&[], |call| &call.profiles),
             resume: &commit.resume,
+            hands_on: threads::hands_on(&commit.after, &commit.events),
             beside: call.map_or(&nothing, |call| &call.beside),
         };
         self.registry.0.store.commit(store_commit).await?;
@@ -351,6 +383,7 @@ impl Task {
             next_deadline: None,
             profiles: &[],
             resume: &kept,
+            hands_on: false,
             beside: &beside,
         });
         if let Err(error) = written.await {

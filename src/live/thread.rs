@@ -1,126 +1,184 @@
-//! Keeps what is said in writing in one session: sealed, in order, and as long as it takes.
+//! Keeps what is said in writing in one session: sealed, in order, and each line once.
 //!
-//! Those in the session read a line before it is kept, and go on writing while the store does not answer: what is still
-//! to be kept waits here, bounded, and is tried again.
+//! A line has its place from the store: where the store goes further than is known here (another server wrote, or an answer
+//! was lost and the line is there all the same), what is missing is read and told with it.
 
-use std::collections::{BTreeSet, VecDeque};
-use std::time::Duration;
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
 use vestibule_domain::SessionId;
-use vestibule_signaling::{THREAD_LINES_MAX, ThreadLine};
+use vestibule_signaling::wire::Attachment;
+use vestibule_signaling::{KeepError, NewLine, THREAD_LINES_MAX, ThreadLine};
 
 use crate::seal::{Seal, SealError};
-use crate::store::{SealedLine, Store, StoreError};
+use crate::store::{Keeping, SealedLine, Store, StoreError, ThreadImage};
 
-/// How soon what the store did not take is tried again.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// Lines that wait to be kept; of more the oldest are lost. Nobody who comes later would be shown more.
-const WAITING_MAX: usize = THREAD_LINES_MAX;
+/// Times a line is sealed for another place because the one before was taken.
+const PLACES_TRIED_MAX: u32 = 4;
+/// Bytes of text in a page of older lines: a thin line gets it whole.
+const PAGE_BYTES_MAX: usize = 64 * 1024;
 
 /// What of a line is sealed.
 #[derive(Serialize, Deserialize)]
 struct Spoken {
     client_id: String,
     text: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    attachment: Option<Attachment>,
 }
 
-/// Writes the lines of one session.
-pub(super) struct Keeper {
+/// Writes and reads the lines of one session.
+pub(crate) struct Keeper {
     session: SessionId,
     store: Store,
     seal: Seal,
-    waiting: VecDeque<ThreadLine>,
-    /// When the store is asked again; none while it does what it is asked.
-    retry_at: Option<Instant>,
+    /// The position of the last line that is known here.
+    last: u64,
 }
 
 impl Keeper {
-    pub(super) fn new(session: SessionId, store: Store, seal: Seal) -> Self {
-        Self { session, store, seal, waiting: VecDeque::new(), retry_at: None }
+    pub(crate) fn new(session: SessionId, store: Store, seal: Seal) -> Self {
+        Self { session, store, seal, last: 0 }
     }
 
-    /// What was said before, in order.
-    pub(super) async fn lines(&self) -> Result<Vec<ThreadLine>, StoreError> {
-        let limit = u32::try_from(THREAD_LINES_MAX).unwrap_or(u32::MAX);
-        let lines = self.store.last_lines(self.session, limit).await?;
+    /// What was said before, in order: the last of it.
+    pub(super) async fn lines(&mut self) -> Result<Vec<ThreadLine>, StoreError> {
+        let lines = self.store.last_lines(self.session, limit()).await?;
+        self.last = lines.last().map_or(0, |line| line.position);
         Ok(lines.into_iter().map(|line| self.opened(line)).collect())
     }
 
-    /// Keeps a line, now or as soon as it can be.
-    pub(super) async fn keep(&mut self, line: ThreadLine) {
-        self.waiting.push_back(line);
-        if self.waiting.len() > WAITING_MAX {
-            self.waiting.pop_front();
+    /// What was said after a position, in order: a page of it.
+    pub(crate) async fn lines_after(&self, after: u64) -> Result<Vec<ThreadLine>, StoreError> {
+        let lines = self.store.lines_after(self.session, after, limit()).await?;
+        let (mut page, mut bytes) = (Vec::new(), 0);
+        for line in lines {
+            let line = self.opened(line);
+            bytes += line.text.len();
+            if bytes > PAGE_BYTES_MAX && !page.is_empty() {
+                break;
+            }
+            page.push(line);
         }
-        if self.retry_at.is_none() {
-            self.write().await;
-        }
+        Ok(page)
     }
 
-    /// Writes what waits.
-    pub(super) async fn write(&mut self) {
-        if self.waiting.is_empty() {
-            return;
-        }
-        let lines: Vec<SealedLine> = self.waiting.iter().map(|line| self.sealed(line)).collect();
-        match self.store.keep_lines(self.session, &lines).await {
-            Ok(()) => {
-                self.waiting.clear();
-                if self.retry_at.take().is_some() {
-                    tracing::info!(session = %self.session, "lines of a thread are kept again");
+    /// Keeps a line. The lines that are new here, in order: itself among them, unless it was known.
+    pub(super) async fn keep(&mut self, line: NewLine) -> Result<Vec<ThreadLine>, KeepError> {
+        let kept = self.try_keep(line).await;
+        kept.map_err(|error| match error {
+            Failed::Store(error) => {
+                tracing::error!(session = %self.session, %error, "a line of a thread is not kept");
+                KeepError::Unavailable
+            }
+            Failed::Not(why) => why,
+        })
+    }
+
+    async fn try_keep(&mut self, line: NewLine) -> Result<Vec<ThreadLine>, Failed> {
+        let attachment = self.attachment(&line).await?;
+        let mut missed = Vec::new();
+        for _ in 0..PLACES_TRIED_MAX {
+            let line = at_place(self.last + 1, &line, attachment.clone());
+            match self.store.keep_line(self.session, &self.sealed(&line.0, line.1)).await? {
+                Keeping::Kept => {
+                    self.last = line.0.position;
+                    missed.push(line.0);
+                    return Ok(missed);
                 }
-            }
-            Err(error @ (StoreError::Missing { .. } | StoreError::Corrupt { .. })) => {
-                tracing::error!(session = %self.session, lines = lines.len(), %error, "lines of a thread are lost");
-                self.waiting.clear();
-                self.retry_at = None;
-            }
-            Err(error) => {
-                if self.retry_at.is_none() {
-                    tracing::error!(session = %self.session, %error, "a line of a thread waits to be kept");
+                Keeping::Before => {
+                    missed.extend(self.catch_up().await?);
+                    return Ok(missed);
                 }
-                self.retry_at = Some(Instant::now() + RETRY_AFTER);
+                Keeping::Behind { .. } => missed.extend(self.catch_up().await?),
+                Keeping::Full => return Err(Failed::Not(KeepError::Full)),
             }
         }
+        Err(Failed::Not(KeepError::Unavailable))
     }
 
-    /// When [`Self::write`] is due.
-    pub(super) const fn due(&self) -> Option<Instant> {
-        self.retry_at
-    }
-
-    fn sealed(&self, line: &ThreadLine) -> SealedLine {
-        let spoken = Spoken { client_id: line.client_id.clone(), text: line.text.clone() };
-        let spoken = serde_json::to_vec(&spoken).expect("two strings always serialise");
-        SealedLine {
-            position: line.position,
-            at: line.at,
-            author: line.from,
-            audience: line.audience.clone(),
-            sealed: self.seal.seal(&SealedLine::purpose(self.session, line.position), &spoken),
+    /// What the store has after what is known here.
+    async fn catch_up(&mut self) -> Result<Vec<ThreadLine>, StoreError> {
+        let mut missed = Vec::new();
+        loop {
+            let page = self.lines_after(self.last).await?;
+            let Some(last) = page.last() else { return Ok(missed) };
+            self.last = last.position;
+            missed.extend(page);
         }
+    }
+
+    /// The image a line shows, if its writer sent it.
+    async fn attachment(&self, line: &NewLine) -> Result<Option<Attachment>, Failed> {
+        let Some(digest) = line.image else { return Ok(None) };
+        let images = self.store.thread_images(self.session, digest).await?;
+        let image = images.into_iter().find(|image| image.owner == line.from);
+        image.map(|image| Some(described(&image))).ok_or(Failed::Not(KeepError::UnknownImage))
+    }
+
+    fn sealed(&self, line: &ThreadLine, late: bool) -> SealedLine {
+        let ThreadLine { position, at, from, client_id, text, attachment, audience } = line.clone();
+        let client_hash = Some(SealedLine::client_hash(&client_id));
+        let image = attachment.as_ref().map(|attachment| attachment.digest);
+        let spoken = serde_json::to_vec(&Spoken { client_id, text, attachment });
+        let spoken = spoken.expect("texts and numbers always serialise");
+        let sealed = self.seal.seal(&SealedLine::purpose(self.session, position), &spoken);
+        SealedLine { position, at, author: from, client_hash, image, audience, late, sealed }
     }
 
     /// A line that cannot be opened keeps its place, and is for nobody.
-    fn opened(&self, line: SealedLine) -> ThreadLine {
-        let SealedLine { position, at, author, audience, sealed } = line;
+    pub(crate) fn opened(&self, line: SealedLine) -> ThreadLine {
+        let SealedLine { position, at, author, audience, sealed, .. } = line;
         let spoken = self.spoken(position, &sealed.bytes);
         let (spoken, audience) = match spoken {
             Ok(spoken) => (spoken, audience),
             Err(error) => {
                 tracing::error!(session = %self.session, position, %error, "a line of a thread cannot be opened");
-                (Spoken { client_id: String::new(), text: String::new() }, BTreeSet::new())
+                let nothing = Spoken { client_id: String::new(), text: String::new(), attachment: None };
+                (nothing, BTreeSet::new())
             }
         };
-        ThreadLine { position, at, from: author, client_id: spoken.client_id, text: spoken.text, audience }
+        let Spoken { client_id, text, attachment } = spoken;
+        ThreadLine { position, at, from: author, client_id, text, attachment, audience }
     }
 
     fn spoken(&self, position: u64, sealed: &[u8]) -> Result<Spoken, SealError> {
         let opened = self.seal.open(&SealedLine::purpose(self.session, position), sealed)?;
         serde_json::from_slice(&opened).map_err(|_| SealError::Damaged)
     }
+}
+
+/// Why a line is not kept.
+enum Failed {
+    Store(StoreError),
+    Not(KeepError),
+}
+
+impl From<StoreError> for Failed {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// A new line in its place, and whether it is late.
+fn at_place(position: u64, line: &NewLine, attachment: Option<Attachment>) -> (ThreadLine, bool) {
+    let NewLine { at, from, client_id, text, audience, late, .. } = line.clone();
+    (ThreadLine { position, at, from, client_id, text, attachment, audience }, late)
+}
+
+/// An image as those see it whom a line is for.
+pub(crate) fn described(image: &ThreadImage) -> Attachment {
+    Attachment {
+        digest: image.digest,
+        media_type: image.media_type.as_str().to_owned(),
+        width: image.size.width,
+        height: image.size.height,
+        bytes: image.bytes,
+    }
+}
+
+fn limit() -> u32 {
+    u32::try_from(THREAD_LINES_MAX).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -144,10 +202,24 @@ pub(super) mod tests {
         Timestamp::from_second(1_780_300_800 + seconds).unwrap()
     }
 
+    fn author() -> ParticipantId {
+        ParticipantId::new(at(0), [1; 10])
+    }
+
+    fn new_line(number: u64, text: &str) -> NewLine {
+        NewLine {
+            at: at(5),
+            from: author(),
+            client_id: format!("c{number}"),
+            text: text.to_owned(),
+            image: None,
+            audience: BTreeSet::from([author()]),
+            late: false,
+        }
+    }
+
     fn line(position: u64, text: &str) -> ThreadLine {
-        let from = ParticipantId::new(at(0), [1; 10]);
-        let (client_id, text) = (format!("c{position}"), text.to_owned());
-        ThreadLine { position, at: at(5), from, client_id, text, audience: BTreeSet::from([from]) }
+        at_place(position, &new_line(position, text), None).0
     }
 
     /// A store with one session in it, in a folder of its own.
@@ -206,68 +278,73 @@ pub(super) mod tests {
         let (store, id) = session(&folder).await;
         let seal = seal(&[1]);
         let mut keeper = Keeper::new(id, store.clone(), seal.clone());
-        keeper.keep(line(1, SAID)).await;
-        keeper.keep(line(2, "and on both arms")).await;
-        assert_eq!(keeper.due(), None);
+        assert_eq!(keeper.keep(new_line(1, SAID)).await.unwrap(), [line(1, SAID)]);
+        keeper.keep(new_line(2, "and on both arms")).await.unwrap();
         store.close().await;
         let raw = std::fs::read(folder.path().join("db")).unwrap();
         assert!(!raw.windows(6).any(|window| SAID.as_bytes().starts_with(window)));
 
         let store = Store::open(&Location::File(folder.path().join("db")), Ids::system()).await.unwrap();
-        let keeper = Keeper::new(id, store, seal);
+        let mut keeper = Keeper::new(id, store, seal);
         assert_eq!(keeper.lines().await.unwrap(), [line(1, SAID), line(2, "and on both arms")]);
+        assert_eq!(keeper.lines_after(1).await.unwrap(), [line(2, "and on both arms")]);
     }
 
     #[tokio::test]
-    async fn a_line_waits_for_the_store_and_keeps_its_place() {
+    async fn a_line_of_an_id_is_kept_once_over_restarts_and_beyond_what_memory_keeps() {
         let folder = TempDir::new();
         let (store, id) = session(&folder).await;
-        let mut keeper = Keeper::new(id, store, seal(&[1]));
-        execute(&folder, "ALTER TABLE thread_line RENAME TO gone").await;
-        keeper.keep(line(1, SAID)).await;
-        let due = keeper.due().expect("it is tried again");
-        keeper.keep(line(2, "second")).await;
-        assert_eq!(keeper.due(), Some(due), "a new line does not hurry it");
-        keeper.write().await;
-        assert!(keeper.due().is_some_and(|next| next > due));
-        execute(&folder, "ALTER TABLE gone RENAME TO thread_line").await;
-        keeper.write().await;
-        assert_eq!(keeper.due(), None);
-        assert_eq!(keeper.lines().await.unwrap(), [line(1, SAID), line(2, "second")]);
-    }
-
-    #[tokio::test]
-    async fn what_waits_is_bounded() {
-        let folder = TempDir::new();
-        let (store, id) = session(&folder).await;
-        let mut keeper = Keeper::new(id, store, seal(&[1]));
-        execute(&folder, "ALTER TABLE thread_line RENAME TO gone").await;
-        let last = u64::try_from(WAITING_MAX).unwrap() + 5;
-        for position in 1..=last {
-            keeper.keep(line(position, "x")).await;
+        let seal = seal(&[1]);
+        let mut keeper = Keeper::new(id, store.clone(), seal.clone());
+        let lines = u64::try_from(THREAD_LINES_MAX).unwrap() + 5;
+        for number in 1..=lines {
+            keeper.keep(new_line(number, "x")).await.unwrap();
         }
-        execute(&folder, "ALTER TABLE gone RENAME TO thread_line").await;
-        keeper.write().await;
-        let kept = keeper.lines().await.unwrap();
-        assert_eq!((kept.len(), kept[0].position), (WAITING_MAX, 6), "the oldest are lost");
+        let mut keeper = Keeper::new(id, store, seal);
+        assert_eq!(keeper.lines().await.unwrap().len(), THREAD_LINES_MAX);
+        assert_eq!(keeper.keep(new_line(1, "x")).await.unwrap(), [], "it is there, and known here");
+        let another = NewLine { from: ParticipantId::new(at(0), [2; 10]), ..new_line(1, "x") };
+        assert_eq!(keeper.keep(another).await.unwrap()[0].position, lines + 1);
+        let mut read = Vec::new();
+        while let Some(line) = keeper.lines_after(read.len() as u64).await.unwrap().first() {
+            read.push(line.position);
+            read.extend(keeper.lines_after(line.position).await.unwrap().iter().map(|line| line.position));
+        }
+        assert_eq!(read, (1..=lines + 1).collect::<Vec<_>>(), "pages leave out none");
     }
 
     #[tokio::test]
-    async fn lines_of_a_session_that_is_gone_are_not_tried_for_ever() {
+    async fn what_is_there_and_not_known_here_is_told_with_the_next_line() {
         let folder = TempDir::new();
-        let (store, _) = session(&folder).await;
-        let mut keeper = Keeper::new(SessionId::new(at(0), [8; 10]), store, seal(&[1]));
-        keeper.keep(line(1, SAID)).await;
-        assert_eq!(keeper.due(), None);
+        let (store, id) = session(&folder).await;
+        let seal = seal(&[1]);
+        let (mut one, mut other) =
+            (Keeper::new(id, store.clone(), seal.clone()), Keeper::new(id, store, seal));
+        one.keep(new_line(1, SAID)).await.unwrap();
+        assert_eq!(other.keep(new_line(2, "b")).await.unwrap(), [line(1, SAID), line(2, "b")]);
+        // Its own line, whose answer was lost.
+        assert_eq!(one.keep(new_line(2, "b")).await.unwrap(), [line(2, "b")]);
+    }
+
+    #[tokio::test]
+    async fn what_the_store_does_not_take_is_not_kept_and_said_to_be() {
+        let folder = TempDir::new();
+        let (store, id) = session(&folder).await;
+        let mut keeper = Keeper::new(id, store, seal(&[1]));
+        execute(&folder, "ALTER TABLE thread_line RENAME TO gone").await;
+        assert_eq!(keeper.keep(new_line(1, SAID)).await, Err(KeepError::Unavailable));
+        execute(&folder, "ALTER TABLE gone RENAME TO thread_line").await;
+        assert_eq!(keeper.keep(new_line(1, SAID)).await.unwrap(), [line(1, SAID)]);
     }
 
     #[tokio::test]
     async fn a_line_that_cannot_be_opened_keeps_its_place_and_is_for_nobody() {
         let folder = TempDir::new();
         let (store, id) = session(&folder).await;
-        Keeper::new(id, store.clone(), seal(&[1])).keep(line(1, SAID)).await;
-        let keeper = Keeper::new(id, store, seal(&[2]));
+        Keeper::new(id, store.clone(), seal(&[1])).keep(new_line(1, SAID)).await.unwrap();
+        let mut keeper = Keeper::new(id, store, seal(&[2]));
         let lines = keeper.lines().await.unwrap();
         assert_eq!((lines[0].position, lines[0].text.as_str(), lines[0].audience.len()), (1, "", 0));
+        assert_eq!(keeper.keep(new_line(2, "b")).await.unwrap()[0].position, 2);
     }
 }

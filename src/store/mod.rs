@@ -45,7 +45,7 @@ pub(crate) use filter::{AuditFilter, AuditRow, FeedEvent, Page, SessionFilter};
 pub(crate) use profile::{PersonText, PersonTextError, Profile};
 pub(crate) use quality::{KeptStep, QualityStore, StepKey};
 pub(crate) use retention::{Kind, RetentionStore, SealedCounts};
-pub(crate) use thread::{SealedLine, ThreadStore};
+pub(crate) use thread::{Handover, Keeping, SealedLine, ThreadImage, ThreadStore};
 pub(crate) use visits::{AddedImage, LoadedVisit, Part, VisitCommit, VisitFilter, VisitImage, VisitStore};
 
 use crate::ids::Ids;
@@ -119,6 +119,8 @@ pub(crate) struct Commit<'a> {
     /// The resume secrets that are good from now on, of these. With them alone nothing of the session is different, and
     /// its version does not matter.
     pub(crate) resume: &'a [(ParticipantId, ResumeKeys)],
+    /// Whether what was written in the session is to be handed on.
+    pub(crate) hands_on: bool,
     /// What else goes into the transaction.
     pub(crate) beside: &'a Beside,
 }

@@ -3,9 +3,10 @@
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use vestibule_domain::{AsyncVisitId, ContentDigest, TenantId};
+use vestibule_domain::{ContentDigest, TenantId};
 
 use super::Result;
+use crate::blobs::Holder;
 
 /// What goes by its age.
 #[async_trait]
@@ -30,7 +31,7 @@ pub(crate) trait RetentionStore {
 pub(crate) enum Kind {
     /// Sessions that are over, with all that belongs to them but their events, which are in the audit.
     Sessions,
-    /// Lines of the threads of sessions that are over.
+    /// Lines and images of the threads of sessions that are over.
     Threads,
     /// Texts and images of visits that are answered, or that nobody answered since they were submitted last.
     VisitContents,
@@ -79,7 +80,7 @@ impl Kind {
 pub(crate) struct Purged {
     pub(crate) count: u64,
     /// The images among it: no row names them any more.
-    pub(crate) images: Vec<(AsyncVisitId, ContentDigest)>,
+    pub(crate) images: Vec<(Holder, ContentDigest)>,
 }
 
 /// How many there are.

@@ -43,12 +43,6 @@ pub(crate) trait VisitStore {
         beside: &Beside,
     ) -> Result<AddedImage>;
 
-    /// Those of `images` that a visit has.
-    async fn visit_images_named(
-        &self,
-        images: &[(AsyncVisitId, ContentDigest)],
-    ) -> Result<Vec<(AsyncVisitId, ContentDigest)>>;
-
     /// Up to `limit` texts that are sealed under another key than `current`, to be sealed anew.
     async fn visit_parts_not_under(&self, current: u32, limit: u32) -> Result<Vec<VisitPart>>;
 

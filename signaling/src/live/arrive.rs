@@ -212,6 +212,10 @@ impl LiveSession {
         let id = self.numbers.member();
         self.members.push(Member::new((id, participant, role, place), connection, peer, people));
         self.settle_contact_of(participant);
+        if place == Place::First {
+            // What the page of before was writing is said anew, or is gone with it.
+            self.asking.set_composing(participant, false);
+        }
         let index = self.members.len() - 1;
         let inside = self.is_inside(&self.members[index]);
         let Some(you) = self.describe_device(index) else { return };

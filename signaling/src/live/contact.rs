@@ -17,7 +17,7 @@ impl LiveSession {
     }
 
     /// Whether a device is heard from. Who waits has no media: only their socket counts.
-    fn has_contact(&self, member: &Member) -> bool {
+    pub(super) fn has_contact(&self, member: &Member) -> bool {
         member.connection.is_some() || (self.is_inside(member) && member.transport && !member.quiet)
     }
 
@@ -28,8 +28,11 @@ impl LiveSession {
             let member = &mut self.members[index];
             member.lost_since = if contact { None } else { member.lost_since.or(Some(now)) };
         }
+        self.settle_asking(now);
         let reached = self.members.iter().filter(|member| self.keeps_reached(member));
-        let reached: BTreeSet<ParticipantId> = reached.map(|member| member.participant).collect();
+        let mut reached: BTreeSet<ParticipantId> = reached.map(|member| member.participant).collect();
+        let asks = self.session.participants().iter().map(|participant| participant.id);
+        reached.extend(asks.filter(|&id| self.asking.is_there(id) && self.is_in(id)));
         let known: Vec<ParticipantId> =
             self.session.participants().iter().map(|participant| participant.id).collect();
         for participant in known {
@@ -51,7 +54,7 @@ impl LiveSession {
             self.presence.set(participant, Connection::Connected);
         } else if connection == Connection::Connected {
             // Not since their first device was lost: a newcomer may have been there until now.
-            let by_design = self.tier_of(participant) == BandwidthProfile::AsyncText;
+            let by_design = self.is_away_by_design(participant);
             let lost =
                 if by_design { Connection::Offline { since: now } } else { Connection::Lost { since: now } };
             self.presence.set(participant, lost);
@@ -73,11 +76,17 @@ impl LiveSession {
     pub(super) fn forgotten_at(&self, member: &Member) -> Option<Timestamp> {
         let since = member.lost_since?;
         let policy = self.session.policy();
-        let grace = if self.tier_of(member.participant) == BandwidthProfile::AsyncText {
+        let grace = if self.is_away_by_design(member.participant) {
             SignedDuration::from_mins(policy.text_grace_minutes.into())
         } else {
             SignedDuration::from_secs(policy.grace_reconnect_seconds.into())
         };
         Some(since.checked_add(grace).unwrap_or(Timestamp::MAX))
+    }
+
+    /// Whether somebody who is not heard from is reachable later: they are in writing, or said that they are writing.
+    fn is_away_by_design(&self, participant: ParticipantId) -> bool {
+        let composes = self.asking.is_composing(participant) && self.is_in(participant);
+        composes || self.tier_of(participant) == BandwidthProfile::AsyncText
     }
 }

@@ -2,21 +2,18 @@
 //! said of the session and its people is for those who are in.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use jiff::Timestamp;
 use vestibule_domain::{Actor, Command, Rejection};
 
 use super::outcome::Then;
+use super::text::Asker;
 use super::tiers::LineReport;
-use super::{CloseReason, LiveSession, Output};
+use super::{CloseReason, LiveSession, Words};
 use crate::media::{MediaCommand, SeatId, SeatWish};
-use crate::member::{ConnectionId, Member, MemberId, REQUESTS_UNDER_WAY_MAX, Requests};
+use crate::member::{ConnectionId, Member, REQUESTS_UNDER_WAY_MAX, Requests};
 use crate::seating;
-use crate::wire::{
-    CHAT_CHARACTERS_MAX, CLIENT_ID_CHARACTERS_MAX, ClientMessage, ErrorCode, Frame, FrameError, RequestId,
-    ServerMessage, SlotWish,
-};
+use crate::wire::{ClientMessage, ErrorCode, Frame, FrameError, RequestId, SlotWish};
 
 impl LiveSession {
     pub(super) fn frame(
@@ -81,9 +78,11 @@ impl LiveSession {
                 self.members[index].set_muted(kind, muted);
                 return self.done(id, request);
             }
-            ClientMessage::Chat { client_id, text } => {
-                return self.chat(now, index, request, client_id, text);
+            ClientMessage::Chat { client_id, text, attachment } => {
+                return self.chat(now, index, request, Words { client_id, text, attachment });
             }
+            ClientMessage::Thread { after } => return self.ask_thread(index, request, after),
+            ClientMessage::Composing { on } => return self.composing(index, request, on),
             ClientMessage::Tier { want } => return self.choose_tier(now, index, request, want),
             ClientMessage::Line { uplink_kbps } => {
                 self.members[index].line = Some(LineReport { at: now, uplink_kbps });
@@ -143,44 +142,12 @@ impl LiveSession {
         }
     }
 
-    fn chat(
-        &mut self,
-        now: Timestamp,
-        index: usize,
-        request: Option<RequestId>,
-        client_id: String,
-        text: String,
-    ) {
+    fn chat(&mut self, now: Timestamp, index: usize, request: Option<RequestId>, words: Words) {
         let Member { id, participant, .. } = self.members[index];
         if !self.is_inside(&self.members[index]) {
             return self.refuse_waiting(id, request);
         }
-        let characters = text.chars().count();
-        if text.trim().is_empty() || characters > CHAT_CHARACTERS_MAX {
-            let why =
-                format!("a line of chat has 1 to {CHAT_CHARACTERS_MAX} characters, and not only blanks");
-            return self.refuse(id, request, ErrorCode::Malformed, why);
-        }
-        if !(1..=CLIENT_ID_CHARACTERS_MAX).contains(&client_id.chars().count()) {
-            let why = format!("`clientId` has 1 to {CLIENT_ID_CHARACTERS_MAX} characters");
-            return self.refuse(id, request, ErrorCode::Malformed, why);
-        }
-        // Said again by who did not hear that it was said.
-        if self.thread.has(participant, &client_id) {
-            return self.done(id, request);
-        }
-        let people = self.session.participants().iter().map(|participant| participant.id);
-        let audience: BTreeSet<_> = people.filter(|&id| self.is_in(id)).collect();
-        let kept = self.thread.say(now, participant, (client_id, text), audience);
-        let line = self.spoken(&kept);
-        let inside: Vec<MemberId> = self.members_inside().map(|member| member.id).collect();
-        let message = Arc::new(ServerMessage::Chat { line });
-        for to in inside {
-            self.tell(to, Arc::clone(&message));
-        }
-        // Who wrote it hears that it is said when it is kept, or waits to be.
-        self.outputs.push_back(Output::Said(Box::new(kept)));
-        self.done(id, request);
+        self.say_line(now, participant, Asker::Member { member: id, request }, words);
     }
 
     fn subscribe(&mut self, index: usize, request: Option<RequestId>, slots: Vec<SlotWish>) {

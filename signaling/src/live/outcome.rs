@@ -6,6 +6,7 @@ use vestibule_domain::{
 };
 
 use super::arrive::{Greeting, Heard};
+use super::text::Asker;
 use super::{
     CONFLICTS_MAX, CallError, CallId, CloseReason, Commit, CommitError, LiveSession, Output, RETRY_AFTER,
     Retry, Takes,
@@ -48,6 +49,8 @@ pub(super) enum Change {
     },
     /// The next secret of somebody who comes back.
     Resumed { greeting: Greeting, heard: Heard },
+    /// A line of the thread: [`LiveSession::kept`] says how it went.
+    Said { asker: Asker, late: bool },
 }
 
 impl LiveSession {
@@ -110,6 +113,7 @@ impl LiveSession {
             self.resume.extend(resume);
         }
         match change {
+            Change::Said { .. } => panic!("a line was to be kept, and no change of state"),
             Change::Resumed { greeting, heard } => self.resumed(&greeting, &heard, result.is_ok()),
             Change::Decided { command, actor, then, events, after, conflicts } => match result {
                 Ok(()) => {
@@ -247,6 +251,7 @@ impl LiveSession {
             }
             Event::SentBack { participant } => {
                 self.tiers.remove(&participant);
+                self.asking.forget(participant);
                 if let Some(index) = self.index_of_first(participant) {
                     self.members[index].new_device = false;
                 }
@@ -268,6 +273,7 @@ impl LiveSession {
     pub(super) fn let_go(&mut self, participant: ParticipantId, removed: bool) {
         self.presence.set(participant, Connection::Absent);
         self.tiers.remove(&participant);
+        self.asking.forget(participant);
         if removed {
             while let Some(index) = self.members.iter().position(|member| member.participant == participant) {
                 self.say_goodbye(index, ServerMessage::Removed {});

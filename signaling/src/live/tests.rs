@@ -1,12 +1,14 @@
 //! The live session at its seam, with a store that does what the test says.
 
+mod text;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use vestibule_domain::{
-    Communication, Connection, ConsentType, EndReason, ParticipantRole, PatientId, Schedule, SessionId,
-    SessionPolicy, SessionStatus, TenantId, VideoBackend,
+    Communication, Connection, ConsentType, ContentDigest, EndReason, ParticipantRole, PatientId, Schedule,
+    SessionId, SessionPolicy, SessionStatus, TenantId, VideoBackend,
 };
 
 mod tiers;
@@ -17,11 +19,16 @@ use super::*;
 use crate::log::LOG_MESSAGES_MAX;
 use crate::media::{AudioProfile, Quality, SeatId, SeatInfo, SourceKind};
 use crate::member::REQUESTS_UNDER_WAY_MAX;
-use crate::wire::{CHAT_CHARACTERS_MAX, Numbered, QualityCode, QualityLevel, QualityReason, VideoCodec};
+use crate::wire::{
+    Attachment, CHAT_CHARACTERS_MAX, Numbered, QualityCode, QualityLevel, QualityReason, ThreadPage,
+    VideoCodec,
+};
 
 /// Words that nobody who waits may ever read.
 const SECRET_NAMES: [&str; 3] = ["Provider Secretname", "Interpreter Secretname", "Second Secretname"];
 const SECRET_LINE: &str = "a secret line";
+/// Lines the store reads at a time.
+const PAGE: usize = 50;
 
 /// How the store behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +45,8 @@ enum Did {
     Media(MediaCommand),
     Commit(u64),
     Answered(Result<u64, CallError>),
-    Said(u64),
+    Kept(u64),
+    Text(TextCall, Result<TextReply, TextError>),
     Measured(ParticipantId, QualityStep),
     TierChanged(ParticipantId, Tier),
 }
@@ -61,6 +69,8 @@ struct Harness {
     resume: BTreeMap<ParticipantId, ResumeKeys>,
     secrets: u8,
     lives: u64,
+    /// Asks over HTTPS.
+    calls: u64,
 }
 
 impl Harness {
@@ -128,6 +138,7 @@ impl Harness {
             resume: BTreeMap::new(),
             secrets: 0,
             lives: 1,
+            calls: 0,
         }
     }
 
@@ -168,12 +179,44 @@ impl Harness {
                         self.resume.insert(participant, keys);
                     }
                 }
-                Output::Said(line) => {
-                    self.did.push(Did::Said(line.position));
-                    self.thread.push(*line);
+                Output::Keep(line) => {
+                    let result = self.keep(*line);
+                    self.live.kept(self.now, result);
                 }
+                Output::ReadThread { read, after } => {
+                    let lines = self.thread.iter().filter(|line| line.position > after).cloned();
+                    let lines = (self.store == StoreMode::Works).then(|| lines.take(PAGE).collect());
+                    self.live.handle(self.now, Input::ThreadRead { read, lines });
+                }
+                Output::TextAnswered { call, result } => self.did.push(Did::Text(call, result)),
             }
         }
+    }
+
+    /// Keeps a line as a store does: once, and in the next place.
+    fn keep(&mut self, line: NewLine) -> Result<Vec<ThreadLine>, KeepError> {
+        if self.store == StoreMode::Fails {
+            return Err(KeepError::Unavailable);
+        }
+        let NewLine { at, from, client_id, text, image, audience, .. } = line;
+        if self.thread.iter().any(|kept| kept.from == from && kept.client_id == client_id) {
+            return Ok(Vec::new());
+        }
+        let attachment = image.map(|digest| Attachment {
+            digest,
+            media_type: "image/png".into(),
+            width: 7,
+            height: 5,
+            bytes: 9,
+        });
+        if image.is_some_and(|digest| digest != ContentDigest::of(b"sent")) {
+            return Err(KeepError::UnknownImage);
+        }
+        let position = self.thread.last().map_or(1, |last| last.position + 1);
+        self.did.push(Did::Kept(position));
+        let line = ThreadLine { position, at, from, client_id, text, attachment, audience };
+        self.thread.push(line.clone());
+        Ok(vec![line])
     }
 
     fn write(&mut self, commit: &Commit) -> Result<(), CommitError> {
@@ -1725,16 +1768,14 @@ fn a_line_is_shown_at_once_and_then_kept_for_those_it_was_for() {
     let mut harness = Harness::new();
     let provider = harness.enter("provider");
     let second = harness.enter("second");
-    // Lines are no change of state: they are shown while the store takes none.
-    harness.store = StoreMode::Fails;
     for text in ["first", SECRET_LINE] {
         harness.say(provider, json!({"type": "chat", "clientId": text, "text": text}));
     }
     assert_eq!(harness.types(second).into_iter().filter(|kind| *kind == "chat").count(), 2);
     let shown = harness
         .position(|did| matches!(did, Did::Send(to, message) if *to == second && message["type"] == "chat"));
-    let kept = harness.position(|did| *did == Did::Said(1));
-    assert!(shown < kept, "{:?}", harness.did);
+    let kept = harness.position(|did| *did == Did::Kept(1));
+    assert!(kept < shown, "{:?}", harness.did);
     let (first, last) = (&harness.thread[0], &harness.thread[1]);
     assert_eq!((first.position, last.position), (1, 2));
     assert_eq!((last.text.as_str(), last.client_id.as_str()), (SECRET_LINE, SECRET_LINE));

@@ -27,6 +27,9 @@ pub(crate) struct LineReport {
 
 impl LiveSession {
     pub(super) fn tier_of(&self, participant: ParticipantId) -> BandwidthProfile {
+        if self.asking.is_in_writing(participant) {
+            return BandwidthProfile::AsyncText;
+        }
         self.tiers.get(&participant).map_or(BandwidthProfile::Video, |ladder| ladder.tier().profile)
     }
 
@@ -213,8 +216,7 @@ impl LiveSession {
         if !is_active || self.fallback_rests_until.is_some_and(|until| now < until) {
             return;
         }
-        let writer = self.tiers.keys().copied().find(|&who| self.is_in_writing(who) && self.is_in(who));
-        let command = match (writer, self.session.fallback_since()) {
+        let command = match (self.writer(), self.session.fallback_since()) {
             (Some(participant), None) => Command::InitiateFallback { participant },
             (None, Some(_)) => {
                 let Some(participant) = self.who_came_back() else { return };
@@ -231,6 +233,12 @@ impl LiveSession {
         self.decide(now, command, actor, Then::Nothing);
     }
 
+    /// Somebody who goes on in writing.
+    fn writer(&self) -> Option<ParticipantId> {
+        let mut people = self.session.participants().iter().map(|participant| participant.id);
+        people.find(|&who| self.is_in_writing(who) && self.is_in(who))
+    }
+
     /// Somebody who is in, and not in writing: after a restart nobody knows who was, so first everybody is to be heard.
     fn who_came_back(&self) -> Option<ParticipantId> {
         let back = self.changed_last.map(|(participant, _)| participant).filter(|&who| self.is_in(who));
@@ -243,7 +251,7 @@ impl LiveSession {
 
     /// When what could not be written is tried again.
     pub(super) fn fallback_due_at(&self) -> Option<Timestamp> {
-        let writes = self.tiers.keys().any(|&who| self.is_in_writing(who) && self.is_in(who));
+        let writes = self.writer().is_some();
         let differs = writes != self.session.fallback_since().is_some();
         let is_active = self.session.status() == SessionStatus::Active;
         self.fallback_rests_until

@@ -69,6 +69,7 @@ impl LiveSession {
             self.tell_qualities(index, &qualities);
         }
         self.tell_queue();
+        self.settle_polls(now);
         self.settle_fallback(now);
     }
 
@@ -91,7 +92,7 @@ impl LiveSession {
         let id = participant.id;
         let transport = member.is_some_and(|member| member.transport);
         // Contact with a newcomer is none with who is in, whose device may be forgotten by now.
-        let reached = member.is_some_and(|member| member.lost_since.is_none());
+        let reached = member.is_some_and(|member| member.lost_since.is_none()) || self.asking.is_there(id);
         let connection = match self.presence.get(id) {
             Connection::Connected if !reached => Connection::Absent,
             connection => connection,
@@ -128,10 +129,12 @@ impl LiveSession {
     /// A line as people get it.
     pub(super) fn spoken(&self, line: &ThreadLine) -> ChatLine {
         ChatLine {
+            position: line.position,
             from: line.from,
             name: self.name_of(line.from),
             client_id: line.client_id.clone(),
             text: line.text.clone(),
+            attachment: line.attachment.clone(),
             at: line.at,
         }
     }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
-use vestibule_domain::{BandwidthProfile, ConsentType, ConsentVersion, ParticipantId};
+use vestibule_domain::{BandwidthProfile, ConsentType, ConsentVersion, ContentDigest, ParticipantId};
 
 /// The number a client gives a request, for the reply to name. JavaScript's integers end at 2^53 − 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -169,8 +169,25 @@ pub enum ClientMessage {
     Chat {
         /// The client's id of the line; it comes back with it. A second one of the same id is not said again.
         client_id: String,
-        /// What is said.
+        /// What is said; may be left out beside an image.
+        #[serde(default)]
+        #[cfg_attr(test, ts(optional, as = "Option<String>"))]
         text: String,
+        /// The digest of an image that was sent by `POST /v1/thread/images`.
+        #[serde(default)]
+        #[cfg_attr(test, ts(optional, type = "string"))]
+        attachment: Option<ContentDigest>,
+    },
+    /// Asks for the lines that were said after one.
+    Thread {
+        /// Its position; 0 for all.
+        #[cfg_attr(test, ts(type = "number"))]
+        after: u64,
+    },
+    /// The person writes: if the line to them is lost now, they are away by design.
+    Composing {
+        /// Whether it is so.
+        on: bool,
     },
     /// Ends the session for everybody.
     End {},

@@ -1,10 +1,10 @@
 //! What the server says on the signaling socket.
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use vestibule_domain::{
-    BandwidthProfile, EndReason, ParticipantId, ParticipantRole, ParticipantState, SessionId, SessionStatus,
-    TierReason,
+    BandwidthProfile, ContentDigest, EndReason, ParticipantId, ParticipantRole, ParticipantState, SessionId,
+    SessionStatus, TierReason,
 };
 
 use super::client::{DenyReason, RequestId};
@@ -145,6 +145,14 @@ pub enum ServerMessage {
         /// The line.
         #[serde(flatten)]
         line: ChatLine,
+    },
+    /// What was said after a line, as far as you may read it.
+    Thread {
+        /// In order.
+        #[serde(flatten)]
+        page: ThreadPage,
+        /// The request.
+        reply_to: Option<RequestId>,
     },
     /// The session is recorded, or is not any more.
     Recording {
@@ -526,11 +534,44 @@ pub struct SeatTaken {
     pub participant: Option<ParticipantId>,
 }
 
+/// Lines of a thread that follow one another, without those that are for others.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase")]
+pub struct ThreadPage {
+    /// In order.
+    pub lines: Vec<ChatLine>,
+    /// Up to this position nothing is missing: what to ask after next.
+    pub up_to: u64,
+    /// There is more after it already.
+    pub more: bool,
+}
+
+/// An image of a line. Its bytes are at `/v1/thread/images/{digest}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase")]
+pub struct Attachment {
+    /// The SHA-256 of its bytes.
+    #[cfg_attr(test, ts(type = "string"))]
+    pub digest: ContentDigest,
+    /// `image/jpeg`, `image/png` or `image/webp`.
+    pub media_type: String,
+    /// Pixels, before a turn that the image asks for.
+    pub width: u32,
+    /// Likewise.
+    pub height: u32,
+    /// How many.
+    pub bytes: u64,
+}
+
 /// A line of chat.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(rename_all = "camelCase")]
 pub struct ChatLine {
+    /// Its place in the thread of the session, from 1: the same for everybody, and for good.
+    pub position: u64,
     /// Who said it.
     #[cfg_attr(test, ts(type = "string"))]
     pub from: ParticipantId,
@@ -538,8 +579,10 @@ pub struct ChatLine {
     pub name: String,
     /// The writer's own id of it.
     pub client_id: String,
-    /// What was said.
+    /// What was said; empty of an image alone.
     pub text: String,
+    /// What was shown.
+    pub attachment: Option<Attachment>,
     /// When the server heard it.
     #[cfg_attr(test, ts(type = "string"))]
     pub at: Timestamp,
@@ -569,13 +612,15 @@ pub enum ErrorCode {
     Busy,
     /// The store did not take it.
     StoreUnavailable,
+    /// No image of that digest was sent by who writes the line.
+    UnknownImage,
     /// The domain does not allow it.
     Rejected(&'static str),
 }
 
 impl ErrorCode {
     /// All but the domain's own.
-    pub const OWN: [Self; 10] = [
+    pub const OWN: [Self; 11] = [
         Self::Malformed,
         Self::HelloExpected,
         Self::TicketInvalid,
@@ -586,6 +631,7 @@ impl ErrorCode {
         Self::Refused,
         Self::Busy,
         Self::StoreUnavailable,
+        Self::UnknownImage,
     ];
 
     /// Whether a client that does as it should never gets it: not understood, out of order, or not theirs to ask.
@@ -617,6 +663,7 @@ impl From<ErrorCode> for &'static str {
             ErrorCode::Refused => "refused",
             ErrorCode::Busy => "busy",
             ErrorCode::StoreUnavailable => "store_unavailable",
+            ErrorCode::UnknownImage => "unknown_image",
             ErrorCode::Rejected(code) => code,
         }
     }
@@ -662,16 +709,18 @@ mod tests {
         );
         let id = "01981234-5678-7abc-8def-0123456789ab".parse().unwrap();
         let line = ChatLine {
+            position: 4,
             from: id,
             name: "Alex".into(),
             client_id: "c1".into(),
             text: "hello".into(),
+            attachment: None,
             at: Timestamp::UNIX_EPOCH,
         };
         assert_eq!(
             serde_json::to_value(ServerMessage::Chat { line }).unwrap(),
-            serde_json::json!({"type": "chat", "from": id, "name": "Alex", "clientId": "c1", "text": "hello",
-                "at": "1970-01-01T00:00:00Z"}),
+            serde_json::json!({"type": "chat", "position": 4, "from": id, "name": "Alex", "clientId": "c1",
+                "text": "hello", "attachment": null, "at": "1970-01-01T00:00:00Z"}),
         );
     }
 }

@@ -72,6 +72,13 @@ fn typescript() -> String {
         SeatMids,
         SeatTaken,
         ChatLine,
+        Attachment,
+        ThreadPage,
+        ThreadRequest,
+        LineWords,
+        ThreadReply,
+        LineOutcome,
+        LineState,
         JoinRequest,
         JoinReply,
         Who,
@@ -121,6 +128,7 @@ fn the_protocols_page_names_every_message_and_every_code() {
     let page =
         std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/protocol.md")).unwrap();
     let (_, socket) = page.split_once("## 3. The socket").unwrap();
+    let (socket, _) = socket.split_once("## 4. Media").unwrap();
     let (client, server) = socket.split_once("### From the server").unwrap();
     let rows = |text: &str| -> Vec<String> {
         let first_word = |line: &str| {

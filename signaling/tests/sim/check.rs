@@ -105,10 +105,8 @@ pub(crate) struct Check {
     newest: BTreeMap<Person, u64>,
     /// Since when nothing is heard of somebody, on the server's clock.
     lost_since: BTreeMap<Person, Timestamp>,
-    /// What was said, and is kept or will be.
+    /// What was said, and is kept.
     lines: Vec<ThreadLine>,
-    /// Of these, what the keeper took when the store worked.
-    kept: Vec<ThreadLine>,
     /// Requests that led to a change.
     changed: BTreeSet<(String, u64)>,
     cause: Cause,
@@ -134,7 +132,6 @@ impl Check {
             newest: BTreeMap::new(),
             lost_since: BTreeMap::new(),
             lines: Vec::new(),
-            kept: Vec::new(),
             changed: BTreeSet::new(),
             cause: Cause::Other,
             due: Due::Either,
@@ -199,7 +196,6 @@ impl Check {
         self.newcomer_keys.clear();
         self.newest.clear();
         self.lost_since = Person::ALL.into_iter().map(|person| (person, now)).collect();
-        self.lines.clone_from(&self.kept);
         self.rival = false;
     }
 }
@@ -866,11 +862,6 @@ impl Check {
         ensure(by, "chat", || format!("{line:?} was not said by who is said to"))?;
         self.lines.push(line.clone());
         Ok(())
-    }
-
-    /// A line outlives the server from now on.
-    pub(crate) fn keeps(&mut self, line: &ThreadLine) {
-        self.kept.push(line.clone());
     }
 
     /// The lines somebody may read.

@@ -232,6 +232,7 @@ impl Page {
             | ServerMessage::Restarted { reply_to, .. }
             | ServerMessage::Stats { reply_to, .. }
             | ServerMessage::Timeline { reply_to, .. }
+            | ServerMessage::Thread { reply_to, .. }
             | ServerMessage::Done { reply_to }
             | ServerMessage::Error { reply_to, .. } => *reply_to,
             _ => None,
@@ -343,6 +344,7 @@ impl Page {
             | ServerMessage::Rehearse { .. }
             | ServerMessage::VideoCodec { .. }
             | ServerMessage::Timeline { .. }
+            | ServerMessage::Thread { .. }
             | ServerMessage::Done { .. }
             | ServerMessage::Error { .. } => {}
         }

@@ -13,9 +13,9 @@ use vestibule_signaling::wire::{
     Credentials, ErrorCode, Frame, QualityCode, QualityLevel, QualityReason, ServerMessage,
 };
 use vestibule_signaling::{
-    AudioProfile, CallId, CloseReason, ConnectionId, Entry, FreshSecret, Input, LiveSession, Loaded,
-    MediaCommand, MediaEvent, Output, PeerId, Profile, Quality, ResumeKey, ResumeKeys, SourceKind,
-    ThreadLine, Waits,
+    AudioProfile, CallId, CloseReason, ConnectionId, Entry, FreshSecret, Input, KeepError, LiveSession,
+    Loaded, MediaCommand, MediaEvent, NewLine, Output, PeerId, Profile, Quality, ResumeKey, ResumeKeys,
+    SourceKind, ThreadLine, Waits,
 };
 
 use crate::check::{Cause, Check, Checked, Fault, Held, Member, PageId, Shown, fault};
@@ -98,8 +98,7 @@ pub(crate) struct World {
     lives: u32,
     calls: u64,
     calls_open: BTreeSet<u64>,
-    /// Lines that were said and are not in the store yet.
-    unkept: Vec<ThreadLine>,
+    /// Lines that were kept, and said to be.
     lines_kept: u64,
     later: VecDeque<Input>,
     /// The patient on the desk, and what the desk said of that last.
@@ -164,7 +163,6 @@ impl World {
             lives: 1,
             calls: 0,
             calls_open: BTreeSet::new(),
-            unkept: Vec::new(),
             lines_kept: 0,
             later: VecDeque::new(),
             desk: None,
@@ -354,10 +352,13 @@ impl World {
             }
             // Nothing follows of it.
             Output::Measured(..) | Output::TierChanged(..) => {}
-            Output::Said(line) => {
-                let cut = self.live.load().retries > 0;
-                self.check.said(&line, self.live.session(), cut)?;
-                self.unkept.push(*line);
+            Output::Keep(line) => {
+                let kept = self.keep(*line)?;
+                self.live.kept(self.now, kept);
+            }
+            // tests/thread.rs lives through what is asked over HTTPS.
+            Output::ReadThread { .. } | Output::TextAnswered { .. } => {
+                return fault("thread", "nobody asked for it");
             }
         }
         Ok(())
@@ -533,7 +534,6 @@ impl World {
 
     fn restart(&mut self, kept_of_down: usize) {
         self.lives += 1;
-        self.unkept.clear();
         self.later.clear();
         self.calls_open.clear();
         self.engine.restart();
@@ -561,18 +561,24 @@ impl World {
         keys
     }
 
-    fn keep_lines(&mut self) {
+    /// Keeps a line, unless its writer said it before.
+    fn keep(&mut self, line: NewLine) -> Result<Result<Vec<ThreadLine>, KeepError>, Fault> {
         if self.store.down {
-            return;
+            return Ok(Err(KeepError::Unavailable));
         }
-        for line in self.unkept.drain(..) {
-            self.check.keeps(&line);
-            self.lines_kept += 1;
-            if self.sabotage == Sabotage::LinesAreLost && self.lines_kept.is_multiple_of(3) {
-                continue;
-            }
-            self.store.thread.push(line);
+        let NewLine { at, from, client_id, text, audience, .. } = line;
+        if self.store.thread.iter().any(|kept| kept.from == from && kept.client_id == client_id) {
+            return Ok(Ok(Vec::new()));
         }
+        self.lines_kept += 1;
+        let position = self.lines_kept;
+        let line = ThreadLine { position, at, from, client_id, text, attachment: None, audience };
+        let cut = self.live.load().retries > 0;
+        self.check.said(&line, self.live.session(), cut)?;
+        if self.sabotage != Sabotage::LinesAreLost || !position.is_multiple_of(3) {
+            self.store.thread.push(line.clone());
+        }
+        Ok(Ok(vec![line]))
     }
 }
 
@@ -1005,7 +1011,6 @@ impl World {
         self.story.tell(|| format!("{step:?}"));
         self.transition(step.what)?;
         self.deliver(&mut Weather::of(step.network))?;
-        self.keep_lines();
         Ok(())
     }
 
@@ -1134,7 +1139,6 @@ impl World {
         self.network.thaw();
         for _ in 0..ROUNDS_MAX {
             self.deliver(&mut Weather::of(0))?;
-            self.keep_lines();
             if self.check.rival {
                 self.learn_of_rivals()?;
             }

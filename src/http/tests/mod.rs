@@ -6,6 +6,7 @@ mod desk;
 mod metrics;
 mod quality;
 mod signal;
+mod thread;
 mod trust;
 mod visits;
 
@@ -34,6 +35,7 @@ use crate::live::{EngineEvents, Registry};
 use crate::store::{Location, Store, Tenant};
 use crate::tenants;
 use crate::testing::TempDir;
+use crate::threads::Threads;
 use crate::tickets::Tickets;
 use crate::visits::Visits;
 
@@ -106,14 +108,16 @@ impl Server {
         let seal = data.master_keys().unwrap();
         let registry =
             Registry::new((store.clone(), seal.clone()), Arc::clone(&engine), &events, feed.written());
-        let visits =
-            Visits::new(store.clone(), Blobs::local(&data, seal.clone()), seal.clone(), feed.clone());
+        let blobs = Blobs::local(&data, seal.clone());
+        let visits = Visits::new(store.clone(), blobs.clone(), seal.clone(), feed.clone());
+        let threads = Threads::new(store.clone(), blobs, seal.clone(), visits.clone());
         let app = App::new(Parts {
             store: store.clone(),
             ids,
             backends: Backends::default().with(VideoBackend::Embedded, Arc::new(Embedded::new(Some(engine)))),
             seal,
             visits,
+            threads,
             feed: feed.clone(),
             participants_limit,
             logo_hosts: Vec::new(),

@@ -94,7 +94,7 @@ impl Server {
         self.app.registry.command(invited.session, call).await.unwrap().unwrap();
     }
 
-    async fn execute(&self, statement: &'static str) {
+    pub(super) async fn execute(&self, statement: &'static str) {
         let path = self.folder.path().join("vestibule.db");
         let mut beside = SqliteConnectOptions::new().filename(path).connect().await.unwrap();
         sqlx::raw_sql(statement).execute(&mut beside).await.unwrap();

@@ -26,7 +26,7 @@ fn draft(text: &str) -> Value {
 }
 
 /// A PNG with a comment in it.
-fn picture() -> Vec<u8> {
+pub(super) fn picture() -> Vec<u8> {
     let chunk = |name: &[u8; 4], body: &[u8]| {
         let length = u32::try_from(body.len()).unwrap().to_be_bytes();
         let checksum = crc32fast::hash(&[name, body].concat()).to_be_bytes();

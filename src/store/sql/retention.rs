@@ -2,10 +2,11 @@
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use vestibule_domain::{AsyncVisitId, ContentDigest, TenantId};
+use vestibule_domain::{ContentDigest, TenantId};
 
 use super::row::{column, natural, parsed};
 use super::{Connection, Handle, Result, Row, unavailable};
+use crate::blobs::Holder;
 use crate::store::retention::{Kind, Purged, RetentionStore, SealedCounts};
 
 /// Sessions that are over, the oldest first.
@@ -29,9 +30,16 @@ const VISITS: &str = "\
     AND coalesce(closed_at, responded_at) < $2 \
     AND NOT EXISTS (SELECT 1 FROM outbox WHERE aggregate_id = async_visit.id AND position IS NULL) \
     ORDER BY id LIMIT $3";
+/// Images of threads by their own age: one that was sent and never shown goes, too.
+const LINE_IMAGES: &str = "\
+    SELECT i.session, i.digest, i.owner FROM thread_image i JOIN virtual_session s ON s.id = i.session \
+    WHERE s.tenant = $1 AND i.uploaded_at < $2 AND s.status IN ('ended', 'cancelled', 'failed') \
+    AND NOT EXISTS (SELECT 1 FROM thread_handover h WHERE h.session = i.session) \
+    ORDER BY i.session, i.digest LIMIT $3";
 const LINES: &str = "\
     SELECT t.session, t.position FROM thread_line t JOIN virtual_session s ON s.id = t.session \
     WHERE s.tenant = $1 AND t.at < $2 AND s.status IN ('ended', 'cancelled', 'failed') \
+    AND NOT EXISTS (SELECT 1 FROM thread_handover h WHERE h.session = t.session) \
     ORDER BY t.session, t.position LIMIT $3";
 
 /// Events are lines of the audit, too: of what is gone or will not change any more they go by the audit's time. Of what
@@ -47,8 +55,10 @@ const EVENTS: &str = "\
     ORDER BY e.id LIMIT $4)";
 
 /// In the order in which nothing is left that refers to something gone. The events stay: they go by the audit's time.
-const OF_SESSION: [&str; 8] = [
+const OF_SESSION: [&str; 10] = [
     "DELETE FROM quality_step WHERE session = $1",
+    "DELETE FROM thread_handover WHERE session = $1",
+    "DELETE FROM thread_image WHERE session = $1",
     "DELETE FROM thread_line WHERE session = $1",
     "DELETE FROM participant_profile WHERE session = $1",
     "DELETE FROM consent WHERE session = $1",
@@ -83,7 +93,8 @@ impl RetentionStore for Handle {
         let row = sqlx::query(
             "SELECT (SELECT count(*) FROM sealed_secret WHERE key_id <> $1) AS secrets, \
              (SELECT count(*) FROM async_visit_part WHERE key_id <> $1) AS texts, \
-             (SELECT count(*) FROM async_visit_image WHERE key_id <> $1) AS images, \
+             (SELECT count(*) FROM async_visit_image WHERE key_id <> $1) \
+             + (SELECT count(*) FROM thread_image WHERE key_id <> $1) AS images, \
              (SELECT count(*) FROM thread_line WHERE key_id <> $1) AS lines",
         )
         .bind(i64::from(current))
@@ -127,6 +138,7 @@ impl Batch {
             let id: String = column(row, "id")?;
             let lock = "UPDATE virtual_session SET version = version WHERE id = $1";
             if lock_told(connection, lock, &id).await? {
+                purged.images.extend(thread_images(connection, &id).await?);
                 carry_out(connection, &OF_SESSION, &id).await?;
                 purged.count += 1;
             }
@@ -144,7 +156,20 @@ impl Batch {
                 .await
                 .map_err(unavailable)?;
         }
-        Ok(Purged { count: rows.len() as u64, images: Vec::new() })
+        let images = self.select(connection, LINE_IMAGES).await?;
+        let mut purged = Purged { count: (rows.len() + images.len()) as u64, images: Vec::new() };
+        for row in &images {
+            let (session, digest): (String, String) = (column(row, "session")?, column(row, "digest")?);
+            sqlx::query("DELETE FROM thread_image WHERE session = $1 AND digest = $2 AND owner = $3")
+                .bind(&session)
+                .bind(&digest)
+                .bind(column::<String>(row, "owner")?)
+                .execute(&mut *connection)
+                .await
+                .map_err(unavailable)?;
+            purged.images.push((Holder::Session(parsed(row, "session")?), parsed(row, "digest")?));
+        }
+        Ok(purged)
     }
 
     /// The contents of visits, or the visits as a whole.
@@ -265,11 +290,20 @@ async fn carry_out(connection: &mut Connection, deletions: &[&'static str], id: 
     Ok(())
 }
 
-async fn images(connection: &mut Connection, visit: &str) -> Result<Vec<(AsyncVisitId, ContentDigest)>> {
+async fn thread_images(connection: &mut Connection, session: &str) -> Result<Vec<(Holder, ContentDigest)>> {
+    let rows = sqlx::query("SELECT session, digest FROM thread_image WHERE session = $1")
+        .bind(session)
+        .fetch_all(connection)
+        .await
+        .map_err(unavailable)?;
+    rows.iter().map(|row| Ok((Holder::Session(parsed(row, "session")?), parsed(row, "digest")?))).collect()
+}
+
+async fn images(connection: &mut Connection, visit: &str) -> Result<Vec<(Holder, ContentDigest)>> {
     let rows = sqlx::query("SELECT visit, digest FROM async_visit_image WHERE visit = $1")
         .bind(visit)
         .fetch_all(connection)
         .await
         .map_err(unavailable)?;
-    rows.iter().map(|row| Ok((parsed(row, "visit")?, parsed(row, "digest")?))).collect()
+    rows.iter().map(|row| Ok((Holder::Visit(parsed(row, "visit")?), parsed(row, "digest")?))).collect()
 }

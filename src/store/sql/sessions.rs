@@ -16,6 +16,7 @@ use super::resume::{read_keys, write_keys};
 use super::row::{
     actor, actor_columns, column, from_json, natural, optional_parsed, optional_time, parsed, small, time,
 };
+use super::thread::ask_handover;
 use super::{Connection, Driver, Handle, Result, Row, damaged, index, integer, refused, unavailable};
 use crate::store::log::{Logged, json};
 use crate::store::profile::{PersonText, Profile};
@@ -42,14 +43,15 @@ impl SessionStore for Handle {
             profiles: profiles.to_vec(),
             resume: Vec::new(),
             next_deadline,
+            hands_on_at: None,
             logged,
         })
         .await
     }
 
     async fn commit(&self, commit: Commit<'_>) -> Result<()> {
-        let Commit { before_version, after, events, actor, now, next_deadline, profiles, resume, beside } =
-            commit;
+        let Commit { before_version, after, events, actor, now, next_deadline, .. } = commit;
+        let Commit { profiles, resume, hands_on, beside, .. } = commit;
         let expected = before_version + u64::from(!events.is_empty());
         assert_eq!(after.version(), expected, "one version a command, and none without events");
         let only_secrets = events.is_empty() && profiles.is_empty() && !resume.is_empty();
@@ -60,6 +62,7 @@ impl SessionStore for Handle {
             profiles: profiles.to_vec(),
             resume: resume.to_vec(),
             next_deadline,
+            hands_on_at: hands_on.then_some(now),
             logged: Logged::of_session(after, events, (actor, now), beside, self.ids()),
         })
         .await
@@ -162,6 +165,8 @@ struct Change {
     profiles: Vec<Profile>,
     resume: Vec<(ParticipantId, ResumeKeys)>,
     next_deadline: Option<Timestamp>,
+    /// When its thread is to be handed on.
+    hands_on_at: Option<Timestamp>,
     logged: Logged,
 }
 
@@ -192,6 +197,9 @@ impl Handle {
                 write_consents(connection, &change).await?;
                 write_profiles(connection, change.session.id(), &change.profiles).await?;
                 write_keys(connection, change.session.id(), &change.resume).await?;
+                if let Some(at) = change.hands_on_at {
+                    ask_handover(connection, change.session.id(), at).await?;
+                }
                 write_log(connection, audit_ids, &change.logged).await
             })
         })

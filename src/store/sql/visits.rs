@@ -92,26 +92,6 @@ impl VisitStore for Handle {
         .await
     }
 
-    async fn visit_images_named(
-        &self,
-        images: &[(AsyncVisitId, ContentDigest)],
-    ) -> Result<Vec<(AsyncVisitId, ContentDigest)>> {
-        if images.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut select: QueryBuilder<Driver> =
-            QueryBuilder::new("SELECT visit, digest FROM async_visit_image WHERE visit IN (");
-        let mut list = select.separated(", ");
-        for (visit, _) in images {
-            list.push_bind(visit.to_string());
-        }
-        select.push(")");
-        let rows = select.build().fetch_all(self.readers()).await.map_err(unavailable)?;
-        let named = rows.iter().map(|row| Ok((parsed(row, "visit")?, parsed(row, "digest")?)));
-        let named = named.collect::<Result<Vec<_>>>()?;
-        Ok(images.iter().copied().filter(|image| named.contains(image)).collect())
-    }
-
     async fn visit_parts_not_under(&self, current: u32, limit: u32) -> Result<Vec<VisitPart>> {
         let rows = sqlx::query(
             "SELECT visit, part, key_id, sealed FROM async_visit_part WHERE key_id <> $1 ORDER BY visit, part LIMIT $2",

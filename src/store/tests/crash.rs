@@ -199,6 +199,7 @@ async fn writes(store: Store, round: u8, writer: u8) {
                 next_deadline: None,
                 profiles: &[],
                 resume: &[],
+                hands_on: false,
                 beside: &Beside::default(),
             };
             if store.commit(commit).await.is_err() {

@@ -181,6 +181,7 @@ pub(super) async fn an_answer_is_kept_with_its_change_or_not_at_all(place: Place
             next_deadline: None,
             profiles: &[],
             resume: &[],
+            hands_on: false,
             beside,
         };
         store.commit(commit).await.map(|()| after)

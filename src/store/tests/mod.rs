@@ -40,6 +40,7 @@ macro_rules! stories {
 mod accounts;
 mod quality;
 mod resume;
+mod threads;
 mod visits;
 
 stories! {
@@ -215,6 +216,7 @@ impl Visit {
             next_deadline: after.next_deadline(&self.presence),
             profiles: &[],
             resume: &[],
+            hands_on: false,
             beside: &Beside::default(),
         };
         self.store.commit(commit).await.map(|()| after)
@@ -510,6 +512,7 @@ async fn a_profile_can_change_without_a_command(place: Place) {
         next_deadline: visit.session.next_deadline(&visit.presence),
         profiles: std::slice::from_ref(&renamed),
         resume: &[],
+        hands_on: false,
         beside: &Beside::default(),
     };
     visit.store.commit(commit).await.unwrap();

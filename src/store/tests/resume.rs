@@ -29,6 +29,7 @@ impl Visit {
             next_deadline: after.next_deadline(&self.presence),
             profiles: &[],
             resume: &[(who, keys)],
+            hands_on: false,
             beside: &Beside::default(),
         };
         self.store.commit(commit).await?;
@@ -46,6 +47,7 @@ impl Visit {
             next_deadline: None,
             profiles: &[],
             resume: &[(who, keys)],
+            hands_on: false,
             beside: &Beside::default(),
         };
         self.store.commit(commit).await

@@ -137,6 +137,7 @@ async fn a_database_of_the_first_version_is_brought_up_to_date_with_all_that_is_
         next_deadline: None,
         profiles: &[],
         resume: &[],
+        hands_on: false,
         beside: &Beside::default(),
     };
     store.commit(commit).await.unwrap();

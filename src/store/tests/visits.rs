@@ -1,6 +1,5 @@
 //! Asynchronous visits, threads, and what goes by its age.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -13,8 +12,9 @@ use vestibule_signaling::QualityStep;
 
 use super::place::Place;
 use super::resume::keys;
-use super::{Visit, at, insert, open, participant, provider, staff, tenant};
-use crate::blobs::{BlobPath, Blobs};
+use super::threads::{keep, line};
+use super::{Visit, at, insert, open, provider, staff, tenant};
+use crate::blobs::{BlobPath, Blobs, Holder};
 use crate::data_dir::DataDir;
 use crate::images::{MediaType, Size};
 use crate::seal::{Seal, Sealed};
@@ -33,8 +33,6 @@ stories! {
     a_revision_cannot_be_edited,
     visits_are_filtered_and_read_page_by_page,
     a_visit_takes_so_many_images_and_while_it_is_open,
-    a_thread_is_kept_in_order_and_once,
-    a_thread_is_bounded,
     what_is_under_an_older_key_is_found_and_replaced_once,
     a_session_goes_by_its_age_with_all_that_belongs_to_it,
     what_nobody_was_told_yet_does_not_go,
@@ -49,7 +47,7 @@ stories! {
     the_job_seals_all_of_it_anew,
 }
 
-fn id(number: u8) -> AsyncVisitId {
+pub(super) fn id(number: u8) -> AsyncVisitId {
     AsyncVisitId::new(at(number.into()), [number; 10])
 }
 
@@ -61,11 +59,11 @@ fn content(text: &str, images: &[ContentDigest]) -> VisitContent {
     VisitContent { text: digest(text), images: images.to_vec() }
 }
 
-fn sealed(key_id: u32, text: &str) -> Sealed {
+pub(super) fn sealed(key_id: u32, text: &str) -> Sealed {
     Sealed { key_id, bytes: text.as_bytes().to_vec() }
 }
 
-fn image(number: u8) -> VisitImage {
+pub(super) fn image(number: u8) -> VisitImage {
     VisitImage {
         digest: digest(&format!("image {number}")),
         media_type: MediaType::Webp,
@@ -322,8 +320,9 @@ async fn a_visit_takes_so_many_images_and_while_it_is_open(place: Place) {
         AddedImage::NotOpen
     );
     let asked = [(id(1), image(1).digest), (id(1), image(4).digest), (id(2), image(1).digest)];
-    assert_eq!(store.visit_images_named(&asked).await.unwrap(), [asked[0]]);
-    assert_eq!(store.visit_images_named(&[]).await.unwrap(), []);
+    let asked = asked.map(|(visit, digest)| (Holder::Visit(visit), digest));
+    assert_eq!(store.images_named(&asked).await.unwrap(), [asked[0]]);
+    assert_eq!(store.images_named(&[]).await.unwrap(), []);
     written.submits().await;
     assert_eq!(
         store.add_visit_image(id(1), &image(4), 4, &Beside::default()).await.unwrap(),
@@ -346,49 +345,10 @@ async fn a_visit_takes_so_many_images_and_while_it_is_open(place: Place) {
     assert_eq!(added.iter().filter(|added| **added == AddedImage::Added).count(), 4, "also of many at once");
 }
 
-fn line(position: u64, key_id: u32, text: &str) -> SealedLine {
-    SealedLine {
-        position,
-        at: at(i64::try_from(position).unwrap()),
-        author: participant(1),
-        audience: BTreeSet::from([participant(1), participant(2)]),
-        sealed: sealed(key_id, text),
-    }
-}
-
-async fn a_thread_is_kept_in_order_and_once(place: Place) {
-    let visit = Visit::new(&place).await;
-    let session = visit.session.id();
-    visit.store.keep_lines(session, &[]).await.unwrap();
-    visit.store.keep_lines(session, &[line(1, 1, "a"), line(2, 1, "b")]).await.unwrap();
-    // The answer was lost: it is sent again, with more.
-    visit.store.keep_lines(session, &[line(2, 1, "another b"), line(3, 1, "c")]).await.unwrap();
-    let expected = [line(1, 1, "a"), line(2, 1, "b"), line(3, 1, "c")];
-    assert_eq!(visit.store.last_lines(session, 200).await.unwrap(), expected);
-    assert_eq!(visit.store.last_lines(session, 2).await.unwrap(), expected[1..]);
-    let nobody = SessionId::new(at(0), [99; 10]);
-    assert_eq!(visit.store.last_lines(nobody, 2).await.unwrap(), []);
-    let refused = visit.store.keep_lines(nobody, &[line(1, 1, "a")]).await.unwrap_err();
-    assert!(matches!(refused, StoreError::Missing { .. }), "{refused:?}");
-    visit.store.close().await;
-    let store = open(&place).await;
-    assert_eq!(store.last_lines(session, 200).await.unwrap(), expected);
-}
-
-async fn a_thread_is_bounded(place: Place) {
-    let visit = Visit::new(&place).await;
-    let session = visit.session.id();
-    visit.store.keep_lines(session, &[line(1, 1, "a"), line(2, 1, "b")]).await.unwrap();
-    visit.store.keep_lines(session, &[line(10_001, 1, "c")]).await.unwrap();
-    let positions: Vec<_> =
-        visit.store.last_lines(session, 200).await.unwrap().iter().map(|line| line.position).collect();
-    assert_eq!(positions, [2, 10_001]);
-}
-
 async fn what_is_under_an_older_key_is_found_and_replaced_once(place: Place) {
     let visit = Visit::new(&place).await;
     let (store, session) = (visit.store.clone(), visit.session.id());
-    store.keep_lines(session, &[line(1, 1, "a"), line(2, 2, "b")]).await.unwrap();
+    keep(&store, session, &[line(1, 1, "a"), line(2, 2, "b")]).await;
     Written::made(&store, 1).await;
     store.add_visit_image(id(1), &image(1), 9, &Beside::default()).await.unwrap();
     let counts = store.sealed_not_under(2).await.unwrap();
@@ -443,7 +403,7 @@ async fn a_session_goes_by_its_age_with_all_that_belongs_to_it(place: Place) {
     store.sequence(100).await.unwrap();
     let of_another = rows_of_sessions(&place).await;
     over.lives().await;
-    store.keep_lines(over.session.id(), &[line(1, 1, "a")]).await.unwrap();
+    keep(&store, over.session.id(), &[line(1, 1, "a")]).await;
     let measured = KeptStep::of(at(3_700), provider(), &QualityStep::default());
     store.keep_steps(over.session.id(), &[measured]).await.unwrap();
     store.sequence(100).await.unwrap();
@@ -506,7 +466,7 @@ async fn contents_go_before_visits_and_drafts_as_a_whole(place: Place) {
 
     assert_eq!(purge(Kind::VisitContents, at(100)).await.count, 0);
     let purged = purge(Kind::VisitContents, at(101)).await;
-    assert_eq!((purged.count, purged.images), (1, vec![(id(1), image(1).digest)]));
+    assert_eq!((purged.count, purged.images), (1, vec![(Holder::Visit(id(1)), image(1).digest)]));
     assert_eq!(purge(Kind::VisitContents, at(101)).await.count, 0, "once");
     let loaded = store.load_visit(id(1)).await.unwrap().unwrap();
     assert_eq!(loaded.visit, answered.visit, "who, when and how it ended stays");
@@ -515,7 +475,7 @@ async fn contents_go_before_visits_and_drafts_as_a_whole(place: Place) {
 
     assert_eq!(purge(Kind::Drafts, at(3)).await.count, 0);
     let purged = purge(Kind::Drafts, at(4)).await;
-    assert_eq!((purged.count, purged.images), (1, vec![(id(3), image(3).digest)]));
+    assert_eq!((purged.count, purged.images), (1, vec![(Holder::Visit(id(3)), image(3).digest)]));
     assert!(store.load_visit(draft.visit.id()).await.unwrap().is_none());
     Written::made(&store, 3).await;
 
@@ -542,7 +502,7 @@ async fn what_was_submitted_and_left_loses_its_contents(place: Place) {
     let purge = async |kind, before| store.purge(tenant().id, kind, (before, at(500)), 100).await.unwrap();
     assert_eq!(purge(Kind::VisitContents, at(200)).await.count, 0, "it was amended just then");
     let purged = purge(Kind::VisitContents, at(201)).await;
-    assert_eq!((purged.count, purged.images), (1, vec![(id(1), image(1).digest)]));
+    assert_eq!((purged.count, purged.images), (1, vec![(Holder::Visit(id(1)), image(1).digest)]));
     assert_eq!(purge(Kind::VisitContents, at(201)).await.count, 0, "once");
     assert_eq!(left.parts().await, []);
     left.check().await;
@@ -616,7 +576,7 @@ async fn what_fails_for_one_keeps_none_of_the_others(place: Place) {
     let mut over = Visit::new(&place).await;
     let store = over.store.clone();
     over.lives().await;
-    store.keep_lines(over.session.id(), &[line(1, 1, "a")]).await.unwrap();
+    keep(&store, over.session.id(), &[line(1, 1, "a")]).await;
     store.sequence(100).await.unwrap();
     place.break_inserts("audit").await;
     let blobs = Blobs::local(&data, data.master_keys().unwrap());
@@ -724,7 +684,7 @@ async fn the_job_goes_by_each_tenants_configuration(place: Place) {
     )
     .await;
     over.lives().await;
-    store.keep_lines(over.session.id(), &[line(1, 1, "a"), line(2, 1, "b")]).await.unwrap();
+    keep(&store, over.session.id(), &[line(1, 1, "a"), line(2, 1, "b")]).await;
     store.sequence(100).await.unwrap();
     let blobs = Blobs::local(&data, data.master_keys().unwrap());
     let purge = async |days| crate::retention::purge_all(&store, &blobs, after_days(days)).await.unwrap();
@@ -763,13 +723,13 @@ async fn the_job_seals_all_of_it_anew(place: Place) {
             SealedLine { sealed, ..line(position, 1, "") }
         })
         .collect();
-    store.keep_lines(session, &lines).await.unwrap();
+    keep(&store, session, &lines).await;
     let context = VisitContext { now: at(1), actor: &staff() };
     let (asynchronous, events) = AsyncVisit::create(new_visit(1, tenant().id), &context).unwrap();
     let parts = [(Part::Draft, old.seal(&Part::Draft.purpose(id(1)), b"written"))];
     let written = Written { store: store.clone(), visit: asynchronous, now: at(1) };
     written.keep(0, &events, &parts, &[]).await.unwrap();
-    let path = BlobPath { tenant: tenant().id, visit: id(1), digest: image(1).digest };
+    let path = BlobPath { tenant: tenant().id, holder: Holder::Visit(id(1)), digest: image(1).digest };
     let blobs = Blobs::local(&data, old);
     blobs.put(path, b"pixels".to_vec(), &blobs.naming().await).await.unwrap();
     store.add_visit_image(id(1), &image(1), 9, &Beside::default()).await.unwrap();

@@ -25,7 +25,7 @@ fn check(message: &ClientMessage, sent: usize) {
     let long = match message {
         ClientMessage::Offer { sdp, .. } => sdp.len(),
         ClientMessage::Restart { ufrag, pwd } => ufrag.len() + pwd.len(),
-        ClientMessage::Chat { client_id, text } => client_id.len() + text.len(),
+        ClientMessage::Chat { client_id, text, .. } => client_id.len() + text.len(),
         ClientMessage::Subscribe { slots } => slots.len(),
         _ => 0,
     };

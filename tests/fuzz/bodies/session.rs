@@ -11,8 +11,8 @@ use vestibule_domain::{
 use vestibule_signaling::wire::{Frame, QualityCode, QualityLevel, QualityReason, ServerMessage};
 use vestibule_signaling::{
     CallId, CommitError, ConnectionId, Entry, FreshSecret, Input, LOG_MESSAGES_MAX, LiveSession, Loaded,
-    MediaCommand, MediaEvent, Output, PeerId, Profile, Quality, ResumeKey, ResumeKeys, SeatId, SeatInfo,
-    SourceKind, ThreadLine,
+    MediaCommand, MediaEvent, NewLine, Output, PeerId, Profile, Quality, ResumeKey, ResumeKeys, SeatId,
+    SeatInfo, SourceKind, ThreadLine,
 };
 
 const ROLES: [ParticipantRole; 5] = [
@@ -354,7 +354,17 @@ impl World {
                     self.incarnations.push(incarnation.clone());
                 }
             }
-            Output::Said(line) => self.thread.push(*line),
+            Output::Keep(line) => {
+                let NewLine { at, from, client_id, text, audience, .. } = *line;
+                let position = self.thread.len() as u64 + 1;
+                let line = ThreadLine { position, at, from, client_id, text, attachment: None, audience };
+                let known =
+                    self.thread.iter().any(|kept| kept.from == from && kept.client_id == line.client_id);
+                let lines = if known { Vec::new() } else { vec![line] };
+                self.thread.extend(lines.iter().cloned());
+                self.live.kept(self.now, Ok(lines));
+            }
+            Output::ReadThread { .. } | Output::TextAnswered { .. } => {}
             Output::Media(_)
             | Output::Close { .. }
             | Output::Answered { .. }

@@ -11,6 +11,7 @@ const person = (name: string, more: Partial<Participant> = {}): Participant => (
   state: 'active',
   media: { audio: 'live', camera: 'live', screen: 'off' },
   tier: 'video',
+  tierReason: null,
   lostUntil: null,
   ...more,
 });

@@ -15,9 +15,15 @@ export {
   refusedDevices,
 } from './devices.ts';
 export type { Choice, DeviceProblem } from './devices.ts';
+export { sendLeftovers } from './leftovers.ts';
 export { meter } from './meter.ts';
+export { OUTBOX_BYTES_MAX, OUTBOX_LINES_MAX } from './outbox.ts';
+export type { LineState as UnsaidState, UnsaidLine } from './outbox.ts';
+export { bestStore, DeviceStore, MemoryStore } from './outbox-store.ts';
+export type { OutboxStore } from './outbox-store.ts';
+export { shrunk } from './picture.ts';
 export { Session } from './session.ts';
-export type { Knock, Over, Phase, Quality, SeatWish, SessionEvents, SessionOptions, UnsaidLine } from './session.ts';
+export type { Knock, Over, Phase, Quality, SeatWish, SessionEvents, SessionOptions, Tier, Writing } from './session.ts';
 export { Refusal } from './signal.ts';
 export type { Line } from './signal.ts';
 export { tabStore } from './store.ts';

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 
+import { MemoryStore } from './outbox-store.ts';
 import { Session } from './session.ts';
 import { tabStore } from './store.ts';
 import { peerConnections, stubBrowser } from './testing/browser.ts';
@@ -24,7 +25,10 @@ beforeEach(() => {
   page = stubBrowser();
   vi.stubGlobal('WebSocket', server.socketClass);
   door = () => Response.json({ ticket: 't', expiresAt: '' }, { status: 201 });
-  vi.stubGlobal('fetch', () => Promise.resolve(door()));
+  vi.stubGlobal('fetch', (url: string) => {
+    // Of HTTPS beside the door nothing gets through here.
+    return url.includes('/v1/thread') ? Promise.reject(new Error('no way')) : Promise.resolve(door());
+  });
   session = make();
 });
 
@@ -36,7 +40,7 @@ afterEach(() => {
 });
 
 function make(): Session {
-  return new Session({ token: 'token', base: 'https://visit.example.org' });
+  return new Session({ token: 'token', base: 'https://visit.example.org', outbox: Promise.resolve(new MemoryStore()) });
 }
 
 /** What the media of the server says to descriptions. */
@@ -113,7 +117,8 @@ describe('while the line is away', () => {
     await join();
     await loseLine();
     const sent = session.sendChat('hello');
-    expect(session.unsaid).toMatchObject([{ text: 'hello' }]);
+    await pass(10);
+    expect(session.unsaid).toMatchObject([{ text: 'hello', state: 'queued' }]);
     expect(session.chat).toEqual([]);
     await findLine();
     await sent;
@@ -132,11 +137,15 @@ describe('while the line is away', () => {
     expect(session.unsaid).toEqual([]);
   });
 
-  test('a line of chat that is refused waits no more', async () => {
+  test('a line of chat that is refused is shown to have failed, and goes when it is given up', async () => {
     await join();
-    server.answer = () => ({ type: 'error', code: 'not_admitted', message: '', retryable: false, replyTo: null });
-    await Promise.all([expect(session.sendChat('hello')).rejects.toMatchObject({ code: 'not_admitted' }), pass(20)]);
-    expect(session.unsaid).toEqual([]);
+    server.answer = () => ({ type: 'error', code: 'malformed', message: '', retryable: false, replyTo: null });
+    await Promise.all([expect(session.sendChat('hello')).rejects.toMatchObject({ code: 'malformed' }), pass(20)]);
+    expect(session.unsaid).toMatchObject([{ text: 'hello', state: 'failed', reason: { code: 'malformed' } }]);
+    server.answer = () => null;
+    session.retryChat(session.unsaid[0]?.clientId ?? '');
+    await pass(20);
+    expect([session.unsaid.length, session.chat.length]).toEqual([0, 1]);
   });
 
   test('admitting somebody is refused at once', async () => {

@@ -6,12 +6,18 @@
  */
 import { Door, DoorError } from './api.ts';
 import { Emitter } from './emitter.ts';
+import { Outbox } from './outbox.ts';
+import type { Carrier, UnsaidLine } from './outbox.ts';
+import { bestStore } from './outbox-store.ts';
+import type { OutboxStore } from './outbox-store.ts';
 import { Redundancy } from './redundancy.ts';
 import type { AudioEncoding } from './sdp.ts';
 import { Refusal, Signal } from './signal.ts';
 import type { Line } from './signal.ts';
 import { tabStore } from './store.ts';
 import type { ResumeStore } from './store.ts';
+import { SessionOver, TextLine } from './text-line.ts';
+import { Thread } from './thread.ts';
 import { Transport } from './transport.ts';
 import type { Seat, Tracks } from './transport.ts';
 import type {
@@ -31,12 +37,22 @@ import type {
   SessionState,
   SlotWish,
   Stretch,
+  TierReason,
 } from './wire.ts';
 
 /** How long a broken path may mend by itself before ICE is restarted, in milliseconds. */
 const RESTART_ICE_MS = 2_000;
+/** After so long without the server, on the socket or by media, the visit goes on in writing, in milliseconds. */
+const CUT_OFF_MS = 15_000;
+/** How often it is looked at what the way to the server carries, in milliseconds, and from where on it is worth saying. */
+const UPLINK_LOOK_MS = 2_000;
+const UPLINK_SAID_KBPS = 500;
 /** When descriptions that the server had no time for are exchanged again, in milliseconds. */
 const RECONNECT_MS = 2_000;
+/** How long a socket may be away before what is written passes over HTTPS instead, in milliseconds. */
+const TEXT_AFTER_MS = 2_000;
+/** When what could not be sent or asked for is tried again, in milliseconds. */
+const TEXT_RETRY_MS = 3_000;
 
 /** Where this participant is. */
 export type Phase =
@@ -90,16 +106,26 @@ export interface Quality {
 /** How a seat's video is wanted. */
 export type SeatWish = Pick<SlotWish, 'maxHeight' | 'priority'>;
 
+/** What a line is used for, and why no more: `unreachable` is what this device found out by itself. */
+export interface Tier {
+  profile: BandwidthProfile;
+  reason: TierReason | 'unreachable' | null;
+}
+
 const GOOD: Quality = { level: 'good', reason: null };
 
-/** A line of chat that the server has not taken yet. */
-export type UnsaidLine = Pick<ChatLine, 'clientId' | 'text'>;
+/** How what is written passes just now; `none`: it waits on the device. */
+export type Writing = 'socket' | 'https' | 'none';
 
 export interface SessionEvents {
   /** Anything that is readable here is different. */
   change: undefined;
   knock: Knock;
   chat: ChatLine;
+  /** A line was confirmed after the visit was over: it goes to the provider's desk. */
+  handedOver: string;
+  /** So many lines were not sent before it was over, and nobody takes them any more. */
+  undelivered: number;
   /** Something did not work, and what it was stays as it was. */
   problem: Error;
 }
@@ -117,6 +143,8 @@ export interface SessionOptions {
   base?: string;
   /** Where the secret to come back with is kept; in this tab when left out. */
   store?: ResumeStore;
+  /** Where lines wait that are not sent; on this device, sealed, when left out. */
+  outbox?: Promise<OutboxStore>;
 }
 
 export class Session extends Emitter<SessionEvents> {
@@ -131,9 +159,10 @@ export class Session extends Emitter<SessionEvents> {
   participants: Participant[] = [];
   /** Who waits to be let in; for providers, and for whoever is to be replaced by another device of theirs. */
   knocks: Knock[] = [];
-  chat: ChatLine[] = [];
-  /** What this participant wrote and the server has not taken yet: it does when the line is back. */
-  unsaid: UnsaidLine[] = [];
+  /** Whether what is written passes while there is no signaling line. */
+  #httpsCarries = false;
+  /** The server has not been heard for a while, on any line: what is written waits on the device. */
+  cutOff = false;
   /** Whether the session is being recorded. */
   recording = false;
   /** Who spoke last; it may be this participant. */
@@ -146,6 +175,18 @@ export class Session extends Emitter<SessionEvents> {
   readonly #store: ResumeStore;
   readonly #tracks: Tracks;
   #signal: Signal | null = null;
+  readonly #thread = new Thread();
+  #outbox: Outbox | null = null;
+  readonly #textLine: TextLine;
+  #secret: string | null = null;
+  /** Of the asks over HTTPS, while there are some. */
+  #polling: AbortController | null = null;
+  /** Rejects what is under way on a socket that is lost. */
+  #lineLost = new AbortController();
+  /** Something is being written. */
+  #drafts = false;
+  /** What the server was told of that. */
+  #composes = false;
   #transport: Transport | null = null;
   /** The first exchange of descriptions: whoever joins waits for it. */
   #connected: Promise<void> | null = null;
@@ -155,6 +196,9 @@ export class Session extends Emitter<SessionEvents> {
   #timers = new Set<ReturnType<typeof setTimeout>>();
   /** By participant, where it was said. */
   #qualities = new Map<string, Quality>();
+  #unheardSince: number | null = null;
+  /** What is sent for the server alone to look at. */
+  #rehearses: BandwidthProfile | null = null;
   /** How seats are wanted, where it was said. */
   #wishes = new Map<number, SeatWish>();
   /** Whether the voice is to have redundancy: over all transports, as the line is the same. */
@@ -165,7 +209,24 @@ export class Session extends Emitter<SessionEvents> {
     this.#options = options;
     this.#store = options.store ?? tabStore;
     this.#door = new Door(options.token, options.base);
+    this.#textLine = new TextLine(this.#door.base, () => this.#secret);
     this.#tracks = { microphone: options.microphone ?? null, camera: options.camera ?? null, screen: null };
+  }
+
+  /** What was written, as far as it is known here, in order. */
+  get chat(): readonly ChatLine[] {
+    return this.#thread.lines;
+  }
+
+  /** What this participant wrote and the server has not confirmed: it waits on the device until it is. */
+  get unsaid(): readonly UnsaidLine[] {
+    return this.#outbox?.lines ?? [];
+  }
+
+  /** How what is written passes just now. */
+  get writing(): Writing {
+    if (this.line === 'open') return 'socket';
+    return this.#httpsCarries ? 'https' : 'none';
   }
 
   /** Those who are in, without this participant; one who lost the line within the time to come back included. */
@@ -197,6 +258,12 @@ export class Session extends Emitter<SessionEvents> {
   /** How good somebody's connection is: this participant's own and, for providers, that of all who are in. */
   quality(participantId: string): Quality {
     return this.#qualities.get(participantId) ?? GOOD;
+  }
+
+  /** What this participant's line is used for: as the server says, or in writing alone while it cannot be heard. */
+  get tier(): Tier {
+    if (this.cutOff) return { profile: 'async_text', reason: 'unreachable' };
+    return { profile: this.you?.tier ?? 'video', reason: this.you?.tierReason ?? null };
   }
 
   /** Whether this participant is in. */
@@ -268,16 +335,42 @@ export class Session extends Emitter<SessionEvents> {
     return this.#ask({ type: 'remove', participantId });
   }
 
-  /** Says a line to everybody who is in; while the line is away it waits in `unsaid`. */
-  async sendChat(text: string): Promise<void> {
-    const clientId = crypto.randomUUID?.() ?? String(Math.random());
-    this.unsaid = [...this.unsaid, { clientId, text }];
-    this.#changed();
-    try {
-      await this.#ask({ type: 'chat', clientId, text });
-    } finally {
-      this.#said(clientId);
-    }
+  /**
+   * Says a line, shows an image, or both, to everybody who is in. It is kept on the device at once, and in `unsaid` until the
+   * server confirms it; nobody has to wait for that. Rejects with `outbox_full` if too much waits already.
+   */
+  async sendChat(text: string, image: Blob | null = null): Promise<void> {
+    const outbox = this.#outbox;
+    if (!outbox) throw new Refusal('not_admitted', 'you are not in', false);
+    const { said } = await outbox.add(text, image);
+    this.#keepCredential();
+    this.#flush();
+    return said;
+  }
+
+  /** Sends a line again that failed. */
+  retryChat(clientId: string): void {
+    this.#outbox?.retry(clientId);
+    this.#flush();
+  }
+
+  /** Gives up a line that is not confirmed. */
+  async discardChat(clientId: string): Promise<void> {
+    await this.#outbox?.discard(clientId);
+  }
+
+  /** An image of a line. */
+  image(digest: string): Promise<Blob> {
+    return this.#textLine.image(digest);
+  }
+
+  /**
+   * Whether the person is writing. If their line is lost then, the visit waits for them as for somebody who went on in
+   * writing.
+   */
+  setComposing(on: boolean): void {
+    this.#drafts = on;
+    this.#sayComposing();
   }
 
   /** The patient gives or withdraws a consent. */
@@ -359,6 +452,9 @@ export class Session extends Emitter<SessionEvents> {
         ticket: () => this.#door.ticket(),
         secret,
         keep: (secret) => {
+          // What is still to be said after the end is said by the last one.
+          if (secret !== null) this.#secret = secret;
+          this.#keepCredential();
           if (secret === null || this.#isOver()) this.#store.forget();
           else this.#store.save(this.#options.token, secret);
         },
@@ -367,10 +463,7 @@ export class Session extends Emitter<SessionEvents> {
         welcome: current((frame) => this.#welcomed(frame)),
         resumed: current(() => this.#resumed()),
         message: current((frame) => this.#receive(frame)),
-        line: current((line) => {
-          this.line = line;
-          this.#changed();
-        }),
+        line: current((line) => this.#lineIs(line)),
         over: current((error) => this.#finish(whyOver(error))),
       },
     );
@@ -396,7 +489,9 @@ export class Session extends Emitter<SessionEvents> {
     // Browsers let a page go without a word to the server, and the others would look at a still picture for seconds.
     window.addEventListener('pagehide', () => this.#transport?.close(), { signal });
     const look = () => {
-      if (document.visibilityState === 'visible') this.#signal?.nudge();
+      if (document.visibilityState !== 'visible') return;
+      this.#signal?.nudge();
+      this.#flush();
     };
     document.addEventListener('visibilitychange', look, { signal });
   }
@@ -428,7 +523,9 @@ export class Session extends Emitter<SessionEvents> {
     this.#transport = transport;
     this.#restartDue = false;
     this.#encodeVoice({ redundant: this.#redundancy.isWanted });
+    transport.rehearse(this.#rehearses === 'video');
     this.#watch(transport);
+    this.#lookAtUplink(transport, false);
     const isCurrent = () => this.#transport === transport && !this.#isOver();
     try {
       for (const what of ['microphone', 'camera', 'screen'] as const) await this.#put(what);
@@ -465,11 +562,46 @@ export class Session extends Emitter<SessionEvents> {
   /** Who sits where, as the server said last: it may say so before the answer is in place. */
   #seated: { seat: number; participant: string | null }[] = [];
 
+  /** Tells the server what the browser thinks of the way to it, while that is little: the server sees only what arrives. */
+  #lookAtUplink(transport: Transport, wasLittle: boolean): void {
+    this.#later(UPLINK_LOOK_MS, () => {
+      if (this.#transport !== transport || this.#isOver()) return;
+      const sends = this.isIn && this.line === 'open' && this.#tracks.camera !== null && !this.muted.camera && this.#carries('camera');
+      const said = (kbps: number | null): boolean => {
+        const isLittle = kbps !== null && kbps < UPLINK_SAID_KBPS;
+        if (kbps !== null && (isLittle || wasLittle)) this.#ask({ type: 'line', uplinkKbps: kbps }).catch(() => undefined);
+        return isLittle;
+      };
+      const look = sends ? transport.uplinkKbps().then(said) : Promise.resolve(false);
+      void look.catch(() => false).then((isLittle) => this.#lookAtUplink(transport, isLittle));
+    });
+  }
+
+  /** Whether the server can be heard is looked at when it may have changed. */
+  #settleCutOff(): void {
+    const heard = () => this.line === 'open' || this.peerConnection?.connectionState === 'connected' || !this.isIn;
+    if (heard()) {
+      this.#unheardSince = null;
+      this.cutOff = false;
+      return;
+    }
+    if (this.#unheardSince !== null) return;
+    const since = Date.now();
+    this.#unheardSince = since;
+    this.#later(CUT_OFF_MS, () => {
+      if (this.#unheardSince !== since || heard()) return;
+      this.cutOff = true;
+      this.#changed();
+    });
+  }
+
   #watch(transport: Transport): void {
     const { peerConnection } = transport;
     const isCurrent = () => this.#transport === transport && this.phase.name !== 'over';
     peerConnection.onconnectionstatechange = () => {
-      if (isCurrent()) this.#changed();
+      if (!isCurrent()) return;
+      this.#settleCutOff();
+      this.#changed();
     };
     peerConnection.oniceconnectionstatechange = () => {
       const broken = () => ['disconnected', 'failed'].includes(peerConnection.iceConnectionState);
@@ -485,6 +617,7 @@ export class Session extends Emitter<SessionEvents> {
   readonly #rerouted = (): void => {
     this.#restart();
     this.#signal?.nudge();
+    this.#flush();
   };
 
   /**
@@ -506,10 +639,10 @@ export class Session extends Emitter<SessionEvents> {
     this.session = frame.session;
     this.policy = frame.policy;
     this.participants = frame.participants;
-    this.chat = frame.chat;
     this.knocks = [];
     this.recording = false;
     this.speaker = null;
+    this.#rehearses = null;
     this.#qualities.clear();
     this.#redundancy.hear(GOOD);
     this.#offered = frame.seats;
@@ -519,6 +652,7 @@ export class Session extends Emitter<SessionEvents> {
       const nobody = { position: null, providerPresent: false, deskAttended: false };
       this.#setPhase({ name: 'waiting', ...nobody, newDevice, sentBack: false });
     } else this.#setPhase({ name: 'admitted' });
+    this.#hasThread(frame.chat);
     if (this.#connected) return this.#reconnect();
     this.#connected = this.#connect();
     // Whoever joins hears of it.
@@ -528,6 +662,8 @@ export class Session extends Emitter<SessionEvents> {
   #resumed(): void {
     const state = this.peerConnection?.iceConnectionState ?? '';
     if (this.#restartDue || ['disconnected', 'failed'].includes(state)) this.#restart();
+    if (this.#thread.hasGap) this.#readOlder();
+    this.#flush();
   }
 
   #receive(frame: ServerFrame): void {
@@ -545,8 +681,8 @@ export class Session extends Emitter<SessionEvents> {
       case 'admitted':
         this.#stand('admitted');
         this.participants = frame.participants;
-        this.chat = frame.chat;
         this.#setPhase({ name: 'admitted' });
+        this.#hasThread(frame.chat);
         this.#putAll();
         this.#wishAgain();
         break;
@@ -572,18 +708,22 @@ export class Session extends Emitter<SessionEvents> {
         }
         break;
       case 'chat':
-        this.chat = [...this.chat, frame];
-        if (frame.from === this.you?.id) this.#said(frame.clientId);
-        this.emit('chat', frame);
+        if (this.#thread.hear(frame)) this.#heard(frame);
         break;
       case 'recording':
         this.recording = frame.on;
         break;
       case 'tier':
-        if (this.you) this.you = { ...this.you, tier: frame.profile };
+        if (this.you) this.you = { ...this.you, tier: frame.profile, tierReason: frame.profile === 'video' ? null : frame.reason };
+        this.#putAll();
         break;
       case 'encodings':
         this.#transport?.want(frame.kind, frame.active);
+        break;
+      case 'rehearse':
+        this.#rehearses = frame.profile;
+        this.#transport?.rehearse(frame.profile === 'video');
+        this.#putAll();
         break;
       case 'videoCodec':
         this.#transport?.encodeVideo(frame.kind, frame.codec).catch((error: unknown) => this.#problem(error));
@@ -624,6 +764,158 @@ export class Session extends Emitter<SessionEvents> {
         break;
     }
     this.#changed();
+  }
+
+  // --- what is written -------------------------------------------------------------------------------------------
+
+  /** What was said is known up to now, and what is not sent can be. */
+  #hasThread(lines: ChatLine[]): void {
+    if (!this.isIn) return this.#thread.clear();
+    if (this.#thread.welcome(lines)) this.#readOlder();
+    this.#findOutbox();
+    this.#composes = false;
+    this.#sayComposing();
+    this.#flush();
+  }
+
+  /** What is before the lines of a welcome, as far as it is not known. */
+  #readOlder(): void {
+    this.#request({ type: 'thread', after: this.#thread.upTo }).then(
+      (reply) => {
+        if (reply.type !== 'thread') return;
+        this.#thread.page(reply);
+        this.#changed();
+        if (reply.more) this.#readOlder();
+      },
+      // With the next welcome, or when the line goes on.
+      () => undefined,
+    );
+  }
+
+  #heard(line: ChatLine): void {
+    if (line.from === this.you?.id) this.#outbox?.heard(line.clientId);
+    this.emit('chat', line);
+  }
+
+  #findOutbox(): void {
+    if (this.#outbox || !this.session || !this.you) return;
+    const owner = `${this.session.id}/${this.you.id}`;
+    const options = this.#options;
+    const outbox = new Outbox(owner, late(() => (options.outbox ??= bestStore())), {
+      change: () => this.#changed(),
+      confirmed: (clientId, outcome) => {
+        if (outcome === 'handed_over') this.emit('handedOver', clientId);
+      },
+    });
+    this.#outbox = outbox;
+    outbox.load().then(
+      () => this.#flush(),
+      () => undefined,
+    );
+  }
+
+  /** Sends what waits, over the line there is. */
+  #flush(): void {
+    const outbox = this.#outbox;
+    const ended = this.phase.name === 'over';
+    if (!outbox || outbox.isEmpty || !(this.isIn || ended)) return;
+    void outbox.flush(this.#carrier).then((flushed) => {
+      if (flushed === 'over' && ended) return this.#giveUp(outbox);
+      if (flushed !== 'done' && this.#flushTimer === undefined) {
+        this.#flushTimer = setTimeout(() => {
+          this.#flushTimer = undefined;
+          this.#flush();
+        }, TEXT_RETRY_MS);
+      }
+    });
+  }
+
+  #flushTimer: ReturnType<typeof setTimeout> | undefined;
+
+  /** What nobody takes any more stays on no device, and the person hears of it. */
+  #giveUp(outbox: Outbox): void {
+    this.emit('undelivered', outbox.lines.length);
+    void outbox.clear();
+  }
+
+  readonly #carrier: Carrier = {
+    say: async (words) => {
+      if (this.line !== 'open' || this.#isOver()) return this.#textLine.say(words);
+      await this.#untilLost(this.#ask({ type: 'chat', ...words }));
+      return 'said';
+    },
+    upload: (image, progress) => this.#textLine.upload(image, progress),
+  };
+
+  /** A reply that does not come any more when the socket is lost: what was asked may be asked by another way then. */
+  #untilLost<Reply>(reply: Promise<Reply>): Promise<Reply> {
+    const { signal } = this.#lineLost;
+    return new Promise((resolve, reject) => {
+      const lost = () => reject(new Refusal('unreachable', 'the line was lost', true));
+      signal.addEventListener('abort', lost, { once: true });
+      void reply.then(resolve, reject).finally(() => signal.removeEventListener('abort', lost));
+    });
+  }
+
+  #lineIs(line: Line): void {
+    this.line = line;
+    if (line === 'open') {
+      this.#lineLost = new AbortController();
+      this.#stopPolling();
+    } else {
+      this.#lineLost.abort();
+      this.#later(TEXT_AFTER_MS, () => this.#startPolling());
+    }
+    this.#settleCutOff();
+    this.#changed();
+  }
+
+  #startPolling(): void {
+    if (this.line === 'open' || this.#polling || this.#secret === null || !this.isIn) return;
+    this.#polling = new AbortController();
+    void this.#poll(this.#polling.signal);
+  }
+
+  #stopPolling(): void {
+    this.#polling?.abort();
+    this.#polling = null;
+    this.#httpsCarries = false;
+  }
+
+  /** Asks for news over HTTPS, again and again, until there is a socket. */
+  async #poll(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      try {
+        const page = await this.#textLine.poll(this.#thread.upTo, signal);
+        if (signal.aborted) return;
+        this.#httpsCarries = true;
+        for (const line of this.#thread.page(page)) this.#heard(line);
+        this.#changed();
+        this.#flush();
+      } catch (error) {
+        if (signal.aborted) return;
+        this.#httpsCarries = false;
+        this.#changed();
+        if (error instanceof SessionOver) return this.#finish({ name: 'ended', reason: error.reason ?? 'provider_ended' });
+        if (error instanceof Refusal && error.code === 'removed') return this.#finish({ name: 'removed' });
+        await new Promise<void>((resolve) => this.#later(TEXT_RETRY_MS, resolve));
+      }
+    }
+  }
+
+  /** Tells the server whether there is something to come, while it can be told. */
+  #sayComposing(): void {
+    const composes = this.#drafts;
+    if (composes === this.#composes || !this.isIn || this.line !== 'open') return;
+    this.#composes = composes;
+    this.#ask({ type: 'composing', on: composes }).catch(() => {
+      if (this.#composes === composes) this.#composes = !composes;
+    });
+  }
+
+  /** A page that comes later may send what waits, after this one is gone. */
+  #keepCredential(): void {
+    if (this.#secret !== null) void this.#outbox?.keep({ base: this.#door.base, secret: this.#secret });
   }
 
   #stand(state: ParticipantState): void {
@@ -692,6 +984,13 @@ export class Session extends Emitter<SessionEvents> {
     this.#changed();
   }
 
+  /** Whether the line is used for it, or the server is to look whether it could be. */
+  #carries(what: keyof Tracks): boolean {
+    const tier = this.you?.tier ?? 'video';
+    if (what === 'microphone') return tier !== 'async_text' || this.#rehearses !== null;
+    return tier === 'video' || (what === 'camera' && this.#rehearses === 'video');
+  }
+
   #putAll(): void {
     for (const what of ['microphone', 'camera', 'screen'] as const) {
       this.#put(what).catch((error: unknown) => this.#problem(error));
@@ -703,7 +1002,7 @@ export class Session extends Emitter<SessionEvents> {
     // A muted microphone goes on sending silence: the others hear no gap when it comes back, and it costs little.
     const microphone = this.#tracks.microphone;
     if (microphone) microphone.enabled = !this.muted.audio;
-    const silent = !this.isIn || (what === 'camera' && this.muted.camera);
+    const silent = !this.isIn || !this.#carries(what) || (what === 'camera' && this.muted.camera);
     await this.#transport?.send(what, silent ? null : this.#tracks[what]);
   }
 
@@ -726,11 +1025,6 @@ export class Session extends Emitter<SessionEvents> {
     const signal = this.#signal;
     if (!signal) return Promise.reject(new Refusal('unreachable', 'there is no connection to the server', true));
     return signal.request(message);
-  }
-
-  #said(clientId: string): void {
-    this.unsaid = this.unsaid.filter((line) => line.clientId !== clientId);
-    this.#changed();
   }
 
   #later(milliseconds: number, action: () => void): void {
@@ -764,8 +1058,16 @@ export class Session extends Emitter<SessionEvents> {
     if (!keepSocket) this.#signal?.close();
     this.participants = [];
     this.knocks = [];
-    this.unsaid = [];
+    this.#stopPolling();
+    this.#lineLost.abort();
+    this.#settleOutbox(why);
     this.#changed();
+  }
+
+  /** What is not sent goes to the provider's desk where it may; it stays on no device whose person is done with the visit. */
+  #settleOutbox(why: Over): void {
+    if (why.name === 'ended' || why.name === 'refused' || why.name === 'superseded') this.#flush();
+    else void this.#outbox?.clear();
   }
 
   #isOver(): boolean {
@@ -791,6 +1093,18 @@ function whyOver(error: DoorError | Refusal): Over {
   if (error.code === 'superseded') return { name: 'superseded' };
   if (error.code === 'removed' || error.code === 'join_token_revoked') return { name: 'removed' };
   return { name: 'refused', error };
+}
+
+/** A store that is found when it is first needed. */
+function late(find: () => Promise<OutboxStore>): OutboxStore {
+  return {
+    load: async (owner) => (await find()).load(owner),
+    put: async (line) => (await find()).put(line),
+    remove: async (owner, clientId) => (await find()).remove(owner, clientId),
+    clear: async (owner) => (await find()).clear(owner),
+    keep: async (owner, credential) => (await find()).keep(owner, credential),
+    owners: async () => (await find()).owners(),
+  };
 }
 
 /** Tells of another network, where the browser does (Network Information API). */

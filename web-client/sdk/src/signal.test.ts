@@ -504,7 +504,7 @@ test('whatever breaks, and wherever, each message is heard once and in order, an
       const what = random();
       if (what < 0.35) {
         said.push(`${seed}-${step}`);
-        server.say({ type: 'chat', from: 'x', name: 'x', clientId: `${step}`, text: `${seed}-${step}`, at: '' });
+        server.say({ type: 'chat', ...server.line(`${step}`, `${seed}-${step}`, 'x') });
       } else if (what < 0.6) lines.push(outcome(signal.request(say(`mine-${seed}-${step}`))));
       else if (what < 0.75) server.sockets.at(-1)?.closedBy(1006);
       else if (what < 0.8) server.sockets.at(-1)?.close();

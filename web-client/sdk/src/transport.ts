@@ -92,6 +92,7 @@ export class Transport {
   readonly #wanted = new Map<VideoKind, string[]>();
   /** The codecs that are to be sent, of those kinds of which it was said. */
   readonly #codecs = new Map<VideoKind, VideoCodec>();
+  #rehearses = false;
   #voice = VOICE_AS_IT_LIKES;
   /** One change of a sender's parameters at a time. */
   #parametersTurn: Promise<unknown> = Promise.resolve();
@@ -159,6 +160,23 @@ export class Transport {
     return this.#restart;
   }
 
+  /** Sends the lowest encoding of the camera alone: the server looks at it, and nobody else does. Or as before. */
+  rehearse(on: boolean): void {
+    if (on === this.#rehearses) return;
+    this.#rehearses = on;
+    this.#activate('camera');
+  }
+
+  /** What the browser thinks that the way to the server carries, in kilobits per second; null where it does not say. */
+  async uplinkKbps(): Promise<number | null> {
+    let kbps: number | null = null;
+    (await this.peerConnection.getStats()).forEach((entry: RTCStats & { nominated?: boolean; availableOutgoingBitrate?: number }) => {
+      if (entry.type !== 'candidate-pair' || !entry.nominated || !entry.availableOutgoingBitrate) return;
+      kbps = Math.round(entry.availableOutgoingBitrate / 1000);
+    });
+    return kbps;
+  }
+
   /** Sends these encodings, by rid, and no others: nobody is shown them. */
   want(kind: VideoKind, active: string[]): void {
     this.#wanted.set(kind, active);
@@ -223,12 +241,13 @@ export class Transport {
     const wanted = this.#wanted.get(kind);
     const codec = this.#codecs.get(kind) ?? firstCodec(this.#answer, this.#midOf(kind));
     const isLayered = codec !== null && LAYERED.has(codec);
-    if (!wanted && !isLayered) return;
+    const rehearses = kind === 'camera' && this.#rehearses;
     this.#change(this.#transceivers[kind].sender, (encodings) => {
       for (const [at, encoding] of (encodings as ScalableEncoding[]).entries()) {
         // One without a rid is the only one there is; one without a mode is of a browser that makes no layers.
         if (!encoding.rid || (isLayered && !encoding.scalabilityMode)) continue;
-        encoding.active = isLayered ? at === 0 : (wanted?.includes(encoding.rid) ?? true);
+        // The lowest stands first.
+        encoding.active = isLayered || rehearses ? at === 0 : (wanted?.includes(encoding.rid) ?? true);
         if (encoding.scalabilityMode) Object.assign(encoding, isLayered && at === 0 ? LAYERS[kind] : ENCODINGS[kind][at]);
       }
     });

@@ -135,9 +135,23 @@ uplinkKbps: number, }
  */
 clientId: string, 
 /**
- * What is said.
+ * What is said; may be left out beside an image.
  */
-text: string, }
+text?: string, 
+/**
+ * The digest of an image that was sent by `POST /v1/thread/images`.
+ */
+attachment?: string, }
+  | { 'type': 'thread', 
+/**
+ * Its position; 0 for all.
+ */
+after: number, }
+  | { 'type': 'composing', 
+/**
+ * Whether it is so.
+ */
+on: boolean, }
   | { 'type': 'end', }
   | { 'type': 'leave', }
   | { 'type': 'stats', }
@@ -339,6 +353,10 @@ version: number,
 startedAt: string | null, }
   | { 'type': 'chat', 
 /**
+ * Its place in the thread of the session, from 1: the same for everybody, and for good.
+ */
+position: number, 
+/**
  * Who said it.
  */
 from: string, 
@@ -351,13 +369,34 @@ name: string,
  */
 clientId: string, 
 /**
- * What was said.
+ * What was said; empty of an image alone.
  */
 text: string, 
+/**
+ * What was shown.
+ */
+attachment: Attachment | null, 
 /**
  * When the server heard it.
  */
 at: string, }
+  | { 'type': 'thread', 
+/**
+ * The request.
+ */
+replyTo: RequestId | null, 
+/**
+ * In order.
+ */
+lines: Array<ChatLine>, 
+/**
+ * Up to this position nothing is missing: what to ask after next.
+ */
+upTo: number, 
+/**
+ * There is more after it already.
+ */
+more: boolean, }
   | { 'type': 'recording', 
 /**
  * Which.
@@ -655,6 +694,10 @@ participant: string | null, };
 
 export type ChatLine = { 
 /**
+ * Its place in the thread of the session, from 1: the same for everybody, and for good.
+ */
+position: number, 
+/**
  * Who said it.
  */
 from: string, 
@@ -667,13 +710,99 @@ name: string,
  */
 clientId: string, 
 /**
- * What was said.
+ * What was said; empty of an image alone.
  */
 text: string, 
+/**
+ * What was shown.
+ */
+attachment: Attachment | null, 
 /**
  * When the server heard it.
  */
 at: string, };
+
+export type Attachment = { 
+/**
+ * The SHA-256 of its bytes.
+ */
+digest: string, 
+/**
+ * `image/jpeg`, `image/png` or `image/webp`.
+ */
+mediaType: string, 
+/**
+ * Pixels, before a turn that the image asks for.
+ */
+width: number, 
+/**
+ * Likewise.
+ */
+height: number, 
+/**
+ * How many.
+ */
+bytes: number, };
+
+export type ThreadPage = { 
+/**
+ * In order.
+ */
+lines: Array<ChatLine>, 
+/**
+ * Up to this position nothing is missing: what to ask after next.
+ */
+upTo: number, 
+/**
+ * There is more after it already.
+ */
+more: boolean, };
+
+export type ThreadRequest = { 
+/**
+ * Said in this order. `clientId` as in `chat`.
+ */
+lines: Array<LineWords>, 
+/**
+ * As the message `composing`.
+ */
+composing?: boolean, };
+
+export type LineWords = { 
+/**
+ * As in `chat`.
+ */
+clientId: string, 
+/**
+ * As in `chat`.
+ */
+text?: string, 
+/**
+ * As in `chat`.
+ */
+attachment?: string, };
+
+export type ThreadReply = { 
+/**
+ * In order.
+ */
+lines: Array<LineOutcome>, };
+
+export type LineOutcome = { 
+/**
+ * Which.
+ */
+clientId: string, 
+/**
+ * What.
+ */
+state: LineState, 
+/**
+ * Why it is refused: an `error.code` of the socket.
+ */
+code: string | null, };
+
+export type LineState = 'said' | 'handed_over' | 'refused';
 
 export type JoinRequest = { 
 /**

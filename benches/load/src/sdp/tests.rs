@@ -67,8 +67,9 @@ fn the_answer_of_the_server_is_read() {
         track_id: "track".to_owned(),
         cname: "vestibule".to_owned(),
     };
-    let receive = sdp::AnswerMedia { send: None, receive: true };
-    let send = |ssrc, rtx| sdp::AnswerMedia { send: Some(stream(ssrc, rtx)), receive: false };
+    let receive = sdp::AnswerMedia { send: None, receive: true, preferred: None };
+    let send =
+        |ssrc, rtx| sdp::AnswerMedia { send: Some(stream(ssrc, rtx)), receive: false, preferred: None };
     let media = [receive.clone(), receive.clone(), receive, send(501, None), send(502, Some(503))];
     let address = SocketAddr::from(([127, 0, 0, 1], 5_000));
     let text = sdp::write_answer(

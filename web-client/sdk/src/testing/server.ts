@@ -2,7 +2,7 @@
  * The server's side of the signaling line as docs/protocol.md has it, in memory and in the test's own time: one
  * participant, numbered messages, a log, secrets. A test breaks the line where it likes.
  */
-import type { ClientFrame, Participant, ServerFrame, ServerMessage } from '../wire.ts';
+import type { ChatLine, ClientFrame, Participant, ServerFrame, ServerMessage } from '../wire.ts';
 
 /** How long a frame is on its way, in milliseconds. */
 const TRIP_MS = 5;
@@ -14,6 +14,7 @@ export const person = (id: string, more: Partial<Participant> = {}): Participant
   state: 'active',
   media: { audio: 'live', camera: 'live', screen: 'off' },
   tier: 'video',
+  tierReason: null,
   lostUntil: null,
   ...more,
 });
@@ -84,11 +85,15 @@ export class FakeServer {
   /** Requests that were carried out, over all incarnations. */
   readonly done: ClientFrame[] = [];
   /** What was said to everybody. */
-  readonly chat: { clientId: string; text: string }[] = [];
+  readonly chat: ChatLine[] = [];
   /** What `restart` and the like are answered with, if not with `done`. */
   answer: (frame: ClientFrame) => ServerMessage | null = () => null;
   /** Requests are heard, and never answered. */
   isMute = false;
+  /** Lines a welcome has at the most. */
+  chatMax = 200;
+  /** And a page of the thread. */
+  pageMax = 50;
   /** Messages kept for who missed them. */
   logMax = 100;
   secrets: string[] = [];
@@ -121,6 +126,18 @@ export class FakeServer {
     return Promise.resolve(`ticket-${this.tickets}`);
   };
 
+  /** The next line of the thread. */
+  line(clientId: string, text: string, from = this.you.id): ChatLine {
+    return { position: this.chat.length + 1, from, name: from, clientId, text, attachment: null, at: '' };
+  }
+
+  /** Somebody else says a line. */
+  hearsOf(text: string): void {
+    const line = this.line(text, text, 'other');
+    this.chat.push(line);
+    this.say({ type: 'chat', ...line });
+  }
+
   /** Says something to the participant, whether or not there is a socket. */
   say(message: ServerMessage): void {
     this.#seq += 1;
@@ -146,10 +163,15 @@ export class FakeServer {
     else this.done.push(frame);
     const replyTo = frame.id ?? null;
     const own = this.answer(frame);
+    if (frame.type === 'thread') {
+      const lines = this.chat.filter(({ position }) => position > frame.after).slice(0, this.pageMax);
+      const upTo = lines.at(-1)?.position ?? this.chat.length;
+      return this.say({ type: 'thread', lines, upTo, more: upTo < this.chat.length, replyTo });
+    }
     if (own) return this.say({ ...own, ...('replyTo' in own && { replyTo }) } as ServerMessage);
     this.say({ type: 'done', replyTo });
     if (frame.type !== 'chat' || this.chat.some(({ clientId }) => clientId === frame.clientId)) return;
-    const line = { from: this.you.id, name: this.you.name, clientId: frame.clientId, text: frame.text, at: '' };
+    const line = this.line(frame.clientId, frame.text ?? '');
     this.chat.push(line);
     this.say({ type: 'chat', ...line });
   }
@@ -189,7 +211,7 @@ export class FakeServer {
       session: { id: 's', status: 'active', version: 1, startedAt: null },
       participants: [person('other')],
       seats: { people: 1, screens: 1 },
-      chat: this.chat.map((line) => ({ ...line, from: this.you.id, name: this.you.name, at: '' })),
+      chat: this.chat.slice(-this.chatMax),
       policy: { graceReconnectSeconds: 60, textGraceMinutes: 30, recordingAllowed: false },
       resume,
       incarnation: this.incarnation,

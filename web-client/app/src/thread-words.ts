@@ -1,0 +1,54 @@
+/** What people are told of what they write: where a line is, and why an image is not taken. In plain words. */
+import type { UnsaidLine, Writing } from '../../sdk/src/index.ts';
+
+/** Where a line is that the others do not have yet. */
+export function unsaidWords({ state, image, progress }: UnsaidLine, writing: Writing): string {
+  if (state === 'failed') return 'not sent';
+  if (writing === 'none') return 'waiting for the connection; it is kept on this device';
+  if (state === 'queued') return 'waiting to be sent';
+  return image && progress < 1 ? `sending, ${Math.round(progress * 100)} %` : 'sending …';
+}
+
+/** Why a line or its image was not taken, and what to do. */
+export function failureWords(error: unknown): string {
+  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+  switch (code) {
+    case 'outbox_full':
+      return 'Too much waits to be sent already. Wait until some of it has gone, or delete some.';
+    case 'image_too_large':
+    case 'image_dimensions':
+      return 'This image is too large. Take another one, or a part of it.';
+    case 'heic_not_taken':
+      return 'This kind of image is not taken. Take the photo here, or choose one as JPEG or PNG.';
+    case 'not_an_image':
+    case 'unsupported_image':
+    case 'moving_image':
+      return 'This is no image that can be shown. Choose a photo as JPEG, PNG or WebP.';
+    case 'damaged_image':
+    case 'unknown_image':
+      return 'This image is damaged, or did not arrive whole. Try again, or choose another one.';
+    case 'limit_reached':
+      return 'No more can be written in this visit. Call the clinic if something is missing.';
+    case 'malformed':
+      return 'This message is too long. Send it in two parts.';
+    default:
+      return 'This was not sent. Try again.';
+  }
+}
+
+/** How what is written passes, where the others are not reached as usual. */
+export function writingWords(writing: Writing, waiting: number): string {
+  if (writing === 'none') {
+    return waiting > 0
+      ? 'You have no connection just now. What you write is kept on this device and sent by itself when the connection is back.'
+      : 'You have no connection just now. You can write all the same: it is sent by itself when the connection is back.';
+  }
+  return writing === 'https' ? 'Your connection is weak. Messages get through, and may take a moment.' : '';
+}
+
+/** What was written too late for the visit. */
+export const HANDED_OVER =
+  'The visit ended before your last message was sent. The clinic has it now, and the provider will read it.';
+
+/** What was written too late, and is for nobody any more. */
+export const UNDELIVERED = 'The visit ended before your last message was sent. Nobody has read it.';
