@@ -372,10 +372,10 @@ impl Reader {
                 self.note_layers(bytes, &read);
                 read
             }
-            // The packet with the structure was overtaken, or is lost and will be asked for.
-            Err(DependencyError::NoStructure | DependencyError::UnknownTemplate) => {
-                dependency::parse_without_structure(bytes).ok()?
-            }
+            // Nothing can be said of what layer it is: it is asked for again, when the packet with the structure may be there.
+            Err(DependencyError::NoStructure) => return None,
+            // That of the structure after this one was overtaken, or is lost and will be asked for.
+            Err(DependencyError::UnknownTemplate) => dependency::parse_without_structure(bytes).ok()?,
             Err(_) => return None,
         };
         if usize::from(read.spatial) >= SPATIAL_MAX {

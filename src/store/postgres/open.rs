@@ -94,6 +94,7 @@ async fn migrate(place: &str, pool: &PgPool) -> Result<()> {
         migration(4, "visits", include_str!("../../../migrations/postgres/0004_visits.sql")),
         migration(5, "resume", include_str!("../../../migrations/postgres/0005_resume.sql")),
         migration(6, "quality", include_str!("../../../migrations/postgres/0006_quality.sql")),
+        migration(7, "thread", include_str!("../../../migrations/postgres/0007_thread.sql")),
     ]);
     let migrated = migrator.run_direct(None, &mut *connection, false).await;
     let unlocked = connection.unlock().await;

@@ -127,6 +127,7 @@ pub(in crate::store) fn migrations() -> Vec<Migration> {
         migration(4, "visits", include_str!("../../../migrations/sqlite/0004_visits.sql")),
         migration(5, "resume", include_str!("../../../migrations/sqlite/0005_resume.sql")),
         migration(6, "quality", include_str!("../../../migrations/sqlite/0006_quality.sql")),
+        migration(7, "thread", include_str!("../../../migrations/sqlite/0007_thread.sql")),
     ]
 }
 
