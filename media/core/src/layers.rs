@@ -25,6 +25,8 @@ pub(crate) struct LayerFilter {
     is_whole: bool,
     /// The VP9 picture that was decided on last.
     picture: Option<u16>,
+    /// The lowest frame of the AV1 keyframe that was decided on last.
+    keyframe: Option<u32>,
     /// The frame that ended a picture last: its last packet was marked, and no layer may follow it.
     ended: Option<u32>,
     frames: Frames,
@@ -39,6 +41,7 @@ impl LayerFilter {
             target: None,
             is_whole: true,
             picture: None,
+            keyframe: None,
             ended: None,
             frames: Frames::NONE,
         }
@@ -131,16 +134,23 @@ impl LayerFilter {
         }
         let Some(structure) = structure else { return true };
         let wanted = structure.target_within(limit.spatial, limit.temporal);
+        // Layers of one picture have numbers next to each other.
+        let has_ended = (1..=av1.spatial).any(|below| self.has_ended(frame.back(below.into())));
         let may_switch = || {
             wanted.is_some_and(|wanted| av1.indications.of(wanted) == Indication::Switch)
                 && !av1.references.far
-                // Layers of one picture have numbers next to each other.
-                && (av1.spatial == 0 || !self.has_ended(frame.back(1)))
+                && !has_ended
                 && (0..32)
                     .filter(|back| av1.references.near & (1 << back) != 0)
                     .all(|back| self.frames.get(frame.back(back + 1)) == Some(true))
         };
-        if is_keyframe || (wanted != self.target && may_switch()) {
+        // Once for a keyframe, whichever of its packets comes first: what is wanted may change between its layers.
+        let lowest = Some(frame.back(av1.spatial.into()).value);
+        let begins = is_keyframe && self.keyframe != lowest;
+        if begins {
+            self.keyframe = lowest;
+        }
+        if begins || (wanted != self.target && may_switch()) {
             self.is_whole |= is_keyframe;
             self.target = wanted;
             let (spatial, temporal) = wanted.map_or((0, 0), |wanted| structure.layers_of(wanted));
