@@ -525,11 +525,11 @@ impl World {
                     }
                 }
             }
-            ServerMessage::Done { reply_to } => {
-                if device.saying.is_some() && reply_to.map(|RequestId(id)| id) == device.saying {
-                    device.saying = None;
-                    device.outbox.pop_front();
-                }
+            ServerMessage::Done { reply_to }
+                if device.saying.is_some() && reply_to.map(|RequestId(id)| id) == device.saying =>
+            {
+                device.saying = None;
+                device.outbox.pop_front();
             }
             // Of a request on a socket that was given up nobody waits to hear.
             ServerMessage::Error { reply_to: Some(RequestId(id)), .. } => {
@@ -617,10 +617,8 @@ impl World {
                     };
                     self.live.committed(self.now, result);
                 }
-                Output::KeepResume(participant, keys) => {
-                    if !self.store_down {
-                        self.keys.insert(participant, keys);
-                    }
+                Output::KeepResume(participant, keys) if !self.store_down => {
+                    self.keys.insert(participant, keys);
                 }
                 Output::Keep(line) => {
                     let kept = self.keep(*line);
