@@ -12,7 +12,7 @@ mod watch;
 use std::collections::VecDeque;
 
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::kind::{BandwidthProfile, Communication, as_str};
 use climb::{Climb, Next};
@@ -25,11 +25,10 @@ const RECONNECTS_FAILED: usize = 2;
 const RECONNECTS_WITHIN: SignedDuration = SignedDuration::from_secs(60);
 
 /// Why somebody is where they are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TierReason {
-    /// The line carries all of it.
-    #[default]
+    /// The line carries as much again.
     Recovered,
     /// They want no more.
     Chosen,
@@ -77,14 +76,11 @@ pub struct Tier {
 pub enum Step {
     /// Their line is used for this from now on.
     Changed(Tier),
-    /// Send them so much for a second, and say by [`Ladder::tested`] what became of it.
+    /// Send them so much for a moment, and say by [`Ladder::tested`] what became of it.
     TestLine {
         /// In kilobits per second of UDP payload.
         kbps: u32,
     },
-    /// Have them send this, and show it to nobody: [`BandwidthProfile::AudioOnly`] a voice, [`BandwidthProfile::Video`]
-    /// their lowest picture as well. `None`: no more.
-    Rehearse(Option<BandwidthProfile>),
 }
 
 /// One participant's tier.
@@ -138,7 +134,14 @@ impl Ladder {
         self.chosen
     }
 
-    /// What they send that nobody is shown.
+    /// Nothing is heard from them.
+    #[must_use]
+    pub const fn is_silent(&self) -> bool {
+        self.silent_since.is_some()
+    }
+
+    /// What they are to send now, and nobody is to be shown: [`BandwidthProfile::AudioOnly`] a voice,
+    /// [`BandwidthProfile::Video`] their lowest picture as well.
     #[must_use]
     pub const fn rehearses(&self) -> Option<BandwidthProfile> {
         self.climb.rehearses()
@@ -234,19 +237,10 @@ impl Ladder {
         match next {
             Next::Nothing => {}
             Next::Test { kbps } => self.steps.push_back(Step::TestLine { kbps }),
-            Next::Rehearse(what) => self.steps.push_back(Step::Rehearse(what)),
-            Next::RehearseAndTest { what, kbps } => {
-                self.steps.extend([Step::Rehearse(Some(what)), Step::TestLine { kbps }]);
-            }
-            Next::Over { reached, was_rehearsing } => {
-                if let Some(profile) = reached {
-                    (self.carried, self.why) = (profile, TierReason::Recovered);
-                    self.video.forget();
-                    self.audio.forget();
-                }
-                if was_rehearsing {
-                    self.steps.push_back(Step::Rehearse(None));
-                }
+            Next::Reached(profile) => {
+                (self.carried, self.why) = (profile, TierReason::Recovered);
+                self.video.forget();
+                self.audio.forget();
             }
         }
         self.settle(now);
@@ -274,10 +268,7 @@ impl Ladder {
             self.tier.reason = reason;
             self.steps.push_back(Step::Changed(self.tier));
         }
-        let goal = self.goal();
-        if self.climb.aim(goal, now) {
-            self.steps.push_back(Step::Rehearse(None));
-        }
+        self.climb.aim(self.goal(), now);
     }
 
     fn fall(&mut self, now: Timestamp, to: BandwidthProfile, reason: TierReason) {

@@ -33,16 +33,8 @@ pub(super) enum Next {
     Test {
         kbps: u32,
     },
-    Rehearse(Option<BandwidthProfile>),
-    RehearseAndTest {
-        what: BandwidthProfile,
-        kbps: u32,
-    },
-    /// The try is over; the line carries what it was for, or not.
-    Over {
-        reached: Option<BandwidthProfile>,
-        was_rehearsing: bool,
-    },
+    /// The line was shown to carry this.
+    Reached(BandwidthProfile),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -90,17 +82,17 @@ impl Climb {
         self.rehearses
     }
 
-    /// What is tried for from now on. True if what is sent for a try under way is not wanted any more.
-    pub(super) fn aim(&mut self, goal: Option<(BandwidthProfile, BandwidthProfile)>, now: Timestamp) -> bool {
+    /// What is tried for from now on; a try for anything else ends.
+    pub(super) fn aim(&mut self, goal: Option<(BandwidthProfile, BandwidthProfile)>, now: Timestamp) {
         if goal == self.goal {
-            return false;
+            return;
         }
         self.goal = goal;
         // What was seen so far was seen of something else.
         self.calm_looks = 0;
         self.heard_since = self.heard_since.map(|_| now);
         self.state = Try::Resting;
-        self.rehearses.take().is_some()
+        self.rehearses = None;
     }
 
     /// The line was too poor for what it was used for.
@@ -193,7 +185,7 @@ impl Climb {
         if to == BandwidthProfile::Video {
             self.state = Try::Rehearsing { since: now };
             self.rehearses = Some(BandwidthProfile::Video);
-            return Next::Rehearse(self.rehearses);
+            return Next::Nothing;
         }
         self.over(now, true, thresholds)
     }
@@ -210,7 +202,6 @@ impl Climb {
                 self.state = Try::Testing { passed: 0, next_at: now, is_sent: true };
                 if from == BandwidthProfile::AsyncText {
                     self.rehearses = Some(BandwidthProfile::AudioOnly);
-                    return Next::RehearseAndTest { what: BandwidthProfile::AudioOnly, kbps };
                 }
                 Next::Test { kbps }
             }
@@ -240,15 +231,14 @@ impl Climb {
     fn over(&mut self, now: Timestamp, is_reached: bool, thresholds: &FallbackThresholds) -> Next {
         self.state = Try::Resting;
         self.calm_looks = 0;
-        let was_rehearsing = self.rehearses.take().is_some();
-        let reached = self.goal.filter(|_| is_reached).map(|(_, to)| to);
-        if reached.is_some() {
-            self.climbed_at = Some(now);
-            self.not_before = now;
-        } else {
+        self.rehearses = None;
+        let Some((_, to)) = self.goal.filter(|_| is_reached) else {
             self.fail(self.began_at, thresholds);
-        }
-        Next::Over { reached, was_rehearsing }
+            return Next::Nothing;
+        };
+        self.climbed_at = Some(now);
+        self.not_before = now;
+        Next::Reached(to)
     }
 
     /// Nothing is tried for a while from then on.

@@ -35,8 +35,13 @@ impl LiveSession {
 
     /// Why somebody's line is not used for all; none where it is.
     pub(super) fn tier_reason_of(&self, participant: ParticipantId) -> Option<TierReason> {
-        let tier = self.tiers.get(&participant)?.tier();
-        (tier.profile != BandwidthProfile::Video).then_some(tier.reason)
+        if self.tier_of(participant) == BandwidthProfile::Video {
+            return None;
+        }
+        let tier = self.tiers.get(&participant).map(Ladder::tier);
+        // Who is heard over HTTPS alone is in writing whatever their ladder says: of their media nothing is heard.
+        let reason = tier.filter(|tier| tier.profile != BandwidthProfile::Video).map(|tier| tier.reason);
+        Some(reason.unwrap_or(TierReason::Silence))
     }
 
     fn is_in_writing(&self, participant: ParticipantId) -> bool {
@@ -57,23 +62,23 @@ impl LiveSession {
         Some(self.tiers.entry(participant).or_insert_with(|| Ladder::new(thresholds, communication, now)))
     }
 
-    /// Of those whose line counts now. Nothing is due of others: it could not be done.
-    fn ladders_in_use(&self) -> impl Iterator<Item = (ParticipantId, &Ladder)> {
-        let is_active = self.session.status() == SessionStatus::Active;
-        let ladders = self.tiers.iter().map(|(&participant, ladder)| (participant, ladder));
-        ladders.filter(move |(participant, _)| is_active && self.is_in(*participant))
+    /// The ladder that wants to know first that time has passed, and when. Of those whose line does not count now nothing is
+    /// due: it could not be done.
+    fn next_ladder(&self) -> Option<(Timestamp, ParticipantId)> {
+        if self.session.status() != SessionStatus::Active {
+            return None;
+        }
+        let due = self.tiers.iter().filter_map(|(&who, ladder)| Some((ladder.poll_timeout()?, who)));
+        due.filter(|(_, who)| self.is_in(*who)).min()
     }
 
-    /// When a ladder wants to know that time has passed.
     pub(super) fn ladders_due_at(&self) -> Option<Timestamp> {
-        self.ladders_in_use().filter_map(|(_, ladder)| ladder.poll_timeout()).min()
+        self.next_ladder().map(|(due, _)| due)
     }
 
     pub(super) fn ladder_timeout(&mut self, now: Timestamp) -> bool {
-        let is_due = |ladder: &Ladder| ladder.poll_timeout().is_some_and(|due| due <= now);
-        let due =
-            self.ladders_in_use().find(|(_, ladder)| is_due(ladder)).map(|(participant, _)| participant);
-        let Some(participant) = due else { return false };
+        let due = self.next_ladder().filter(|(due, _)| *due <= now);
+        let Some((_, participant)) = due else { return false };
         self.climbs(now, participant, |ladder| ladder.timeout(now));
         true
     }
@@ -119,11 +124,11 @@ impl LiveSession {
             let is_silent = had && (member.quiet || !member.transport);
             let quiet = SignedDuration::try_from(QUIET_AFTER).unwrap_or(SignedDuration::MAX);
             let since = if member.quiet { now.checked_sub(quiet).unwrap_or(now) } else { now };
-            member.silent_since = if is_silent { member.silent_since.or(Some(since)) } else { None };
-            let (participant, silent_since) = (member.participant, member.silent_since);
-            if !self.members[index].is_newcomer()
-                && (silent_since.is_some() || self.tiers.contains_key(&participant))
-            {
+            let silent_since = is_silent.then(|| member.silent_since.unwrap_or(since));
+            member.silent_since = silent_since;
+            let (participant, is_newcomer) = (member.participant, member.is_newcomer());
+            let known = self.tiers.get(&participant).is_some_and(Ladder::is_silent);
+            if known != silent_since.is_some() && !is_newcomer {
                 self.climbs(now, participant, |ladder| ladder.heard(now, silent_since));
             }
         }
@@ -164,8 +169,9 @@ impl LiveSession {
     /// Something happens to somebody's ladder, and what it decides is done. True if it decided anything.
     fn climbs(&mut self, now: Timestamp, participant: ParticipantId, what: impl FnOnce(&mut Ladder)) -> bool {
         let Some(ladder) = self.ladder(participant, now) else { return false };
+        let before = ladder.rehearses();
         what(ladder);
-        let mut decided = false;
+        let mut decided = ladder.rehearses() != before;
         while let Some(step) = self.tiers.get_mut(&participant).and_then(Ladder::poll_step) {
             decided = true;
             self.take_step(participant, step);
@@ -194,8 +200,6 @@ impl LiveSession {
                     self.media(MediaCommand::TestLine { peer, bps: u64::from(kbps) * 1_000 });
                 }
             }
-            // It is told as it is now: see `tell_rehearsal`.
-            Step::Rehearse(_) => {}
         }
     }
 
@@ -222,10 +226,17 @@ impl LiveSession {
                 let Some(participant) = self.who_came_back() else { return };
                 Command::EndFallback { participant }
             }
-            _ => return,
+            _ => return self.fallback_rests_until = None,
         };
-        let actor = match self.changed_last {
-            Some((participant, TierReason::Chosen)) => Actor::Participant(participant),
+        // Who chose it themselves, did it.
+        let chosen =
+            self.changed_last.filter(|(_, reason)| *reason == TierReason::Chosen).map(|(who, _)| who);
+        let actor = match (&command, chosen) {
+            (Command::InitiateFallback { participant } | Command::EndFallback { participant }, Some(who))
+                if who == *participant =>
+            {
+                Actor::Participant(who)
+            }
             _ => Actor::System,
         };
         // If it cannot be written, it is a moment later.
@@ -251,11 +262,10 @@ impl LiveSession {
 
     /// When what could not be written is tried again.
     pub(super) fn fallback_due_at(&self) -> Option<Timestamp> {
+        let until = self.fallback_rests_until.filter(|_| self.session.status() == SessionStatus::Active)?;
         let writes = self.writer().is_some();
         let differs = writes != self.session.fallback_since().is_some();
-        let is_active = self.session.status() == SessionStatus::Active;
-        self.fallback_rests_until
-            .filter(|_| differs && is_active && (writes || self.who_came_back().is_some()))
+        (differs && (writes || self.who_came_back().is_some())).then_some(until)
     }
 
     /// How a seat is wanted, in view of both lines: where one of them is not used for pictures, none.

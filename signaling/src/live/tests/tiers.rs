@@ -291,3 +291,17 @@ fn a_look_that_changes_nothing_tells_nobody_anything() {
     visit.harness.media(MediaEvent::Line { peer, seen: GOOD });
     assert!(visit.harness.did.is_empty(), "{:?}", visit.harness.did);
 }
+
+#[test]
+fn that_somebody_writes_is_not_put_on_record_by_who_chose_something_else() {
+    let mut visit = Visit::new();
+    visit.looks(5, GOOD);
+    visit.harness.store = StoreMode::Fails;
+    visit.falls_silent();
+    visit.passes(8);
+    visit.harness.say(visit.provider, json!({"type": "tier", "want": "audio_only", "id": 3}));
+    visit.harness.store = StoreMode::Works;
+    visit.passes(2);
+    assert!(visit.is_on_record());
+    assert_eq!(visit.harness.commits.last().unwrap().actor, Actor::System);
+}
