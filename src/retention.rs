@@ -134,7 +134,7 @@ fn line(tenant: TenantId, kind: Kind, count: u64, at: Timestamp) -> AuditEntry {
         tenant,
         at,
         actor: Actor::Timer,
-        action: "retention.purged",
+        action: "retention.purged".into(),
         subject_kind: kind.as_str(),
         subject: count.to_string(),
         session: None,

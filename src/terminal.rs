@@ -50,7 +50,7 @@ pub(crate) async fn key(config: &Config, command: KeyCommand) -> anyhow::Result<
         tenant,
         at: now,
         actor: Actor::System,
-        action: "api_key.created",
+        action: "api_key.created".into(),
         subject_kind: "api_key",
         subject: kept.id.to_string(),
         session: None,

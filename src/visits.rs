@@ -547,7 +547,7 @@ fn image_added(asked: &Asked, visit: &AsyncVisit) -> Beside {
         tenant: asked.tenant,
         at: asked.now,
         actor: asked.actor.clone(),
-        action: "async_visit.image_added",
+        action: "async_visit.image_added".into(),
         subject_kind: "async_visit",
         subject: visit.id().to_string(),
         session: visit.session().map(|session| session.to_string()),

@@ -63,7 +63,7 @@ impl Asked {
             tenant: account.tenant,
             at: self.now,
             actor,
-            action,
+            action: action.into(),
             subject_kind: "staff",
             subject: account.id.to_string(),
             session: None,

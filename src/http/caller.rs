@@ -54,7 +54,7 @@ impl Caller {
             tenant: self.tenant,
             at: clock::now(),
             actor: self.actor(),
-            action,
+            action: action.into(),
             subject_kind,
             subject,
             session,

@@ -7,9 +7,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout_at};
-use vestibule_domain::{
-    Actor, BandwidthProfile, ParticipantId, SessionId, SessionStatus, TenantId, Tier, TierReason,
-};
+use vestibule_domain::{Actor, ParticipantId, SessionId, SessionStatus, TenantId, Tier, TierReason};
 use vestibule_media_engine::EngineError;
 use vestibule_signaling::wire::{ErrorCode, Frame, FrameError, RequestId, ServerMessage};
 use vestibule_signaling::{
@@ -460,25 +458,6 @@ impl Task {
 
 /// A change of what somebody's line is used for, in the words of the audit.
 fn tier_audit(tenant: TenantId, session: SessionId, participant: ParticipantId, tier: Tier) -> AuditEntry {
-    macro_rules! actions {
-        ($($profile:ident = $word:literal),*) => {
-            match (tier.profile, tier.reason) {
-                $(
-                    (BandwidthProfile::$profile, TierReason::Recovered) => concat!("tier.", $word, ".recovered"),
-                    (BandwidthProfile::$profile, TierReason::Chosen) => concat!("tier.", $word, ".chosen"),
-                    (BandwidthProfile::$profile, TierReason::DownlinkRate) => concat!("tier.", $word, ".downlink_rate"),
-                    (BandwidthProfile::$profile, TierReason::UplinkRate) => concat!("tier.", $word, ".uplink_rate"),
-                    (BandwidthProfile::$profile, TierReason::DownlinkLoss) => concat!("tier.", $word, ".downlink_loss"),
-                    (BandwidthProfile::$profile, TierReason::UplinkLoss) => concat!("tier.", $word, ".uplink_loss"),
-                    (BandwidthProfile::$profile, TierReason::RoundTrip) => concat!("tier.", $word, ".round_trip"),
-                    (BandwidthProfile::$profile, TierReason::Silence) => concat!("tier.", $word, ".silence"),
-                    (BandwidthProfile::$profile, TierReason::ReconnectsFailed) => {
-                        concat!("tier.", $word, ".reconnects_failed")
-                    }
-                )*
-            }
-        };
-    }
     AuditEntry {
         tenant,
         at: tier.since,
@@ -486,7 +465,7 @@ fn tier_audit(tenant: TenantId, session: SessionId, participant: ParticipantId, 
             TierReason::Chosen => Actor::Participant(participant),
             _ => Actor::System,
         },
-        action: actions!(Video = "video", AudioOnly = "audio_only", AsyncText = "async_text"),
+        action: format!("tier.{}.{}", tier.profile, tier.reason).into(),
         subject_kind: "participant",
         subject: participant.to_string(),
         session: Some(session.to_string()),

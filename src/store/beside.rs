@@ -1,6 +1,8 @@
 //! What goes into the transaction of a change without being the change: who asked for it in the words of the audit, the
 //! answer that is kept for a repeated request, secrets.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use vestibule_domain::{Actor, TenantId};
 
@@ -24,7 +26,7 @@ pub(crate) struct AuditEntry {
     pub(crate) at: Timestamp,
     pub(crate) actor: Actor,
     /// What was done, as in `token.issued`.
-    pub(crate) action: &'static str,
+    pub(crate) action: Cow<'static, str>,
     /// What to: `session`, `participant`, `staff`, `api_key`, `async_visit`.
     pub(crate) subject_kind: &'static str,
     /// Which.

@@ -116,71 +116,38 @@ pub(crate) struct Thresholds {
     retry_after_ms: u32,
 }
 
-impl From<FallbackThresholds> for Thresholds {
-    fn from(thresholds: FallbackThresholds) -> Self {
-        let ThresholdValues {
-            video_min_kbps,
-            video_resume_kbps,
-            video_loss_max_percent,
-            video_hold_ms,
-            audio_min_kbps,
-            audio_resume_kbps,
-            audio_loss_max_percent,
-            audio_hold_ms,
-            rtt_max_ms,
-            resume_loss_max_percent,
-            probe_interval_ms,
-            retry_after_ms,
-        } = thresholds.into();
-        Self {
-            video_min_kbps,
-            video_resume_kbps,
-            video_loss_max_percent,
-            video_hold_ms,
-            audio_min_kbps,
-            audio_resume_kbps,
-            audio_loss_max_percent,
-            audio_hold_ms,
-            rtt_max_ms,
-            resume_loss_max_percent,
-            probe_interval_ms,
-            retry_after_ms,
+/// The same fields, to be named once: what is told of them is the API's, and their bounds are the domain's.
+macro_rules! thresholds {
+    ($($field:ident),* $(,)?) => {
+        impl From<FallbackThresholds> for Thresholds {
+            fn from(thresholds: FallbackThresholds) -> Self {
+                let ThresholdValues { $($field),* } = thresholds.into();
+                Self { $($field),* }
+            }
         }
-    }
+
+        impl From<Thresholds> for ThresholdValues {
+            fn from(Thresholds { $($field),* }: Thresholds) -> Self {
+                Self { $($field),* }
+            }
+        }
+    };
 }
 
-impl From<Thresholds> for ThresholdValues {
-    fn from(asked: Thresholds) -> Self {
-        let Thresholds {
-            video_min_kbps,
-            video_resume_kbps,
-            video_loss_max_percent,
-            video_hold_ms,
-            audio_min_kbps,
-            audio_resume_kbps,
-            audio_loss_max_percent,
-            audio_hold_ms,
-            rtt_max_ms,
-            resume_loss_max_percent,
-            probe_interval_ms,
-            retry_after_ms,
-        } = asked;
-        Self {
-            video_min_kbps,
-            video_resume_kbps,
-            video_loss_max_percent,
-            video_hold_ms,
-            audio_min_kbps,
-            audio_resume_kbps,
-            audio_loss_max_percent,
-            audio_hold_ms,
-            rtt_max_ms,
-            resume_loss_max_percent,
-            probe_interval_ms,
-            retry_after_ms,
-        }
-    }
-}
+thresholds!(
+    video_min_kbps,
+    video_resume_kbps,
+    video_loss_max_percent,
+    video_hold_ms,
+    audio_min_kbps,
+    audio_resume_kbps,
+    audio_loss_max_percent,
+    audio_hold_ms,
+    rtt_max_ms,
+    resume_loss_max_percent,
+    probe_interval_ms,
+    retry_after_ms,
+);
 
 /// How long what is kept, in days.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
@@ -575,14 +542,9 @@ impl ChangeConfiguration {
             admit_observers_with_provider,
             recording_allowed
         );
-        let fallback = match self.fallback_thresholds {
-            Some(Some(asked)) => Some(Some(
-                FallbackThresholds::new(asked.into())
-                    .map_err(|fault| refused(fault.into(), participants_limit))?,
-            )),
-            Some(None) => Some(None),
-            None => None,
-        };
+        let checked = |asked: Thresholds| FallbackThresholds::new(asked.into());
+        let fallback = self.fallback_thresholds.map(|asked| asked.map(checked).transpose()).transpose();
+        let fallback = fallback.map_err(|fault| refused(fault.into(), participants_limit))?;
         values.fallback = settled(fallback, values.fallback, usual.fallback);
         SessionPolicy::new(values).map_err(|error| refused(error.into(), participants_limit))
     }

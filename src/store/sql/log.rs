@@ -229,7 +229,7 @@ async fn write_audit(
     .bind(entry.at.as_millisecond())
     .bind(actor_kind)
     .bind(actor_id)
-    .bind(entry.action)
+    .bind(&*entry.action)
     .bind(entry.subject_kind)
     .bind(&entry.subject)
     .bind(&entry.session)

@@ -64,7 +64,7 @@ fn entry(action: &'static str, now: Timestamp) -> Beside {
         tenant: tenant().id,
         at: now,
         actor: Actor::System,
-        action,
+        action: action.into(),
         subject_kind: "staff",
         subject: "one of them".to_owned(),
         session: None,

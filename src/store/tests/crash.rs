@@ -225,7 +225,7 @@ fn beside(session: SessionId) -> Beside {
         tenant: tenant().id,
         at: at(7),
         actor: staff(),
-        action: "session.tried",
+        action: "session.tried".into(),
         subject_kind: "session",
         subject: session.to_string(),
         session: Some(session.to_string()),

@@ -209,7 +209,7 @@ pub(super) async fn the_audit_has_events_and_notes_in_one_order(place: Place) {
         tenant: tenant().id,
         at: at(3950),
         actor: staff(),
-        action: "token.issued",
+        action: "token.issued".into(),
         subject_kind: "participant",
         subject: super::patient().to_string(),
         session: Some(session.to_string()),
