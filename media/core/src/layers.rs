@@ -23,12 +23,10 @@ pub(crate) struct LayerFilter {
     target: Option<u8>,
     /// All that is sent of the layers below since the last keyframe: who is sent less may be so at any picture.
     is_whole: bool,
-    /// The VP9 picture that was decided on last.
-    picture: Option<u16>,
-    /// The lowest frame of the AV1 keyframe that was decided on last.
-    keyframe: Option<u32>,
-    /// The frame that ended a picture last: its last packet was marked, and no layer may follow it.
-    ended: Option<u32>,
+    /// The picture that was decided on last, by its VP9 picture id or the number of its lowest AV1 frame. Which of its layers
+    /// is the highest is decided once, with the first of its packets: the last packet of that layer is marked, and none of the
+    /// layers above may follow it.
+    picture: Option<u32>,
     frames: Frames,
 }
 
@@ -41,8 +39,6 @@ impl LayerFilter {
             target: None,
             is_whole: true,
             picture: None,
-            keyframe: None,
-            ended: None,
             frames: Frames::NONE,
         }
     }
@@ -66,19 +62,21 @@ impl LayerFilter {
         limit: LayerLimit,
         structure: Option<&Structure>,
     ) -> bool {
-        let (sent, frame) = match descriptor {
-            Descriptor::None | Descriptor::Vp8(_) => return true,
-            Descriptor::Vp9(vp9) => (self.sends_vp9(vp9, limit), vp9_frame(vp9)),
-            Descriptor::Av1(av1) => (self.sends_av1(av1, is_keyframe, limit, structure), av1_frame(av1)),
-        };
-        if sent && descriptor.ends_layer(self.spatial) {
-            self.ended = Some(frame.value);
+        match descriptor {
+            Descriptor::None | Descriptor::Vp8(_) => true,
+            Descriptor::Vp9(vp9) => self.sends_vp9(vp9, limit),
+            Descriptor::Av1(av1) => self.sends_av1(av1, is_keyframe, limit, structure),
         }
-        sent
     }
 
-    fn has_ended(&self, frame: Number) -> bool {
-        self.ended.is_some_and(|ended| frame.behind(ended) == 0)
+    /// The frame of a packet was decided on not long ago, and is not sent.
+    pub(crate) fn left_out(&self, descriptor: &Descriptor) -> bool {
+        let frame = match descriptor {
+            Descriptor::None | Descriptor::Vp8(_) => return false,
+            Descriptor::Vp9(vp9) => vp9_frame(vp9),
+            Descriptor::Av1(av1) => av1_frame(av1),
+        };
+        self.frames.decided(frame) == Some(false)
     }
 
     fn sends_vp9(&mut self, vp9: &Vp9Meta, limit: LayerLimit) -> bool {
@@ -87,7 +85,8 @@ impl LayerFilter {
         if let Some(sent) = self.frames.get(frame) {
             return sent;
         }
-        let is_new = self.picture != Some(vp9.picture_id) && self.frames.is_newer(frame);
+        let picture = Some(u32::from(vp9.picture_id));
+        let is_new = self.picture != picture && self.frames.is_newer(frame);
         // Whichever of its packets comes first.
         if is_new && spatial == 0 && !vp9.is_inter_picture() {
             *self = Self { frames: self.frames, ..Self::new(limit) };
@@ -98,20 +97,10 @@ impl LayerFilter {
             }
         }
         if is_new {
-            self.picture = Some(vp9.picture_id);
+            self.picture = picture;
         }
         if temporal > self.temporal && temporal <= limit.temporal && vp9.is_switching_point() {
             self.temporal = temporal;
-        }
-        let below = frame.back(1);
-        if spatial == self.spatial + 1
-            && spatial <= limit.spatial
-            && !vp9.is_inter_picture()
-            && self.frames.get(below) == Some(true)
-            && !self.has_ended(below)
-        {
-            // Drawn from the layer below alone: from here on the one above is complete.
-            self.spatial = spatial;
         }
         let is_below = spatial < self.spatial;
         let is_needless = is_below && vp9.is_inter_picture() && vp9.is_not_for_upper();
@@ -134,27 +123,24 @@ impl LayerFilter {
         }
         let Some(structure) = structure else { return true };
         let wanted = structure.target_within(limit.spatial, limit.temporal);
-        // Layers of one picture have numbers next to each other.
-        let has_ended = (1..=av1.spatial).any(|below| self.has_ended(frame.back(below.into())));
         let may_switch = || {
             wanted.is_some_and(|wanted| av1.indications.of(wanted) == Indication::Switch)
                 && !av1.references.far
-                && !has_ended
                 && (0..32)
                     .filter(|back| av1.references.near & (1 << back) != 0)
                     .all(|back| self.frames.get(frame.back(back + 1)) == Some(true))
         };
-        // Once for a keyframe, whichever of its packets comes first: what is wanted may change between its layers.
+        // Layers of one picture have numbers next to each other.
         let lowest = Some(frame.back(av1.spatial.into()).value);
-        let begins = is_keyframe && self.keyframe != lowest;
-        if begins {
-            self.keyframe = lowest;
-        }
-        if begins || (wanted != self.target && may_switch()) {
+        let is_new = self.picture != lowest;
+        if is_new && (is_keyframe || (wanted != self.target && may_switch())) {
             self.is_whole |= is_keyframe;
             self.target = wanted;
             let (spatial, temporal) = wanted.map_or((0, 0), |wanted| structure.layers_of(wanted));
             (self.spatial, self.temporal) = (spatial, temporal);
+        }
+        if is_new {
+            self.picture = lowest;
         }
         let is_present = |target: u8| av1.indications.of(target) != Indication::NotPresent;
         let sent = self.target.is_none_or(is_present);
@@ -210,12 +196,15 @@ impl Frames {
 
     /// Whether a frame was sent; `None` before that is decided. What is too far back was not.
     fn get(&self, frame: Number) -> Option<bool> {
-        let behind = frame.behind(self.newest?);
-        match u32::try_from(behind) {
-            Err(_) => None,
-            Ok(behind) if behind >= u64::BITS => Some(false),
-            Ok(behind) => (self.decided >> behind & 1 == 1).then_some(self.sent >> behind & 1 == 1),
-        }
+        let is_far = u32::try_from(frame.behind(self.newest?)).is_ok_and(|behind| behind >= u64::BITS);
+        // Too far back to be of use.
+        if is_far { Some(false) } else { self.decided(frame) }
+    }
+
+    /// What was decided, where that is remembered.
+    fn decided(&self, frame: Number) -> Option<bool> {
+        let behind = u32::try_from(frame.behind(self.newest?)).ok().filter(|behind| *behind < u64::BITS)?;
+        (self.decided >> behind & 1 == 1).then_some(self.sent >> behind & 1 == 1)
     }
 
     fn note(&mut self, frame: Number, sent: bool) {
@@ -291,30 +280,13 @@ mod tests {
     }
 
     #[test]
-    fn a_layer_drawn_from_the_one_below_alone_is_entered_without_a_keyframe() {
+    fn what_is_wanted_between_the_layers_of_a_picture_waits_for_the_next() {
         let mut filter = LayerFilter::new(limit(0, 9));
-        assert_eq!(picture(&mut filter, 1, false, true, limit(0, 9)), [0]);
-        let wanted = limit(1, 9);
-        assert!(filter.sends(&vp9(2, [0, 0], true, true, false), false, wanted, None));
-        assert!(filter.sends(&vp9(2, [1, 0], false, true, false), false, wanted, None));
-        assert_eq!(filter.spatial(), 1);
-        assert_eq!(picture(&mut filter, 3, true, true, wanted), [0, 1]);
-    }
-
-    #[test]
-    fn no_layer_follows_the_one_whose_end_was_marked() {
-        let frame = |spatial: u8, last: bool| {
-            let mut frame = vp9(1, [spatial, 0], false, true, false);
-            if let Descriptor::Vp9(vp9) = &mut frame {
-                vp9.flags |= if last { flag::END } else { 0 };
-            }
-            frame
-        };
-        for last in [false, true] {
-            let mut filter = LayerFilter::new(limit(0, 9));
-            assert!(filter.sends(&frame(0, last), false, limit(0, 9), None));
-            assert_eq!(filter.sends(&frame(1, false), false, limit(1, 9), None), !last);
-        }
+        assert!(filter.sends(&vp9(1, [0, 0], false, true, false), false, limit(0, 9), None));
+        // Whether the end of the lowest layer was seen or is overtaken: it is marked.
+        assert!(!filter.sends(&vp9(1, [1, 0], false, true, false), false, limit(1, 9), None));
+        assert_eq!(filter.spatial(), 0);
+        assert_eq!(picture(&mut filter, 2, false, true, limit(1, 9)), [0, 1]);
     }
 
     #[test]

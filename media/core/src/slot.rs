@@ -75,9 +75,9 @@ pub(crate) struct Slot {
     linger_until: Time,
     closed: VecDeque<(Segment, u64)>,
     out: OutState,
-    /// The last numbers under which only an empty packet was sent.
-    emptied: [Option<u64>; EMPTIED],
-    emptied_next: usize,
+    /// The last numbers under which only an empty packet was sent; no number is `u64::MAX`.
+    emptied: [u64; EMPTIED],
+    emptied_next: u8,
     rtx_next: u64,
     rtx_history: Vec<Retransmitted>,
     /// The subscriber has reported on this SSRC: it knows which m-line it belongs to.
@@ -196,7 +196,7 @@ impl Slot {
             lingering: None,
             linger_until: Time::ZERO,
             closed: VecDeque::new(),
-            emptied: [None; EMPTIED],
+            emptied: [u64::MAX; EMPTIED],
             emptied_next: 0,
             rtx_next,
             rtx_history: Vec::new(),
@@ -516,8 +516,8 @@ impl Slot {
         meta: &PacketMeta,
         egress: &mut Egress<'_>,
     ) {
-        self.emptied[self.emptied_next % EMPTIED] = Some(segment.out_of(meta.index));
-        self.emptied_next += 1;
+        self.emptied[usize::from(self.emptied_next)] = segment.out_of(meta.index);
+        self.emptied_next = (self.emptied_next + 1) % EMPTIED as u8;
         self.forward(segment, &stream.ring, &meta.emptied(), &[], egress);
     }
 
@@ -855,7 +855,9 @@ impl Slot {
             return None;
         }
         let (meta, payload) = encoding.ring.get(out - segment.first_out + segment.first_in)?;
-        if self.emptied.contains(&Some(out)) {
+        // Of layers it is known which frames were left out; of VP8 the packets that still had a number are.
+        let is_current = self.current.is_some_and(|current| segment.is_of(&current));
+        if self.emptied.contains(&out) || (is_current && self.filter.left_out(&meta.descriptor)) {
             return Some(Found { segment, out, meta: meta.emptied(), payload: &[] });
         }
         Some(Found { segment, out, meta: *meta, payload })

@@ -29,9 +29,8 @@ use vestibule_media_engine::dtls::{
 use vestibule_sim::offer::ClientLine;
 
 const PEERS: usize = 100;
-/// What is asked of both together. Until every codec was answered it was 30 kB: what is agreed on for four of them, and the
-/// layers of each slot, take 3 kB.
-const BYTES_MAX: isize = 32_000;
+/// What is asked of both together.
+const BYTES_MAX: isize = 30_000;
 /// Seats in the offer of who watches: those of a visit with interpreters.
 const SEATS: usize = 3;
 /// Contexts of AES-GCM that the C library holds for one peer: in and out, RTP and RTCP.
