@@ -10,6 +10,7 @@ export class Line {
   #server;
   #target;
   #isDown = false;
+  #isSilent = false;
   /**
    * Bytes that were lost each way since the last cut; `null` where nothing gets lost.
    * @type {Record<'up' | 'down', number | null>}
@@ -47,9 +48,15 @@ export class Line {
     await until(`something to get lost on its way ${way}`, () => this.#lost[way] > 0);
   }
 
+  /** From now on nothing gets through either way, and neither end is told: not of what is new, and not that the other closes. */
+  fallSilent() {
+    this.#isSilent = true;
+  }
+
   /** Cuts what is connected; the line is good again after that. */
   cut() {
     this.#lost = { up: null, down: null };
+    this.#isSilent = false;
     for (const socket of this.#sockets) socket.destroy();
   }
 
@@ -79,6 +86,7 @@ export class Line {
     this.#sockets.add(from);
     let isFirst = true;
     from.on('data', (data) => {
+      if (this.#isSilent) return;
       if (isFirst || this.#lost[way] === null) to.write(data);
       else this.#lost[way] += data.length;
       isFirst = false;
@@ -86,7 +94,7 @@ export class Line {
     from.on('error', () => undefined);
     from.on('close', () => {
       this.#sockets.delete(from);
-      to.destroy();
+      if (!this.#isSilent) to.destroy();
     });
   }
 }

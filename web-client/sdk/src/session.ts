@@ -262,7 +262,8 @@ export class Session extends Emitter<SessionEvents> {
 
   /** What this participant's line is used for: as the server says, or in writing alone while it cannot be heard. */
   get tier(): Tier {
-    if (this.cutOff) return { profile: 'async_text', reason: 'unreachable' };
+    // What is written may get through over HTTPS all the same.
+    if (this.cutOff) return { profile: 'async_text', reason: this.#httpsCarries ? 'silence' : 'unreachable' };
     return { profile: this.you?.tier ?? 'video', reason: this.you?.tierReason ?? null };
   }
 

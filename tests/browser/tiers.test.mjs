@@ -1,0 +1,157 @@
+/**
+ * One visit down the whole staircase and up again, by itself: picture and voice, voice alone, writing, and back. The line of
+ * the patient is spoiled; what both people see of it is looked at.
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { Guest } from './harness/guest.mjs';
+import { Line } from './harness/line.mjs';
+import { result } from './harness/result.mjs';
+import { look } from './harness/screens.mjs';
+import { Relay } from './harness/server.mjs';
+import { serverAndBrowser } from './harness/together.mjs';
+import { until } from './harness/wait.mjs';
+
+const SEED = 20_261_129;
+const GOOD = 'delay_ms=20,loss=0,rate_bps=0';
+/** Too little for a picture, and enough for a voice. */
+const SLOW = 'delay_ms=20,rate_bps=100000,queue_ms=300';
+const CUT = 'loss=1';
+const WRITTEN = 'Written while nothing went through';
+/** Three bursts ten seconds apart and a rehearsal, after three for the voice: and a machine that is slow. */
+const CLIMB_MS = 120_000;
+
+const { server, chromium } = await serverAndBrowser();
+
+test('a visit goes down to writing and comes back up by itself', async (t) => {
+  const { provider, patient, relay, line } = await inTheVisit(t);
+  const [patientId, providerId] = [await patient.id(), await provider.id()];
+  await Promise.all([provider.plays(patientId), patient.plays(providerId)]);
+  const times = {};
+  const since = async (what, wait) => {
+    const begun = performance.now();
+    await wait;
+    times[what] = Math.round(performance.now() - begun);
+  };
+
+  await relay.command(`down ${SLOW}`);
+  await since('slow to voice alone, ms', isOn(patient, 'audio_only', 60_000));
+  await patient.page.getByText('We turned video off so that you can keep talking.').waitFor();
+  await provider.page.getByText('connection is weak: voice only').waitFor();
+  await sendsNoPicture(patient);
+  await hears(patient);
+  await look(patient.page, 'tier-1-voice-patient');
+  await look(provider.page, 'tier-1-voice-provider');
+
+  await relay.command(`down ${CUT}`);
+  await relay.command(`up ${CUT}`);
+  line.fallSilent();
+  await Promise.all([
+    since('cut to writing for the patient, ms', isOn(patient, 'async_text', 60_000)),
+    // On the server's side the socket may be given up before media is, or after.
+    since(
+      'cut to writing for the provider, ms',
+      provider.page.getByText(/they read and write|What they write is kept/).first().waitFor({ timeout: 60_000 }),
+    ),
+  ]);
+  await patient.page.getByText('There is no connection just now.').waitFor();
+  await patient.page.getByRole('textbox').fill(WRITTEN);
+  await patient.press('Send');
+  await patient.page.getByText(WRITTEN).waitFor();
+  await look(patient.page, 'tier-2-writing-patient');
+  await look(provider.page, 'tier-2-writing-provider');
+  assert.equal(await linesOf(provider), 0, 'nothing went through');
+
+  await relay.command(`down ${GOOD}`);
+  await relay.command(`up ${GOOD}`);
+  line.cut();
+  await since('back to the line that was written, ms', until('the line to arrive', async () => (await linesOf(provider)) > 0, 60_000));
+  await since('back to a voice, ms', isOn(patient, 'audio_only', CLIMB_MS));
+  await look(patient.page, 'tier-3-voice-again-patient');
+  await since('voice to the picture, ms', isOn(patient, 'video', CLIMB_MS));
+  await Promise.all([seesMore(provider), seesMore(patient)]);
+  assert.equal(await linesOf(provider), 1, 'each line once');
+  assert.equal(await linesOf(patient), 1, 'also with who wrote it');
+  const { id, status } = await provider.page.evaluate(() => window.vestibule.session.session);
+  assert.equal(status, 'active', `${id} is the same session`);
+  result('down and up', times);
+});
+
+test('a person chooses less by hand, and more again', async (t) => {
+  const { provider, patient } = await inTheVisit(t);
+  await provider.plays(await patient.id());
+  await patient.press('Voice only: turn all video off');
+  await patient.page.getByText('Video is off, as you chose. You can talk.').waitFor();
+  await provider.page.getByText('is here by voice.').waitFor();
+  await sendsNoPicture(patient);
+  await look(patient.page, 'tier-4-chosen-patient');
+  await patient.press('Turn video on');
+  await isOn(patient, 'video', 10_000);
+  await seesMore(provider);
+});
+
+/** A provider and a patient in a visit that has begun; the patient's media and everything else by lines of their own. */
+async function inTheVisit(t) {
+  const { links } = await server.session({});
+  const relay = await Relay.start({ target: server.media, seed: SEED, up: GOOD, down: GOOD });
+  t.after(() => relay.end());
+  const line = await Line.start(server.origin);
+  t.after(() => line.end());
+  const open = async (role, link, options = {}) => {
+    const guest = await Guest.open(chromium, link, role, options);
+    t.after(() => guest.page.close());
+    if (role === 'patient') await guest.agree();
+    await guest.join();
+    return guest;
+  };
+  const linkOf = (role) => links.find((link) => link.role === role).link;
+  const provider = await open('provider', linkOf('provider'));
+  const patient = await open('patient', line.link(linkOf('patient')), { relay });
+  await provider.button('Admit').first().click();
+  await until('the patient to be in', () => patient.page.evaluate(() => window.vestibule.session.phase.name === 'admitted'));
+  return { provider, patient, relay, line };
+}
+
+function isOn(guest, profile, deadlineMs) {
+  return until(
+    `${guest.name} to be on ${profile}`,
+    () => guest.page.evaluate((profile) => window.vestibule.session.tier.profile === profile, profile),
+    deadlineMs,
+  );
+}
+
+/** Of the camera nothing leaves any more. */
+async function sendsNoPicture(guest) {
+  const sent = () =>
+    guest.page.evaluate(async () => {
+      const entries = [...(await window.vestibule.session.peerConnection.getStats()).values()];
+      const pictures = entries.filter(({ type, kind }) => type === 'outbound-rtp' && kind === 'video');
+      return pictures.reduce((sum, { framesEncoded = 0 }) => sum + framesEncoded, 0);
+    });
+  let before = -1;
+  await until(`${guest.name} to send no picture`, async () => {
+    const now = await sent();
+    const same = now === before;
+    before = now;
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    return same;
+  });
+}
+
+async function hears(guest) {
+  const { audioEnergy } = await guest.traffic();
+  await until(`${guest.name} to hear more`, async () => (await guest.traffic()).audioEnergy > audioEnergy);
+}
+
+async function seesMore(guest) {
+  const { framesDecoded } = await guest.traffic();
+  await until(`${guest.name} to see more`, async () => (await guest.traffic()).framesDecoded > framesDecoded + 30);
+}
+
+function linesOf(guest) {
+  return guest.page.evaluate(
+    (text) => window.vestibule.session.chat.filter((line) => line.text === text).length,
+    WRITTEN,
+  );
+}
