@@ -70,7 +70,7 @@ impl Line {
 
     fn note_rehearsal(&mut self) {
         let now = self.ladder.rehearses();
-        if self.rehearsals.last().map_or(None, |(_, before)| *before) != now {
+        if self.rehearsals.last().and_then(|(_, before)| *before) != now {
             self.rehearsals.push((self.at(), now));
         }
     }
