@@ -107,6 +107,11 @@ media-report: ## The same, into docs/media.md with its charts
 	@scripts/setup.sh rust
 	cargo run --release --locked --package vestibule-sim --bin media-report -- --write docs/media.md
 
+.PHONY: fallback-report
+fallback-report: ## Visits on lines that fail, three seeds each, into docs/fallback.md with a chart
+	@scripts/setup.sh rust
+	cargo run --release --locked --package vestibule-visit --bin fallback-report -- --write docs/fallback.md --assert
+
 .PHONY: test-crash
 test-crash: client ## Kill writers 200 times on each database, and look for halves
 	@scripts/setup.sh test

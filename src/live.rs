@@ -1,7 +1,6 @@
 //! The sessions that are live: one task owns each, and this is how sockets, the API and the engine reach it.
 
 mod desk;
-mod media;
 mod outbox;
 mod task;
 mod thread;
@@ -14,7 +13,7 @@ use dashmap::DashMap;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use vestibule_domain::{Actor, Command, ParticipantId, SessionId};
 use vestibule_media_core::Event;
-use vestibule_media_engine::Engine;
+use vestibule_media_engine::{Engine, EventSink};
 use vestibule_signaling::wire::{Frame, FrameError, RequestId};
 use vestibule_signaling::{
     CallError, CloseReason, ConnectionId, Entry, ResumeKey, TextAsk, TextError, TextReply,
@@ -26,7 +25,6 @@ use crate::seal::Seal;
 use crate::store::{Beside, Profile, Store, StoreError};
 use desk::Desks;
 pub(crate) use desk::{Desk, Seen, Waiting, Watch};
-pub(crate) use media::EngineEvents;
 pub(crate) use outbox::{Outbox, Outgoing};
 use task::{Task, TaskInput};
 pub(crate) use thread::{Keeper, described};
@@ -283,9 +281,39 @@ pub(crate) struct Socket {
     close: oneshot::Sender<Closing>,
 }
 
+/// Hands the engine's events to the sessions they are about.
+#[derive(Clone, Default)]
+pub(crate) struct EngineEvents(Arc<Rooms>);
+
+impl EngineEvents {
+    pub(crate) fn rooms(&self) -> Arc<Rooms> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl EventSink for EngineEvents {
+    fn event(&self, event: Event) {
+        hand_over(&self.0, event);
+    }
+}
+
+/// What whoever runs the server reads of transports.
+fn log(event: &Event) {
+    match event {
+        Event::PathChanged { peer } => tracing::info!(peer = peer.0, "path changed"),
+        Event::Connected { peer, profile } => tracing::info!(peer = peer.0, ?profile, "connected"),
+        Event::Disconnected { peer, reason } => tracing::info!(peer = peer.0, ?reason, "disconnected"),
+        Event::Refused { peer, error } => {
+            tracing::warn!(peer = peer.map(|peer| peer.0), %error, "the SFU refused a command");
+        }
+        _ => {}
+    }
+}
+
 /// Where the engine's events are handed over. Called on media threads: it never waits.
 pub(crate) fn hand_over(rooms: &Rooms, event: Event) {
-    let Some((room, event)) = media::translate(event) else { return };
+    log(&event);
+    let Some((room, event)) = vestibule_media_bridge::translate(event) else { return };
     let Some(task) = rooms.get(&room) else { return };
     if let Err(mpsc::error::TrySendError::Full(_)) = task.try_send(event) {
         tracing::error!(room, "an event of the media engine was lost: the session does not keep up");

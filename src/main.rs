@@ -27,7 +27,6 @@ mod retention;
 mod rights;
 mod seal;
 mod sessions;
-mod stats;
 mod store;
 mod sweep;
 mod tenants;

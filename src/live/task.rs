@@ -18,7 +18,7 @@ use vestibule_signaling::{
 
 use super::desk::Place;
 use super::thread::Keeper;
-use super::{Call, Closing, Registry, Socket, media};
+use super::{Call, Closing, Registry, Socket};
 use crate::data_dir::fill_random;
 use crate::store::{self, AuditEntry, Beside, KeptStep, StoreError};
 use crate::{clock, resume, threads};
@@ -432,7 +432,7 @@ impl Task {
     async fn media(&mut self, command: MediaCommand) {
         let engine = &self.registry.0.engine;
         let room = vestibule_media_core::RoomId(u64::from(self.room));
-        let translated = match media::command(self.room, command.clone()) {
+        let translated = match vestibule_media_bridge::command(self.room, command.clone()) {
             Ok(translated) => translated,
             Err(instead) => return self.later.push_back(Input::Media(instead)),
         };

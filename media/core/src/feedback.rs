@@ -16,9 +16,12 @@ use crate::source::{Encoding, KeyframeRequest, SenderReport};
 use crate::time::Time;
 use crate::timers::{Timer, TimerHeap, Timers};
 use crate::twcc::TwccView;
+use crate::watch::ROUND_TRIP_AGE_MAX;
 
 /// Our canonical name (RFC 7022 wants one that tells nothing of the host).
 pub(crate) const CNAME: &str = "vestibule";
+/// How old, in units of 1/65536 s, a sender report may be for a round trip to be measured by it.
+const SENDER_REPORT_AGE_MAX: u32 = 65_536 * ROUND_TRIP_AGE_MAX.as_secs() as u32;
 /// Report blocks in one receiver report (RFC 3550 section 6.4.2: a five-bit count).
 const REPORT_BLOCKS_MAX: usize = 31;
 /// Bytes of a sender report without blocks and its source description.
@@ -140,7 +143,9 @@ impl Sfu {
         if let Some(control) = &mut peer.tx.control {
             control.reported_loss(block.fraction_lost);
         }
-        if block.last_sender_report == 0 {
+        // What a report waited for on its way belongs to the line of that time: after a silence it says nothing of now.
+        let is_fresh = block.delay_since_last_sender_report < SENDER_REPORT_AGE_MAX;
+        if block.last_sender_report == 0 || !is_fresh {
             return;
         }
         // RFC 3550 section 6.4.1: A - LSR - DLSR, in 1/65536 s.
@@ -150,7 +155,8 @@ impl Sfu {
         let rtt = Duration::from_micros(u64::from(rtt) * 1_000_000 / 65_536);
         if rtt <= RTT_MAX {
             // Smoothed as RFC 6298 does.
-            peer.rtt = Some(peer.rtt.map_or(rtt, |before| (before * 7 + rtt) / 8));
+            let before = peer.rtt.filter(|_| now.since(peer.rtt_at) < ROUND_TRIP_AGE_MAX);
+            peer.rtt = Some(before.map_or(rtt, |before| (before * 7 + rtt) / 8));
             peer.rtt_at = now;
         }
     }

@@ -28,7 +28,7 @@ const SILENT_MAX: Duration = Duration::from_secs(QUALITY_STEP.as_secs() * 2);
 /// A step that is cut short is told of from this length on.
 const STEP_MIN: Duration = Duration::from_secs(2);
 /// A round trip that was not measured for so long is not known.
-const ROUND_TRIP_AGE_MAX: Duration = Duration::from_secs(10);
+pub(crate) const ROUND_TRIP_AGE_MAX: Duration = Duration::from_secs(10);
 /// How much the number of a reason has to change, and how long what was told stands, before it is told again.
 const NUMBER_TIMES: f64 = 1.33;
 const NUMBER_STANDS: Duration = Duration::from_millis(4_900);

@@ -322,3 +322,29 @@ fn check_order(seed: u64, world: &World) -> usize {
     assert!(matches!(told.last(), Some((_, Told::Disconnected))), "seed {seed}: {told:?}");
     told.iter().filter(|(_, event)| *event == Told::Heard).count()
 }
+
+#[test]
+fn a_round_trip_says_nothing_of_the_line_before_a_silence() {
+    let mut world = World::new(5);
+    let speaker = world.join(ClientConfig { camera: 0, ..ClientConfig::default() });
+    let slow = LinkConfig::default().delay_ms(900);
+    let quick = LinkConfig::default().delay_ms(10);
+    let listener = world.join_over(ClientConfig { camera: 0, ..ClientConfig::default() }, quick, slow);
+    world.seat(listener, 0, Some(speaker));
+    world.run(Duration::from_secs(20));
+    let before = world.stats(listener).rtt.expect("reports were answered");
+    assert!(before > Duration::from_millis(800), "{before:?}");
+
+    world.members[speaker].client.muted = true;
+    world.run(Duration::from_secs(30));
+    let now = world.now.as_micros();
+    world.members[listener].down.set_config(now, quick);
+    world.run(Duration::from_secs(10));
+    // What the listener reports is still of a sender report that took 900 ms.
+    let silent = world.stats(listener).rtt.expect("the last one");
+    assert!(silent <= before, "{silent:?} after {before:?}");
+    world.members[speaker].client.muted = false;
+    world.run(Duration::from_secs(3));
+    let after = world.stats(listener).rtt.expect("reports are answered again");
+    assert!(after < Duration::from_millis(100), "{after:?}");
+}

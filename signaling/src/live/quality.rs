@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use jiff::{SignedDuration, Timestamp};
-use vestibule_domain::{ParticipantId, Rejection, Tier};
+use vestibule_domain::{BandwidthProfile, ParticipantId, Rejection, Tier};
 
 use super::{LiveSession, Output};
 use crate::media::{AudioProfile, PeerId, Quality, QualityStep, STEP, SourceKind};
@@ -179,14 +179,19 @@ impl LiveSession {
         }
     }
 
-    /// Tells a publisher what is wanted.
+    /// Tells a publisher what is wanted. Of a line that carries no picture the voice takes as little as a voice can, too.
     pub(super) fn tell_wanted(&mut self, index: usize) {
+        let tier = self.tier_of(self.members[index].participant);
         let member = &mut self.members[index];
-        if member.connection.is_none() || member.told.wanted == member.wanted {
+        let mut wanted = member.wanted.clone();
+        if tier != BandwidthProfile::Video {
+            wanted.audio = AudioProfile::Thrifty;
+        }
+        if member.connection.is_none() || member.told.wanted == wanted {
             return;
         }
-        let before = std::mem::replace(&mut member.told.wanted, member.wanted.clone());
-        let (id, wanted) = (member.id, member.wanted.clone());
+        let before = std::mem::replace(&mut member.told.wanted, wanted.clone());
+        let id = member.id;
         for (kind, active) in wanted.encodings {
             if before.encodings.get(&kind) != Some(&active) {
                 self.tell(id, ServerMessage::Encodings { kind, active });

@@ -21,9 +21,11 @@ use vestibule_media_core::twcc::TwccRecorder;
 use crate::checker::CheckedLine;
 use crate::coding::{self, is_layered};
 use crate::offer::{self, ClientAnswer, ClientLine, ClientOffer};
+use crate::playout::DELAY_MAX;
 use crate::receive::{Media, Packet, Received, RxStream};
 use crate::red::{self, Red};
 use crate::synthetic::{TAG_BYTES, Tag, Temporal};
+use crate::uplink::Uplink;
 
 /// How often a browser checks its path (libwebrtc: 2.5 s on a stable one).
 const CHECK_INTERVAL: Duration = Duration::from_millis(2_500);
@@ -41,6 +43,10 @@ const VOICE_THRIFTY: Voice = Voice { frame: Duration::from_millis(60), bytes: 12
 const KEYFRAME_SIZE: f64 = 4.0;
 const KEYFRAME_SIZES: std::ops::RangeInclusive<f64> = 4.0..=6.0;
 const FRAME_SIZES: std::ops::RangeInclusive<f64> = 0.8..=1.2;
+/// What a voice takes of the way up, below what a browser sends no picture at all, and the poorest it sends, of the lowest.
+const VOICE_BPS: f64 = 60_000.0;
+const PICTURE_BPS_MIN: u64 = 45_000;
+const SHARE_MIN: f64 = 0.2;
 /// RFC 6464: the V bit, and the level of who speaks all the time, in -dBov. Quieter than the second is no voice.
 const VOICE_ACTIVITY: u8 = 0x80;
 const LEVEL_SPEAKING: u8 = 30;
@@ -114,6 +120,8 @@ pub struct ClientConfig {
     pub nack_retry: Duration,
     /// How long a picture may stay incomplete before a keyframe is asked for.
     pub keyframe_patience: Duration,
+    /// The longest delay voices are played with.
+    pub playout_delay_max: Duration,
     /// How loud its voice is, in -dBov, from each time on (RFC 6464). Until the first it speaks.
     pub levels: Vec<(Time, u8)>,
 }
@@ -143,6 +151,7 @@ impl Default for ClientConfig {
             transport_feedback: RECEIVER_TICK,
             nack_retry: Duration::from_millis(100),
             keyframe_patience: Duration::from_millis(400),
+            playout_delay_max: DELAY_MAX,
             levels: Vec::new(),
         }
     }
@@ -212,6 +221,12 @@ pub struct Client {
     pub withheld_from: Option<u8>,
     /// How quickly it did as it was told.
     pub obedience: Obedience,
+    /// What it thinks its way to the server carries. It sends no more; without it, all it has.
+    pub uplink: Option<Uplink>,
+    /// When anything came last, and when any media did.
+    pub heard_at: Option<Time>,
+    /// The latter.
+    pub media_at: Option<Time>,
     ufrag: String,
     pwd: String,
     sealer: SrtpSealer,
@@ -257,6 +272,8 @@ struct TxStream {
     base_frames: u32,
     /// By its own choice.
     paused: bool,
+    /// The way does not carry it.
+    withheld: bool,
     /// The server said that nobody is shown it.
     unwanted: bool,
     /// When the server said that it is wanted again, until it is sent.
@@ -343,6 +360,9 @@ impl Client {
             remb_bps: None,
             withheld_from: None,
             obedience: Obedience::default(),
+            uplink: None,
+            heard_at: None,
+            media_at: None,
             ufrag,
             pwd,
             sealer,
@@ -387,6 +407,7 @@ impl Client {
             since_keyframe: 0,
             base_frames: 0,
             paused: false,
+            withheld: false,
             unwanted: false,
             resumes_since: None,
             sent_packets: 0,
@@ -488,6 +509,13 @@ impl Client {
         }
     }
 
+    /// Stops or resumes the voice.
+    pub fn pause_voice(&mut self, paused: bool) {
+        for stream in self.streams.iter_mut().filter(|stream| !stream.video) {
+            stream.paused = paused;
+        }
+    }
+
     /// Does as the server said at `said_at`, if it obeys; what it is to send nobody may ignore.
     pub fn signalled(&mut self, signal: &Signal, said_at: Time, now: Time) {
         if let Signal::Codec(kind, codec) = signal {
@@ -550,10 +578,11 @@ impl Client {
         }
     }
 
-    /// Takes an answer.
-    pub fn answered(&mut self, sdp: &str, now: Time) {
+    /// The lines of an answer the SFU sends on.
+    #[must_use]
+    pub fn lines_of(sdp: &str) -> Vec<CheckedLine> {
         let answer = ClientAnswer::parse(sdp);
-        self.lines = answer
+        answer
             .media
             .iter()
             .filter(|media| media.direction.starts_with("send"))
@@ -574,7 +603,13 @@ impl Client {
                     red_payload_type: media.payload_type("red"),
                 })
             })
-            .collect();
+            .collect()
+    }
+
+    /// Takes an answer.
+    pub fn answered(&mut self, sdp: &str, now: Time) {
+        let answer = ClientAnswer::parse(sdp);
+        self.lines = Self::lines_of(sdp);
         for stream in self.streams.iter_mut().filter(|stream| stream.video && self.checks == 0) {
             let media = answer.media(stream.mid);
             let first = media.payload_types.first().and_then(|first| {
@@ -614,6 +649,9 @@ impl Client {
             while self.streams[at].next_frame_at <= now {
                 self.send_frame(at, now);
             }
+        }
+        if let Some(uplink) = &mut self.uplink {
+            uplink.tick(now);
         }
         if self.next_tick_at <= now {
             self.next_tick_at = now + RECEIVER_TICK;
@@ -666,7 +704,12 @@ impl Client {
         let is_unwanted = stream.unwanted && !is_layered(stream.codec);
         let from = self.withheld_from.unwrap_or(u8::MAX);
         let is_withheld = stream.video && !is_layered(stream.codec) && stream.encoding >= from;
-        if self.muted || stream.paused || is_unwanted || is_idle || is_withheld {
+        let share = self.uplink.as_ref().filter(|_| stream.video).map_or(1.0, |uplink| {
+            share_of(uplink.estimate_bps(), &self.config.rates_bps, usize::from(stream.encoding))
+        });
+        let was_withheld = std::mem::replace(&mut stream.withheld, share <= 0.0);
+        stream.keyframe_due |= was_withheld;
+        if self.muted || stream.paused || is_unwanted || is_idle || is_withheld || stream.withheld {
             return;
         }
         if let Some(said_at) = stream.resumes_since.take() {
@@ -690,7 +733,7 @@ impl Client {
         stream.frame += 1;
         let sizes = match (is_layered(stream.codec), &stream.layer_bytes[..]) {
             (true, sizes @ [_, ..]) => sizes[..sizes.len().min(from.max(1).into())].to_vec(),
-            _ => vec![stream.frame_bytes],
+            _ => vec![(stream.frame_bytes as f64 * share) as usize],
         };
         let picture = Tag {
             peer,
@@ -818,6 +861,9 @@ impl Client {
             .seal_rtp(&mut out, header_len, header_len + payload.len(), index)
             .expect("a client's packet can be sealed");
         out.truncate(len);
+        if let Some(uplink) = self.uplink.as_mut().filter(|_| self.config.transport_cc) {
+            uplink.sent(self.transport_sequence.wrapping_sub(1), len, now);
+        }
         self.outbox.push(out);
     }
 
@@ -933,6 +979,7 @@ impl Client {
 
     /// Takes a datagram of the SFU.
     pub fn handle(&mut self, datagram: &[u8], now: Time) {
+        self.heard_at = Some(now);
         match classify(datagram) {
             Some(DatagramKind::Stun) => self.handle_stun(datagram, now),
             Some(DatagramKind::Rtp) if self.connected => self.handle_rtp(datagram, now),
@@ -953,6 +1000,7 @@ impl Client {
     }
 
     fn handle_rtp(&mut self, datagram: &[u8], now: Time) {
+        self.media_at = Some(now);
         let header = RtpHeader::parse(datagram).expect("the checker has seen it");
         let mut bytes = datagram.to_vec();
         // A duplicate of the network's making fails here, and is dropped as a browser does.
@@ -987,7 +1035,10 @@ impl Client {
                 _ => Media::Picture { tag, codec, marker: header.marker },
             })
         };
-        let stream = self.received.entry(line.ssrc).or_default();
+        let stream = self
+            .received
+            .entry(line.ssrc)
+            .or_insert_with(|| RxStream::playing_within(self.config.playout_delay_max));
         if line.ssrc == header.ssrc {
             stream.packet(opened.index, media(payload, false), Packet::Plain, now);
         } else if let (Some((sequence, rest)), Some(highest)) =
@@ -1017,14 +1068,19 @@ impl Client {
                 RtcpPacket::TransportFeedback(view) => {
                     self.transport_feedback += 1;
                     self.transport_arrivals += view.received().count() as u64;
+                    if let Some(uplink) = &mut self.uplink {
+                        uplink.feedback(&view, now);
+                    }
                     assert!(
                         self.streams.iter().any(|stream| stream.ssrc == view.media_ssrc),
                         "transport-wide feedback on an SSRC this client does not send is ignored by browsers"
                     );
                 }
                 RtcpPacket::SenderReport { ssrc, info, .. } => {
-                    self.received.entry(ssrc).or_default().last_sender_report =
-                        Some((info.ntp.middle(), now));
+                    self.received
+                        .entry(ssrc)
+                        .or_insert_with(|| RxStream::playing_within(self.config.playout_delay_max))
+                        .last_sender_report = Some((info.ntp.middle(), now));
                 }
                 RtcpPacket::ReceiverReport { reports, .. } => {
                     self.reports.extend(reports.map(|block| (block.ssrc, block)));
@@ -1109,6 +1165,19 @@ impl ClientConfig {
         let said = self.levels.iter().rev().find(|(from, _)| *from <= now);
         let level = said.map_or(LEVEL_SPEAKING, |(_, level)| *level);
         if level < LEVEL_QUIET { VOICE_ACTIVITY | level } else { level }
+    }
+}
+
+/// How much of an encoding's rate a way carries beside a voice and the encodings below: those are sent whole or not at all, the
+/// lowest as poor as it has to be.
+fn share_of(carries_bps: u64, rates_bps: &[u32; 3], encoding: usize) -> f64 {
+    let left =
+        carries_bps as f64 - VOICE_BPS - rates_bps[..encoding].iter().copied().map(f64::from).sum::<f64>();
+    let share = (left / f64::from(rates_bps[encoding])).min(1.0);
+    match encoding {
+        0 if carries_bps > PICTURE_BPS_MIN => share.max(SHARE_MIN),
+        0 => 0.0,
+        _ => f64::from(u8::from(share >= 1.0)),
     }
 }
 

@@ -5,16 +5,20 @@
 //! DTLS, whose randomness cannot be seeded; everything else is as on the wire.
 #![forbid(unsafe_code)]
 
+pub mod chart;
 pub mod checker;
 pub mod client;
 pub mod coding;
 pub mod cross;
+mod font;
 pub mod offer;
+pub mod page;
 pub mod playout;
 mod receive;
 mod red;
 pub mod scenario;
 pub mod synthetic;
+pub mod uplink;
 pub mod world;
 
 pub use checker::EgressChecker;

@@ -7,9 +7,10 @@ use vestibule_media_core::time::Time;
 
 use crate::synthetic::Tag;
 
-/// The playout delay is the 95th percentile of the jitter and one frame, within these bounds.
+/// The playout delay is the 95th percentile of the jitter and one frame, from this on.
 const DELAY_MIN: Duration = Duration::from_millis(60);
-const DELAY_MAX: Duration = Duration::from_millis(400);
+/// And to this: what comes later is of no use to a conversation. NetEq itself goes on to three quarters of its 200 packets.
+pub(crate) const DELAY_MAX: Duration = Duration::from_millis(400);
 const JITTER_PERCENTILE: usize = 95;
 /// Packets whose jitter is remembered: four seconds of frames of 20 ms.
 const JITTER_PACKETS: usize = 200;
@@ -62,9 +63,10 @@ impl Heard {
 }
 
 /// The playout of one m-line.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Playout {
     pub(crate) heard: Heard,
+    delay_max: Duration,
     stream: Option<Stream>,
 }
 
@@ -93,7 +95,18 @@ struct Arrival {
     is_redundant: bool,
 }
 
+impl Default for Playout {
+    fn default() -> Self {
+        Self::within(DELAY_MAX)
+    }
+}
+
 impl Playout {
+    /// A playout of so long a delay at the most.
+    pub(crate) fn within(delay_max: Duration) -> Self {
+        Self { heard: Heard::default(), delay_max, stream: None }
+    }
+
     /// Takes the frames of one packet: its own, and the earlier ones that came along.
     pub(crate) fn packet(&mut self, own: Tag, redundant: &[Tag], now: Time) {
         self.play(now);
@@ -114,7 +127,7 @@ impl Playout {
         let Some(stream) = &mut self.stream else { return };
         stream.redundancy = redundant.len().min(REDUNDANCY_LEVELS - 1);
         stream.highest = stream.highest.max(own.frame);
-        stream.follow(now.micros_since(own.captured_at), duration);
+        stream.follow(now.micros_since(own.captured_at), duration, self.delay_max);
         for (tag, is_redundant) in redundant.iter().map(|tag| (tag, true)).chain([(&own, false)]) {
             if tag.frame < stream.next {
                 continue;
@@ -131,7 +144,7 @@ impl Playout {
 
     /// Plays what is due. A frame counts as missing only once a later one is there, so that a pause is none.
     pub(crate) fn play(&mut self, now: Time) {
-        let Self { heard, stream: Some(stream) } = self else { return };
+        let Self { heard, stream: Some(stream), .. } = self else { return };
         while stream.next <= stream.highest {
             let arrival = stream.arrivals.get(&stream.next).copied();
             let captured_at = arrival.map_or(stream.next_captured_at, |arrival| arrival.captured_at);
@@ -159,7 +172,7 @@ impl Playout {
 
 impl Stream {
     /// Lets the delay follow what the last packets took.
-    fn follow(&mut self, transit_us: u64, duration: Duration) {
+    fn follow(&mut self, transit_us: u64, duration: Duration, delay_max: Duration) {
         self.transits.push_back(transit_us);
         if self.transits.len() > JITTER_PACKETS {
             self.transits.pop_front();
@@ -168,7 +181,7 @@ impl Stream {
         sorted.sort_unstable();
         let least = sorted[0];
         let jitter = sorted[(sorted.len() * JITTER_PERCENTILE / 100).min(sorted.len() - 1)] - least;
-        let wanted = (Duration::from_micros(jitter) + duration).clamp(DELAY_MIN, DELAY_MAX);
+        let wanted = (Duration::from_micros(jitter) + duration).clamp(DELAY_MIN, delay_max);
         self.delay = Duration::from_micros(least) + wanted;
     }
 }

@@ -85,6 +85,11 @@ struct Frame {
 }
 
 impl RxStream {
+    /// A line whose voices are played with so long a delay at the most.
+    pub(crate) fn playing_within(delay_max: Duration) -> Self {
+        Self { playout: Playout::within(delay_max), ..Self::default() }
+    }
+
     pub(crate) fn packet(&mut self, index: u64, content: Option<Media>, kind: Packet, now: Time) {
         match self.highest {
             None => self.highest = Some(index),

@@ -36,6 +36,12 @@ pub struct World {
     pub events: Vec<(Time, Event)>,
     /// Datagrams the SFU sent to nobody known.
     pub stray: Vec<Vec<u8>>,
+    /// Datagrams of something else than media that share a member's line, as they arrive: whose, which way, what.
+    pub aside: Vec<(usize, Way, Vec<u8>)>,
+    /// Answers and the server's word of encodings reach clients by themselves. If not, whoever runs the world takes them.
+    pub tells: bool,
+    /// As [`EgressChecker::capture_tolerance`], of all that join from now on.
+    pub capture_tolerance: Option<Duration>,
     /// DTLS messages the SFU handed out.
     pub dtls: Vec<(PeerId, vestibule_media_core::DtlsMessage)>,
     /// What the server tells publishers over signaling: when it is there, when it was said, to whom, what.
@@ -89,6 +95,14 @@ impl World {
     /// The same, where publishers are asked for another codec first.
     #[must_use]
     pub fn preferring(seed: u64, video_codec: CodecName) -> Self {
+        let mut world = Self::bare(seed, video_codec);
+        world.command(Command::CreateRoom { room: ROOM });
+        world
+    }
+
+    /// A world without a room.
+    #[must_use]
+    pub fn bare(seed: u64, video_codec: CodecName) -> Self {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_be_bytes());
         let config = SfuConfig {
@@ -97,19 +111,20 @@ impl World {
             wall_clock: WallClock::new(WALL_CLOCK),
             video_codec,
         };
-        let mut world = Self {
+        Self {
             sfu: Sfu::new(config, bytes),
             now: Time::from_millis(1),
             members: Vec::new(),
             events: Vec::new(),
             stray: Vec::new(),
+            aside: Vec::new(),
+            tells: true,
+            capture_tolerance: None,
             dtls: Vec::new(),
             signals: VecDeque::new(),
             seed,
             next_peer: 1,
-        };
-        world.command(Command::CreateRoom { room: ROOM });
-        world
+        }
     }
 
     /// Adds a client with its gate open, on perfect lines; it connects as time goes on.
@@ -123,12 +138,20 @@ impl World {
     ///
     /// If its offer is refused.
     pub fn join_over(&mut self, config: ClientConfig, up: LinkConfig, down: LinkConfig) -> usize {
-        let at = self.members.len();
         let peer = PeerId(self.next_peer);
         self.next_peer += 1;
-        let client = Client::new(peer, config, WALL_CLOCK);
-        let name = format!("client {} of seed {}", peer.0, self.seed);
-        let checker = EgressChecker::new(name, &client.keys, client.extension_ids());
+        let at = self.place(peer, config, up, down);
+        self.command(Command::AddPeer { room: ROOM, peer });
+        self.command(Command::SetMediaGate { peer, gate: MediaGate::Open });
+        self.offer(at);
+        assert!(!self.members[at].client.answers.is_empty(), "no answer: {:?}", self.events.last());
+        at
+    }
+
+    /// Puts a client of a peer into the world, of which the SFU is told by whoever runs the world.
+    pub fn place(&mut self, peer: PeerId, config: ClientConfig, up: LinkConfig, down: LinkConfig) -> usize {
+        let at = self.members.len();
+        let (client, checker) = self.client(peer, config);
         let seed = self.seed.wrapping_mul(1_000).wrapping_add(at as u64 * 2);
         self.members.push(Member {
             client,
@@ -140,11 +163,24 @@ impl World {
             cross: None,
             carried: Carried::default(),
         });
-        self.command(Command::AddPeer { room: ROOM, peer });
-        self.command(Command::SetMediaGate { peer, gate: MediaGate::Open });
-        self.offer(at);
-        assert!(!self.members[at].client.answers.is_empty(), "no answer: {:?}", self.events.last());
         at
+    }
+
+    /// Has a member begin anew with another peer on the same line, as a page does that makes a fresh PeerConnection.
+    pub fn renew(&mut self, at: usize, peer: PeerId, config: ClientConfig) {
+        let (client, checker) = self.client(peer, config);
+        let member = &mut self.members[at];
+        member.client = client;
+        member.checker = checker;
+        member.seats.clear();
+    }
+
+    fn client(&self, peer: PeerId, config: ClientConfig) -> (Client, EgressChecker) {
+        let client = Client::new(peer, config, WALL_CLOCK);
+        let name = format!("client {} of seed {}", peer.0, self.seed);
+        let mut checker = EgressChecker::new(name, &client.keys, client.extension_ids());
+        checker.capture_tolerance = self.capture_tolerance.unwrap_or(checker.capture_tolerance);
+        (client, checker)
     }
 
     /// Sends a client's offer.
@@ -284,7 +320,9 @@ impl World {
         }
     }
 
-    fn next_at(&self) -> Time {
+    /// When [`Self::turn`] has something to do.
+    #[must_use]
+    pub fn next_at(&self) -> Time {
         let links = self.members.iter().flat_map(|member| [member.up.next_at(), member.down.next_at()]);
         let links = links.flatten().map(Time::from_micros);
         let clients = self.members.iter().map(|member| member.client.next_at());
@@ -294,7 +332,8 @@ impl World {
         links.chain(clients).chain(cross).chain(signals).chain(self.sfu.poll_timeout()).fold(far, Time::min)
     }
 
-    fn turn(&mut self) {
+    /// Does what is due now.
+    pub fn turn(&mut self) {
         let now = self.now;
         if self.sfu.poll_timeout().is_some_and(|at| at <= now) {
             self.sfu.handle_input(Input::Timeout, now);
@@ -318,6 +357,10 @@ impl World {
                     cross.arrived(&datagram, now);
                     continue;
                 }
+                if is_aside(&datagram) {
+                    self.aside.push((at, Way::Down, datagram));
+                    continue;
+                }
                 member.carried.arrived += 1;
                 member.carried.arrived_bytes += wire_bytes(&member.down, &datagram);
                 member.client.handle(&datagram, now);
@@ -328,6 +371,10 @@ impl World {
         }
         for at in 0..self.members.len() {
             while let Some(mut datagram) = self.members[at].up.poll(now.as_micros()) {
+                if is_aside(&datagram) {
+                    self.aside.push((at, Way::Up, datagram));
+                    continue;
+                }
                 let from = self.members[at].client.address;
                 self.sfu.handle_input(Input::Datagram { from, bytes: &mut datagram }, now);
                 self.drain();
@@ -349,6 +396,9 @@ impl World {
 
     /// Sends a client a word over signaling, which takes as long as a datagram on an idle line does.
     fn say(&mut self, peer: PeerId, signal: Signal) {
+        if !self.tells {
+            return;
+        }
         let Some(member) = self.members.iter().find(|member| member.client.peer == peer) else { return };
         let there_at = self.now + Duration::from_micros(member.down.config().delay_us);
         self.signals.push_back((there_at, self.now, peer, signal));
@@ -403,12 +453,14 @@ impl World {
                     match &event {
                         Event::Answer { peer, sdp, seats, .. } => {
                             if let Some(member) = self.members.iter_mut().find(|m| m.client.peer == *peer) {
-                                member.client.answered(sdp, now);
-                                member.checker.set_lines(member.client.lines().to_vec());
+                                if self.tells {
+                                    member.client.answered(sdp, now);
+                                }
+                                member.checker.set_lines(Client::lines_of(sdp));
                                 member.seats.clone_from(seats);
                             }
                         }
-                        Event::Restarted { peer, local } => {
+                        Event::Restarted { peer, local } if self.tells => {
                             if let Some(member) = self.members.iter_mut().find(|m| m.client.peer == *peer) {
                                 member.client.restarted(local.ufrag.clone(), local.pwd.clone(), now);
                             }
@@ -427,6 +479,22 @@ impl World {
             }
         }
     }
+}
+
+/// Which way a datagram goes on a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// To the server.
+    Up,
+    /// From it.
+    Down,
+}
+
+/// What a datagram begins with that is neither STUN, DTLS nor SRTP (RFC 7983 section 7).
+pub const ASIDE: u8 = 0xf0;
+
+fn is_aside(datagram: &[u8]) -> bool {
+    datagram.first() == Some(&ASIDE)
 }
 
 /// Bytes a datagram takes on a line.

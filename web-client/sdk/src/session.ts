@@ -6,6 +6,8 @@
  */
 import { Door, DoorError } from './api.ts';
 import { Emitter } from './emitter.ts';
+import { HOLDING_LOOK_MS, LOOK_MS, LineWatch } from './line-watch.ts';
+import type { LineLook } from './line-watch.ts';
 import { Outbox } from './outbox.ts';
 import type { Carrier, UnsaidLine } from './outbox.ts';
 import { bestStore } from './outbox-store.ts';
@@ -44,9 +46,8 @@ import type {
 const RESTART_ICE_MS = 2_000;
 /** After so long without the server, on the socket or by media, the visit goes on in writing, in milliseconds. */
 const CUT_OFF_MS = 15_000;
-/** How often it is looked at what the way to the server carries, in milliseconds, and from where on it is worth saying. */
-const UPLINK_LOOK_MS = 2_000;
-const UPLINK_SAID_KBPS = 500;
+/** For so long nothing may be heard before it is noticed, in milliseconds: a browser takes five seconds for media. */
+const UNNOTICED_MS_MAX = 10_000;
 /** When descriptions that the server had no time for are exchanged again, in milliseconds. */
 const RECONNECT_MS = 2_000;
 /** How long a socket may be away before what is written passes over HTTPS instead, in milliseconds. */
@@ -202,7 +203,8 @@ export class Session extends Emitter<SessionEvents> {
   /** How seats are wanted, where it was said. */
   #wishes = new Map<number, SeatWish>();
   /** Whether the voice is to have redundancy: over all transports, as the line is the same. */
-  readonly #redundancy = new Redundancy(() => this.#encodeVoice({ redundant: this.#redundancy.isWanted }));
+  readonly #redundancy = new Redundancy(() => this.#settleRedundancy());
+  readonly #lineWatch = new LineWatch();
 
   constructor(options: SessionOptions) {
     super();
@@ -523,10 +525,11 @@ export class Session extends Emitter<SessionEvents> {
     this.#transport?.close();
     this.#transport = transport;
     this.#restartDue = false;
-    this.#encodeVoice({ redundant: this.#redundancy.isWanted });
+    this.#lineWatch.begin();
+    this.#settleRedundancy();
     transport.rehearse(this.#rehearses === 'video');
     this.#watch(transport);
-    this.#lookAtUplink(transport, false);
+    this.#lookAtLine(transport);
     const isCurrent = () => this.#transport === transport && !this.#isOver();
     try {
       for (const what of ['microphone', 'camera', 'screen'] as const) await this.#put(what);
@@ -563,19 +566,30 @@ export class Session extends Emitter<SessionEvents> {
   /** Who sits where, as the server said last: it may say so before the answer is in place. */
   #seated: { seat: number; participant: string | null }[] = [];
 
-  /** Tells the server what the browser thinks of the way to it, while that is little: the server sees only what arrives. */
-  #lookAtUplink(transport: Transport, wasLittle: boolean): void {
-    this.#later(UPLINK_LOOK_MS, () => {
+  #lookAtLine(transport: Transport): void {
+    this.#later(this.#lineWatch.holds ? HOLDING_LOOK_MS : LOOK_MS, () => {
       if (this.#transport !== transport || this.#isOver()) return;
-      const sends = this.isIn && this.line === 'open' && this.#tracks.camera !== null && !this.muted.camera && this.#carries('camera');
-      const said = (kbps: number | null): boolean => {
-        const isLittle = kbps !== null && kbps < UPLINK_SAID_KBPS;
-        if (kbps !== null && (isLittle || wasLittle)) this.#ask({ type: 'line', uplinkKbps: kbps }).catch(() => undefined);
-        return isLittle;
-      };
-      const look = sends ? transport.uplinkKbps().then(said) : Promise.resolve(false);
-      void look.catch(() => false).then((isLittle) => this.#lookAtUplink(transport, isLittle));
+      const look = this.isIn ? transport.look().then((seen) => this.#saw(seen)) : Promise.resolve();
+      void look.catch(() => undefined).then(() => this.#lookAtLine(transport));
     });
+  }
+
+  #saw(look: LineLook): void {
+    const watch = this.#lineWatch;
+    const [held, wasNarrow] = [watch.holds, watch.isNarrow];
+    const isInWriting = this.you?.tier === 'async_text';
+    const { say, ask } = watch.saw(look, {
+      now: Date.now(),
+      use: isInWriting ? (this.#rehearses === null ? 'writing' : 'rehearsal') : 'media',
+      sendsCamera: this.#tracks.camera !== null && !this.muted.camera && this.#carries('camera'),
+      heardAt: this.#signal?.heardAt ?? 0,
+    });
+    if (this.line === 'open') {
+      if (say !== null) this.#ask({ type: 'line', uplinkKbps: say }).catch(() => undefined);
+      if (ask) this.#signal?.nudge();
+    }
+    if (watch.holds !== held) this.#putAll();
+    if (watch.isNarrow !== wasNarrow) this.#settleRedundancy();
   }
 
   /** Whether the server can be heard is looked at when it may have changed. */
@@ -587,9 +601,10 @@ export class Session extends Emitter<SessionEvents> {
       return;
     }
     if (this.#unheardSince !== null) return;
-    const since = Date.now();
+    // A device that slept heard nothing for long, and may be heard in a moment.
+    const since = Math.max(this.#signal?.heardAt ?? 0, this.#lineWatch.cameAt, Date.now() - UNNOTICED_MS_MAX);
     this.#unheardSince = since;
-    this.#later(CUT_OFF_MS, () => {
+    this.#later(Math.max(0, since + CUT_OFF_MS - Date.now()), () => {
       if (this.#unheardSince !== since || heard()) return;
       this.cutOff = true;
       this.#changed();
@@ -987,6 +1002,7 @@ export class Session extends Emitter<SessionEvents> {
 
   /** Whether the line is used for it, or the server is to look whether it could be. */
   #carries(what: keyof Tracks): boolean {
+    if (this.#lineWatch.holds) return false;
     const tier = this.you?.tier ?? 'video';
     if (what === 'microphone') return tier !== 'async_text' || this.#rehearses !== null;
     return tier === 'video' || (what === 'camera' && this.#rehearses === 'video');
@@ -1009,6 +1025,11 @@ export class Session extends Emitter<SessionEvents> {
 
   #encodeVoice(voice: Partial<AudioEncoding>): void {
     this.#transport?.encodeVoice(voice).catch((error: unknown) => this.#problem(error));
+  }
+
+  /** Redundancy doubles what a voice takes: on a way that is lost on because it is narrow, it makes things worse. */
+  #settleRedundancy(): void {
+    this.#encodeVoice({ redundant: this.#redundancy.isWanted && !this.#lineWatch.isNarrow });
   }
 
   async #publish(kind: 'audio' | 'camera'): Promise<void> {

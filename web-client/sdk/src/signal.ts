@@ -160,6 +160,11 @@ export class Signal {
     if (!isUnderWay && (this.#wasIn || this.#secret !== null)) void this.#dial();
   }
 
+  /** When anything was heard last, in milliseconds. */
+  get heardAt(): number {
+    return this.#heardAt;
+  }
+
   close(): void {
     if (this.#isOver) return;
     this.#isOver = true;

@@ -2,6 +2,7 @@
  * One PeerConnection and its m-lines (docs/protocol.md, section 4): the browser offers, the server answers, seats change
  * without SDP. It knows nothing of people; the session tells it who sits where.
  */
+import type { LineLook } from './line-watch.ts';
 import { firstCodec, iceCredentials, slimOffer, withCodec, withIceCredentials, withVoice } from './sdp.ts';
 import type { AudioEncoding, IceCredentials } from './sdp.ts';
 import type { IceServer, SeatCounts, SeatMids, VideoCodec, VideoKind } from './wire.ts';
@@ -69,6 +70,9 @@ export interface Tracks {
 }
 
 const VOICE_AS_IT_LIKES: AudioEncoding = { maxBitrateBps: null, frameMs: null, redundant: false };
+
+/** Of `getStats`, what tells of the line. */
+type LineStats = RTCStats & { nominated?: boolean; availableOutgoingBitrate?: number; packetsReceived?: number };
 
 /** The signaling a transport needs. */
 export interface Exchange {
@@ -167,14 +171,15 @@ export class Transport {
     this.#activate('camera');
   }
 
-  /** What the browser thinks that the way to the server carries, in kilobits per second; null where it does not say. */
-  async uplinkKbps(): Promise<number | null> {
-    let kbps: number | null = null;
-    (await this.peerConnection.getStats()).forEach((entry: RTCStats & { nominated?: boolean; availableOutgoingBitrate?: number }) => {
+  /** What is seen of the line now. */
+  async look(): Promise<LineLook> {
+    const look: LineLook = { uplinkKbps: null, packets: 0 };
+    (await this.peerConnection.getStats()).forEach((entry: LineStats) => {
+      if (entry.type === 'inbound-rtp') look.packets += entry.packetsReceived ?? 0;
       if (entry.type !== 'candidate-pair' || !entry.nominated || !entry.availableOutgoingBitrate) return;
-      kbps = Math.round(entry.availableOutgoingBitrate / 1000);
+      look.uplinkKbps = Math.round(entry.availableOutgoingBitrate / 1000);
     });
-    return kbps;
+    return look;
   }
 
   /** Sends these encodings, by rid, and no others: nobody is shown them. */

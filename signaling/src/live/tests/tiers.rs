@@ -305,3 +305,18 @@ fn that_somebody_writes_is_not_put_on_record_by_who_chose_something_else() {
     assert!(visit.is_on_record());
     assert_eq!(visit.harness.commits.last().unwrap().actor, Actor::System);
 }
+
+#[test]
+fn a_voice_takes_as_little_as_a_voice_can_on_a_line_without_a_picture() {
+    let mut visit = Visit::new();
+    let patient = visit.patient;
+    visit.looks(11, SLOW);
+    let thrifty = json!({"type": "audioEncoding", "maxBitrateBps": 16_000, "frameMs": 60});
+    assert_eq!(visit.harness.told(patient, "audioEncoding"), [thrifty.clone()]);
+    assert!(visit.harness.told(visit.provider, "audioEncoding").is_empty(), "their line is good");
+    visit.harness.say(patient, json!({"type": "tier", "want": "video", "id": 3}));
+    visit.looks(60, GOOD);
+    assert_eq!(visit.told().last(), Some(&(json!("video"), json!("recovered"))));
+    let full = json!({"type": "audioEncoding", "maxBitrateBps": null, "frameMs": null});
+    assert_eq!(visit.harness.told(patient, "audioEncoding"), [thrifty, full]);
+}

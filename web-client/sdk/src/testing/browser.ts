@@ -26,6 +26,8 @@ export class FakePeerConnection {
   codecs: string[][] = [];
   /** A remote description that cannot be taken. */
   refuses: ((sdp: string) => boolean) | null = null;
+  /** What is told of it. */
+  stats: object[] = [];
   onconnectionstatechange: (() => void) | null = null;
   oniceconnectionstatechange: (() => void) | null = null;
   #mids = 0;
@@ -76,6 +78,10 @@ export class FakePeerConnection {
     if (this.refuses?.(sdp)) return Promise.reject(new Error('refused'));
     this.remotes.push(sdp);
     return Promise.resolve();
+  }
+
+  getStats(): Promise<object[]> {
+    return Promise.resolve(this.stats);
   }
 
   goes(state: 'connected' | 'disconnected' | 'failed'): void {

@@ -4,14 +4,13 @@
 //! `--assert` makes a missed aim an error. `--short` plays what tells most; `--seeds N` each from N seeds, `--seed N` from
 //! this on; `--only TEXT` those with the text in their name; `--trace` says what was seen of each tenth of a second of one run.
 
-mod chart;
-mod font;
+mod plot;
 mod table;
 mod trace;
 
 use std::error::Error;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::thread;
@@ -22,8 +21,6 @@ use crate::table::Row;
 
 const SEEDS_LONG: u64 = 3;
 const FIRST_SEED: u64 = 1;
-const BEGIN: &str = "<!-- media-report: what follows is written by `make media-report` -->";
-const END: &str = "<!-- media-report: end -->";
 const USAGE: &str = "media-report [--short] [--seeds N] [--seed N] [--only TEXT] [--trace] [--write docs/media.md] [--assert]";
 
 /// What is asked for.
@@ -63,11 +60,11 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         let mut charts = String::new();
         for (scenario, seen) in scenarios.iter().zip(&played) {
             let Some(name) = scenario.plot else { continue };
-            chart::write(&folder.join(format!("{name}.png")), scenario, seen.first.watched())?;
+            plot::chart(scenario, seen.first.watched()).write(&folder.join(format!("{name}.png")))?;
             let folder = folder.file_name().unwrap_or_default().to_string_lossy();
             charts.push_str(&format!("\n![{}]({folder}/{name}.png)\n", scenario.name));
         }
-        rewrite(page, &format!("{text}{charts}"))?;
+        vestibule_sim::page::rewrite(page, "media-report", &format!("{text}{charts}"))?;
     }
     let met = rows.iter().flat_map(|row| &row.verdicts).all(|verdict| verdict.met);
     Ok(if met || !options.assert { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -149,13 +146,4 @@ fn row(scenario: &Scenario, first_seed: u64, figures: &[Figures]) -> Row {
     });
     let worst = figures.iter().skip(1).fold(figures[0].clone(), Figures::worse);
     Row { name: scenario.name.clone(), worst, verdicts: verdicts.collect() }
-}
-
-/// Puts `text` between the markers of a page.
-fn rewrite(page: &Path, text: &str) -> Result<(), Box<dyn Error>> {
-    let before = std::fs::read_to_string(page)?;
-    let (head, rest) = before.split_once(BEGIN).ok_or("the page has no marker where the report begins")?;
-    let (_, tail) = rest.split_once(END).ok_or("the page has no marker where the report ends")?;
-    std::fs::write(page, format!("{head}{BEGIN}\n\n{text}\n{END}{tail}"))?;
-    Ok(())
 }

@@ -1,4 +1,4 @@
-//! A run as a picture: rates, the queue and the height of the picture over time, one above the other.
+//! A run as a picture: values over time, one panel above the other.
 
 use std::fs;
 use std::io;
@@ -6,25 +6,18 @@ use std::path::Path;
 use std::time::Duration;
 
 use miniz_oxide::deflate::compress_to_vec_zlib;
-use vestibule_sim::scenario::{Sample, Scenario};
-use vestibule_sim::synthetic::HEIGHTS;
 
 use crate::font;
 
 const WIDTH: usize = 900;
-const LEFT: usize = 70;
+const LEFT: usize = 90;
 const RIGHT: usize = 20;
 const TOP: usize = 60;
 const GAP: usize = 44;
-const PANELS: [usize; 3] = [190, 110, 90];
 const BOTTOM: usize = 30;
-const HEIGHT: usize = TOP + PANELS[0] + PANELS[1] + PANELS[2] + 2 * GAP + BOTTOM;
 const TEXT_SCALE: usize = 2;
-/// Rates are of so many samples: a second.
-const RATE_SAMPLES: usize = 10;
 const VALUE_STEPS: f64 = 5.0;
 const TIME_STEPS: f64 = 8.0;
-const HEIGHTS_UNIT: &str = "height in pixels";
 
 /// What a PNG begins with, and how its dots are kept.
 const PNG_SIGNATURE: [u8; 8] = [0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a];
@@ -35,14 +28,22 @@ const COMPRESSION_LEVEL: u8 = 9;
 
 /// Colours by their place in the palette.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Colour {
+pub enum Colour {
+    /// The paper.
     White,
+    /// Lines behind the curves.
     Grid,
+    /// Words.
     Text,
+    /// What a line carries.
     Capacity,
+    /// What it is thought to carry.
     Estimate,
+    /// What arrives.
     Rate,
+    /// What waits.
     Queue,
+    /// What is shown.
     Picture,
 }
 
@@ -57,64 +58,58 @@ const PALETTE: [[u8; 3]; 8] = [
     [30, 130, 70],
 ];
 
-/// One value over time, and how it is drawn.
-struct Curve {
-    name: &'static str,
-    colour: Colour,
-    points: Vec<(f64, f64)>,
+/// One value over time, and how it is drawn: by steps, as what was seen last stands until something else is.
+pub struct Curve {
+    /// What it is called beside its panel; may be empty.
+    pub name: &'static str,
+    /// How it is drawn.
+    pub colour: Colour,
+    /// Seconds from the start, and the value there.
+    pub points: Vec<(f64, f64)>,
 }
 
-/// Writes what was seen of who is watched.
-///
-/// # Errors
-/// Those of the file.
-pub(crate) fn write(path: &Path, scenario: &Scenario, samples: &[Sample]) -> io::Result<()> {
-    let mut canvas = Canvas::new();
-    canvas.text(LEFT, 14, &scenario.name, Colour::Text);
-    let mut top = TOP;
-    let panels =
-        [("Mbit/s", rates(samples)), ("ms in the queue", queue(samples)), (HEIGHTS_UNIT, height(samples))];
-    for ((unit, curves), tall) in panels.iter().zip(PANELS) {
-        canvas.panel(top, tall, unit, curves, scenario.length);
-        top += tall + GAP;
+/// Curves over the same time with the same unit.
+pub struct Panel {
+    /// Of the values.
+    pub unit: &'static str,
+    /// Dots from its lower to its upper edge.
+    pub tall: usize,
+    /// What stands beside its lines: values and their names; none, and they are numbers.
+    pub labels: Vec<(f64, &'static str)>,
+    /// Values of the lines, where they are not as is fit.
+    pub every: Option<f64>,
+    /// What it shows.
+    pub curves: Vec<Curve>,
+}
+
+/// Panels one above the other, over the same time.
+pub struct Chart {
+    /// Above them.
+    pub title: String,
+    /// How long the time is.
+    pub length: Duration,
+    /// From above.
+    pub panels: Vec<Panel>,
+}
+
+impl Chart {
+    /// Writes it as a PNG.
+    ///
+    /// # Errors
+    ///
+    /// Those of the file.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        let between = GAP * self.panels.len().saturating_sub(1);
+        let tall = self.panels.iter().map(|panel| panel.tall).sum::<usize>();
+        let mut canvas = Canvas::new(TOP + tall + between + BOTTOM);
+        canvas.text(LEFT, 14, &self.title, Colour::Text);
+        let mut top = TOP;
+        for panel in &self.panels {
+            canvas.panel(top, panel, self.length);
+            top += panel.tall + GAP;
+        }
+        canvas.save(path)
     }
-    canvas.save(path)
-}
-
-fn points(samples: &[Sample], value: impl Fn(&Sample) -> Option<f64>) -> Vec<(f64, f64)> {
-    samples.iter().filter_map(|sample| Some((sample.at.as_secs_f64(), value(sample)?))).collect()
-}
-
-fn rates(samples: &[Sample]) -> Vec<Curve> {
-    let mega = |bps: u64| bps as f64 / 1e6;
-    let arrived = samples.windows(RATE_SAMPLES + 1).map(|window| {
-        let bytes = window[RATE_SAMPLES].carried.arrived_bytes - window[0].carried.arrived_bytes;
-        let seconds = (window[RATE_SAMPLES].at - window[0].at).as_secs_f64();
-        (window[RATE_SAMPLES].at.as_secs_f64(), bytes as f64 * 8.0 / 1e6 / seconds)
-    });
-    vec![
-        Curve {
-            name: "line",
-            colour: Colour::Capacity,
-            points: points(samples, |sample| sample.capacity_bps.map(mega)),
-        },
-        Curve {
-            name: "estimate",
-            colour: Colour::Estimate,
-            points: points(samples, |sample| sample.stats.downlink.estimate_bps.map(mega)),
-        },
-        Curve { name: "arrived", colour: Colour::Rate, points: arrived.collect() },
-    ]
-}
-
-fn queue(samples: &[Sample]) -> Vec<Curve> {
-    let points = points(samples, |sample| Some(sample.queue.as_secs_f64() * 1_000.0));
-    vec![Curve { name: "", colour: Colour::Queue, points }]
-}
-
-fn height(samples: &[Sample]) -> Vec<Curve> {
-    let points = points(samples, |sample| Some(f64::from(sample.height)));
-    vec![Curve { name: "", colour: Colour::Picture, points }]
 }
 
 /// The least of 1, 2 and 5 times a power of ten that divides `most` into so many steps at the most.
@@ -129,21 +124,25 @@ struct Canvas {
 }
 
 impl Canvas {
-    fn new() -> Self {
-        Self { dots: vec![Colour::White as u8; WIDTH * HEIGHT] }
+    fn new(height: usize) -> Self {
+        Self { dots: vec![Colour::White as u8; WIDTH * height] }
     }
 
-    fn panel(&mut self, top: usize, tall: usize, unit: &str, curves: &[Curve], length: Duration) {
-        let most = curves.iter().flat_map(|curve| &curve.points).map(|(_, value)| *value).fold(0.0, f64::max);
-        let every = if unit == HEIGHTS_UNIT { f64::from(HEIGHTS[0]) } else { step(most, VALUE_STEPS) };
+    fn panel(&mut self, top: usize, panel: &Panel, length: Duration) {
+        let Panel { unit, tall, labels, every, curves } = panel;
+        let most = curves.iter().flat_map(|curve| &curve.points).map(|(_, value)| *value);
+        let most = most.chain(labels.iter().map(|(value, _)| *value)).fold(0.0, f64::max);
+        let every = every.unwrap_or_else(|| step(most, VALUE_STEPS));
         let most = ((most / every).ceil() * every).max(every);
         let (wide, seconds) = ((WIDTH - LEFT - RIGHT) as f64, length.as_secs_f64());
         let x = |at: f64| LEFT + (at / seconds * wide) as usize;
-        let y = |value: f64| top + tall - (value / most * tall as f64) as usize;
+        let y = |value: f64| top + tall - (value / most * *tall as f64) as usize;
         let mut value = 0.0;
         while value <= most * 1.001 {
             self.horizontal(LEFT, WIDTH - RIGHT, y(value), Colour::Grid);
-            let label = if every < 1.0 { format!("{value:.1}") } else { format!("{value:.0}") };
+            let name = labels.iter().find(|(at, _)| *at == value).map(|(_, name)| (*name).to_owned());
+            let number = || if every < 1.0 { format!("{value:.1}") } else { format!("{value:.0}") };
+            let label = name.unwrap_or_else(|| if labels.is_empty() { number() } else { String::new() });
             let start = LEFT.saturating_sub(8 + text_width(&label));
             self.text(start, y(value).saturating_sub(7), &label, Colour::Text);
             value += every;
@@ -169,8 +168,10 @@ impl Canvas {
     }
 
     fn dot(&mut self, x: usize, y: usize, colour: Colour) {
-        if x < WIDTH && y < HEIGHT {
-            self.dots[y * WIDTH + x] = colour as u8;
+        if x < WIDTH
+            && let Some(dot) = self.dots.get_mut(y * WIDTH + x)
+        {
+            *dot = colour as u8;
         }
     }
 
@@ -212,9 +213,9 @@ impl Canvas {
     fn save(&self, path: &Path) -> io::Result<()> {
         let mut header = Vec::new();
         header.extend_from_slice(&(WIDTH as u32).to_be_bytes());
-        header.extend_from_slice(&(HEIGHT as u32).to_be_bytes());
+        header.extend_from_slice(&((self.dots.len() / WIDTH) as u32).to_be_bytes());
         header.extend_from_slice(&[BIT_DEPTH, INDEXED_COLOUR, 0, 0, 0]);
-        let mut lines = Vec::with_capacity((WIDTH + 1) * HEIGHT);
+        let mut lines = Vec::new();
         for line in self.dots.chunks(WIDTH) {
             lines.push(NO_FILTER);
             lines.extend_from_slice(line);

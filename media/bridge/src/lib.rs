@@ -1,6 +1,9 @@
-//! The engine behind the live sessions: translates what they ask of media and what media reports.
+//! The SFU behind live sessions: translates what they ask of media, and what media reports. It does nothing by itself: the
+//! server puts an engine behind it, a simulation the SFU alone.
+#![forbid(unsafe_code)]
 
-use std::sync::Arc;
+mod stats;
+
 use std::time::Duration;
 
 use serde_json::Value;
@@ -13,37 +16,21 @@ use vestibule_media_core::{
     AudioProfile as EngineAudio, Command, DisconnectReason, Event, MediaGate, PeerId as EnginePeer,
     RoomId as EngineRoom, SeatId as EngineSeat, SeatWish as EngineWish, SourceKind as EngineSource, bounds,
 };
-use vestibule_media_engine::EventSink;
 use vestibule_signaling::wire::{QualityCode, QualityLevel, QualityReason, VideoCodec};
 use vestibule_signaling::{
     AudioProfile, LineSeen, MediaCommand, MediaEvent, PeerId, QUIET_AFTER, Quality, QualityStep, STEP,
     SeatId, SeatInfo, SeatWish, SourceKind,
 };
 
-use super::Rooms;
-use crate::stats;
-
 const _: () = assert!(STEP.as_nanos() == bounds::QUALITY_STEP.as_nanos());
 const _: () = assert!(QUIET_AFTER.as_nanos() == bounds::QUIET_AFTER.as_nanos());
 
-/// Hands the engine's events to the sessions they are about.
-#[derive(Clone, Default)]
-pub(crate) struct EngineEvents(Arc<Rooms>);
-
-impl EngineEvents {
-    pub(crate) fn rooms(&self) -> Arc<Rooms> {
-        Arc::clone(&self.0)
-    }
-}
-
-impl EventSink for EngineEvents {
-    fn event(&self, event: Event) {
-        super::hand_over(&self.0, event);
-    }
-}
-
 /// The engine's command for a session's, or what to tell the session instead.
-pub(super) fn command(room: u32, command: MediaCommand) -> Result<Command, MediaEvent> {
+///
+/// # Errors
+///
+/// What the session is told in place of it: what a client wrote cannot be read.
+pub fn command(room: u32, command: MediaCommand) -> Result<Command, MediaEvent> {
     let room = EngineRoom(u64::from(room));
     Ok(match command {
         MediaCommand::CreateRoom => Command::CreateRoom { room },
@@ -85,8 +72,10 @@ pub(super) fn command(room: u32, command: MediaCommand) -> Result<Command, Media
     })
 }
 
-/// The session's event for the engine's, and the number of the room it is about.
-pub(super) fn translate(event: Event) -> Option<(u32, MediaEvent)> {
+/// The session's event for the engine's, and the number of the room it is about. None where it is about no room, or nothing a
+/// session is told.
+#[must_use]
+pub fn translate(event: Event) -> Option<(u32, MediaEvent)> {
     let about = |peer: EnginePeer, event| Some((room_of(peer), event));
     match event {
         Event::Answer { peer, negotiation, sdp, seats } => {
@@ -108,18 +97,11 @@ pub(super) fn translate(event: Event) -> Option<(u32, MediaEvent)> {
             about(peer, MediaEvent::Restarted { peer: PeerId(peer.0), ufrag: local.ufrag, pwd: local.pwd })
         }
         Event::RestartFailed { peer } => about(peer, MediaEvent::RestartFailed { peer: PeerId(peer.0) }),
-        Event::PathChanged { peer } => {
-            tracing::info!(peer = peer.0, "path changed");
-            None
-        }
-        Event::Connected { peer, profile } => {
-            tracing::info!(peer = peer.0, ?profile, "connected");
-            about(peer, MediaEvent::Connected { peer: PeerId(peer.0) })
-        }
+        Event::PathChanged { .. } => None,
+        Event::Connected { peer, .. } => about(peer, MediaEvent::Connected { peer: PeerId(peer.0) }),
         Event::Quiet { peer } => about(peer, MediaEvent::Quiet { peer: PeerId(peer.0) }),
         Event::Heard { peer } => about(peer, MediaEvent::Heard { peer: PeerId(peer.0) }),
         Event::Disconnected { peer, reason } => {
-            tracing::info!(peer = peer.0, ?reason, "disconnected");
             let why = in_plain_words(reason).into();
             about(peer, MediaEvent::Disconnected { peer: PeerId(peer.0), why })
         }
@@ -163,7 +145,6 @@ pub(super) fn translate(event: Event) -> Option<(u32, MediaEvent)> {
             about(peer, MediaEvent::Stats { peer: PeerId(peer.0), stats })
         }
         Event::Refused { peer, error } => {
-            tracing::warn!(peer = peer.map(|peer| peer.0), %error, "the SFU refused a command");
             let peer = peer?;
             about(peer, MediaEvent::Refused { peer: PeerId(peer.0), why: error.to_string() })
         }

@@ -1,0 +1,521 @@
+//! Somebody's device: what the web client's SDK does, as far as signaling, tiers and what is written are concerned, over a
+//! simulated browser. Each rule and each time is the SDK's (`web-client/sdk/src`, `signal.ts` and `session.ts`).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use vestibule_domain::{BandwidthProfile, ParticipantId};
+use vestibule_media_core::api::{AudioProfile, PeerId, SourceKind};
+use vestibule_media_core::sdp::Rid;
+use vestibule_media_core::time::Time;
+use vestibule_sim::client::{ClientConfig, Signal};
+use vestibule_sim::uplink::Uplink;
+use vestibule_sim::world::World;
+
+use crate::socket::{End, SocketId};
+
+const HELLO_MAX: Duration = Duration::from_secs(10);
+const HEARTBEAT: Duration = Duration::from_secs(10);
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+const RETRY_MS: [u64; 6] = [0, 300, 1_000, 2_000, 4_000, 5_000];
+const STEADY: Duration = Duration::from_secs(5);
+const RESTART_ICE: Duration = Duration::from_secs(2);
+const MEDIA_LOOK: Duration = Duration::from_secs(1);
+const PROBE_MAX: Duration = Duration::from_secs(2);
+const ANSWER_MAX: Duration = Duration::from_secs(2);
+const HOLDING_LOOK: Duration = Duration::from_millis(200);
+const CUT_OFF: Duration = Duration::from_secs(15);
+const UPLINK_LOOK: Duration = Duration::from_secs(2);
+const UPLINK_SAID_KBPS: u64 = 500;
+/// Browsers take a path for broken on which nothing came for so long.
+const ICE_DISCONNECTED: Duration = Duration::from_secs(5);
+/// How often it looks whether something of that is due.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// A line of the thread as it stands on somebody's screen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// The writer's id of it.
+    pub client_id: String,
+    /// Who wrote it.
+    pub from: String,
+    /// When it appeared.
+    pub at: Time,
+}
+
+/// A person's device.
+pub struct Device {
+    /// Whose.
+    pub participant: ParticipantId,
+    /// The lines on its screen, by their places.
+    pub thread: BTreeMap<u64, Told>,
+    /// What was refused: nothing should be.
+    pub errors: Vec<String>,
+    /// What its line is used for, as it was told.
+    pub tier: BandwidthProfile,
+    /// It offers to write by its own rule: the server cannot be heard.
+    pub cut_off: bool,
+    config: ClientConfig,
+    at: usize,
+    sockets: u32,
+    socket: Option<(SocketId, End)>,
+    is_open: bool,
+    was_in: bool,
+    since: Time,
+    attempt: usize,
+    dial_at: Option<Time>,
+    heard_at: Time,
+    /// What the server has not answered yet, and until when it may.
+    asked: Option<(Time, Time)>,
+    beats_at: Time,
+    secret: Option<String>,
+    incarnation: String,
+    last_seq: u64,
+    last_id: u64,
+    /// Requests whose reply is still to come, by their numbers.
+    pending: BTreeMap<u64, Value>,
+    rehearses: Option<BandwidthProfile>,
+    /// The transport it may make: its last one is gone.
+    fresh_peer: Option<PeerId>,
+    has_transport: bool,
+    negotiation: u32,
+    sends: Option<(bool, [bool; 3])>,
+    broken_since: Option<Time>,
+    restart_due: bool,
+    unheard_since: Option<Time>,
+    uplink_look_at: Time,
+    said_little: bool,
+    media_look_at: Time,
+    media_looked_at: Time,
+    /// Media came since it was asked last.
+    media_flowed: bool,
+    media_asked_at: Option<Time>,
+    holds: bool,
+    looks_at: Time,
+}
+
+impl Device {
+    /// A page that is opened now by the member at this place of the world.
+    #[must_use]
+    pub(crate) fn new(participant: ParticipantId, at: usize, config: ClientConfig, now: Time) -> Self {
+        Self {
+            participant,
+            thread: BTreeMap::new(),
+            errors: Vec::new(),
+            tier: BandwidthProfile::Video,
+            cut_off: false,
+            config,
+            at,
+            sockets: 0,
+            socket: None,
+            is_open: false,
+            was_in: false,
+            since: now,
+            attempt: 0,
+            dial_at: Some(now),
+            heard_at: now,
+            asked: None,
+            beats_at: now,
+            secret: None,
+            incarnation: String::new(),
+            last_seq: 0,
+            last_id: 0,
+            pending: BTreeMap::new(),
+            rehearses: None,
+            fresh_peer: None,
+            has_transport: false,
+            negotiation: 0,
+            sends: None,
+            broken_since: None,
+            restart_due: false,
+            unheard_since: None,
+            uplink_look_at: now,
+            said_little: false,
+            media_look_at: now,
+            media_looked_at: now,
+            media_flowed: false,
+            media_asked_at: None,
+            holds: false,
+            looks_at: now,
+        }
+    }
+
+    /// The SFU has this peer for it.
+    pub(crate) const fn has_peer(&mut self, peer: PeerId) {
+        self.fresh_peer = Some(peer);
+    }
+
+    /// Whether what it wrote was all said.
+    #[must_use]
+    pub fn has_said_all(&self) -> bool {
+        self.pending.values().all(|message| message["type"] != "chat")
+    }
+
+    pub(crate) fn next_at(&self) -> Time {
+        let socket = self.socket.as_ref().and_then(|(_, end)| end.next_at());
+        [self.dial_at, socket].into_iter().flatten().fold(self.looks_at, Time::min)
+    }
+
+    /// Says something: kept until the server has it.
+    pub fn write(&mut self, client_id: &str) {
+        self.request(json!({"type": "chat", "clientId": client_id, "text": format!("This is {client_id}.")}));
+    }
+
+    /// The person wants this and no more.
+    pub fn choose(&mut self, want: BandwidthProfile) {
+        self.request(json!({"type": "tier", "want": want}));
+    }
+
+    // Signaling
+
+    /// Does what is due, and gives what is to be put on the line.
+    pub(crate) fn tick(&mut self, world: &mut World) -> Vec<Vec<u8>> {
+        let now = world.now;
+        if self.dial_at.is_some_and(|at| at <= now) {
+            self.dial(now);
+        }
+        if self.looks_at <= now {
+            self.looks_at = now + LOOK;
+            self.look(world);
+        }
+        self.socket.as_mut().map(|(_, end)| end.poll(now)).unwrap_or_default()
+    }
+
+    fn dial(&mut self, now: Time) {
+        self.sockets += 1;
+        self.since = now;
+        self.is_open = false;
+        self.dial_at = None;
+        let id = SocketId(self.sockets << 8 | self.at as u32);
+        let mut end = End::new(id);
+        // A ticket is who it is for: nobody forges any here.
+        let hello = match &self.secret {
+            None => json!({"type": "hello", "ticket": self.participant}),
+            Some(secret) if self.was_in => json!({
+                "type": "hello", "resume": secret, "incarnation": self.incarnation, "lastSeq": self.last_seq,
+            }),
+            Some(secret) => json!({"type": "hello", "resume": secret}),
+        };
+        end.send(hello.to_string().as_bytes());
+        self.socket = Some((id, end));
+    }
+
+    fn lost(&mut self, now: Time) {
+        if self.is_open && now.since(self.since) >= STEADY {
+            self.attempt = 0;
+        }
+        (self.is_open, self.socket, self.asked) = (false, None, None);
+        let wait = RETRY_MS[self.attempt.min(RETRY_MS.len() - 1)];
+        self.attempt += 1;
+        self.dial_at = Some(now + Duration::from_millis(wait));
+    }
+
+    /// The server closed a socket.
+    pub(crate) fn closed(&mut self, id: SocketId, now: Time) {
+        if self.socket.as_ref().is_some_and(|(own, _)| *own == id) {
+            self.lost(now);
+        }
+    }
+
+    fn look(&mut self, world: &mut World) {
+        let now = world.now;
+        if self.socket.is_some() && !self.is_open && now.since(self.since) >= HELLO_MAX {
+            self.lost(now);
+        }
+        if self.is_open && self.asked.is_some_and(|(at, until)| now >= until && self.heard_at <= at) {
+            self.lost(now);
+        }
+        if self.is_open && now >= self.beats_at {
+            self.beats_at = now + HEARTBEAT;
+            self.ask(now, SILENCE_MAX);
+        }
+        self.look_at_media(world);
+        self.look_at_path(world);
+        self.look_at_uplink(world);
+        let heard = self.is_open || self.is_connected(world);
+        let last = world.members[self.at].client.media_at.map_or(self.heard_at, |at| at.max(self.heard_at));
+        self.unheard_since = if heard { None } else { self.unheard_since.or(Some(last)) };
+        self.cut_off = self.unheard_since.is_some_and(|since| now.since(since) >= CUT_OFF);
+    }
+
+    /// Asks for a sign of life. What was asked before is not given longer.
+    fn ask(&mut self, now: Time, patience: Duration) {
+        let unanswered = self.asked.filter(|(at, _)| self.heard_at <= *at);
+        let (at, until) = unanswered.unwrap_or((now, now + patience));
+        self.asked = Some((at, until.min(now + patience)));
+        let last_seq = self.last_seq;
+        self.last_id += 1;
+        let id = self.last_id;
+        self.put(&json!({"type": "ping", "lastSeq": last_seq, "id": id}));
+    }
+
+    /// As `line-watch.ts`: where no media come the server is asked for a sign of life, and who gets none keeps quiet.
+    fn look_at_media(&mut self, world: &mut World) {
+        let now = world.now;
+        if now < self.media_look_at {
+            return;
+        }
+        let came = world.members[self.at].client.media_at.is_some_and(|at| at > self.media_looked_at);
+        self.media_looked_at = now;
+        if self.media_asked_at.is_some_and(|at| self.heard_at >= at) {
+            self.media_asked_at = None;
+        }
+        let in_writing = self.tier == BandwidthProfile::AsyncText;
+        let rehearses = in_writing && self.rehearses.is_some();
+        let mut holds = false;
+        if (in_writing && !rehearses) || (!in_writing && came) {
+            self.media_flowed = came;
+            self.media_asked_at = None;
+        } else {
+            if self.media_asked_at.is_none() && (rehearses || self.media_flowed) {
+                self.media_asked_at = Some(now);
+                self.media_flowed = false;
+                if self.is_open {
+                    self.ask(now, PROBE_MAX);
+                }
+            }
+            let unanswered = self.media_asked_at.is_some_and(|at| now.since(at) >= ANSWER_MAX);
+            holds = unanswered || (self.holds && rehearses);
+        }
+        self.media_look_at = now + if holds { HOLDING_LOOK } else { MEDIA_LOOK };
+        if std::mem::replace(&mut self.holds, holds) != holds {
+            self.apply(world);
+        }
+    }
+
+    fn is_connected(&self, world: &World) -> bool {
+        let heard_at = world.members[self.at].client.heard_at;
+        self.has_transport && heard_at.is_some_and(|at| world.now.since(at) < ICE_DISCONNECTED)
+    }
+
+    fn look_at_path(&mut self, world: &mut World) {
+        if !self.has_transport || world.members[self.at].client.heard_at.is_none() {
+            return;
+        }
+        if self.is_connected(world) {
+            self.broken_since = None;
+            return;
+        }
+        let now = world.now;
+        let was_broken = self.broken_since.is_some();
+        let since = *self.broken_since.get_or_insert(now);
+        let is_due = now.since(since) >= RESTART_ICE && now.since(since) < RESTART_ICE + LOOK;
+        if was_broken && is_due {
+            self.restart(world);
+        }
+    }
+
+    fn restart(&mut self, world: &mut World) {
+        self.restart_due = !self.is_open;
+        if self.is_open {
+            let (ufrag, pwd) = world.members[self.at].client.new_credentials();
+            self.request(json!({"type": "restart", "ufrag": ufrag, "pwd": pwd}));
+        }
+    }
+
+    fn look_at_uplink(&mut self, world: &World) {
+        if world.now < self.uplink_look_at {
+            return;
+        }
+        self.uplink_look_at = world.now + UPLINK_LOOK;
+        let sends_camera = self.sends.is_some_and(|(_, camera)| camera[0]);
+        if !self.is_open || !self.has_transport || !sends_camera {
+            self.said_little = false;
+            return;
+        }
+        let Some(uplink) = &world.members[self.at].client.uplink else { return };
+        let kbps = uplink.estimate_bps() / 1_000;
+        let is_little = kbps < UPLINK_SAID_KBPS;
+        if is_little || self.said_little {
+            self.last_id += 1;
+            let id = self.last_id;
+            self.put(&json!({"type": "line", "uplinkKbps": kbps, "id": id}));
+        }
+        self.said_little = is_little;
+    }
+
+    fn request(&mut self, message: Value) {
+        self.last_id += 1;
+        let id = self.last_id;
+        let mut numbered = message;
+        numbered["id"] = json!(id);
+        if self.is_open {
+            self.put(&numbered);
+        }
+        self.pending.insert(id, numbered);
+    }
+
+    fn put(&mut self, message: &Value) {
+        if let Some((_, end)) = &mut self.socket {
+            end.send(message.to_string().as_bytes());
+        }
+    }
+
+    // What the server says
+
+    /// Takes a datagram of a socket.
+    pub(crate) fn datagram(&mut self, bytes: &[u8], world: &mut World) {
+        let Some((id, end)) = &mut self.socket else { return };
+        if End::socket_of(bytes) != Some(*id) {
+            return;
+        }
+        for message in end.receive(bytes, world.now) {
+            // The server's own heartbeat is no message; that it came is acknowledged.
+            if message.is_empty() {
+                continue;
+            }
+            let frame: Value = serde_json::from_slice(&message).expect("the server says JSON");
+            self.handle(&frame, world);
+        }
+    }
+
+    fn handle(&mut self, frame: &Value, world: &mut World) {
+        self.heard_at = world.now;
+        let kind = frame["type"].as_str().expect("every message has a type").to_owned();
+        let seq = frame["seq"].as_u64().expect("every message has a number");
+        if !self.is_open {
+            return self.answered(&kind, frame, world);
+        }
+        if seq <= self.last_seq {
+            return;
+        }
+        assert_eq!(seq, self.last_seq + 1, "nothing is missing on a socket");
+        self.last_seq = seq;
+        let asked = frame["replyTo"].as_u64().and_then(|request| self.pending.remove(&request));
+        if kind == "error" && asked.is_some_and(|asked| asked["type"] == "restart") {
+            // Of a transport the server gave up meanwhile: that it did follows.
+            return;
+        }
+        self.receive(&kind, frame, world);
+    }
+
+    fn answered(&mut self, kind: &str, frame: &Value, world: &mut World) {
+        let now = world.now;
+        if kind == "error" {
+            let code = frame["code"].as_str().unwrap_or_default().to_owned();
+            if code == "resume_invalid" {
+                self.secret = None;
+            }
+            self.errors.push(code);
+            return self.lost(now);
+        }
+        if kind != "welcome" && kind != "resumed" {
+            return self.errors.push(kind.to_owned());
+        }
+        if let Some(secret) = frame["resume"].as_str() {
+            self.secret = Some(secret.to_owned());
+        }
+        (self.is_open, self.since, self.beats_at, self.asked) = (true, now, now + HEARTBEAT, None);
+        let pending = std::mem::take(&mut self.pending);
+        if kind == "resumed" {
+            let heard = frame["heard"].as_u64().unwrap_or_default();
+            pending.iter().filter(|(id, _)| **id > heard).for_each(|(_, message)| self.put(message));
+            self.pending = pending;
+            let is_broken = self.has_transport && !self.is_connected(world);
+            if self.restart_due || is_broken {
+                self.restart(world);
+            }
+            return;
+        }
+        self.was_in = true;
+        self.incarnation = frame["incarnation"].as_str().expect("a name").to_owned();
+        self.last_seq = frame["seq"].as_u64().expect("a number");
+        self.last_id = 0;
+        self.rehearses = None;
+        self.is_told(&frame["chat"], now);
+        self.tier = tier(&frame["you"]["tier"]).expect("a tier");
+        for message in pending.into_values().filter(|message| message["type"] == "chat") {
+            self.request(message);
+        }
+        self.connect(world);
+    }
+
+    fn receive(&mut self, kind: &str, frame: &Value, world: &mut World) {
+        let now = world.now;
+        let at = self.at;
+        let client = &mut world.members[at].client;
+        match kind {
+            "answer" => client.answered(frame["sdp"].as_str().expect("a description"), now),
+            "restarted" => {
+                let text = |field: &str| frame[field].as_str().expect("a credential").to_owned();
+                client.restarted(text("ufrag"), text("pwd"), now);
+            }
+            "encodings" if frame["kind"] == "camera" => {
+                let rids = frame["active"].as_array().expect("rids").iter();
+                let rids = rids.map(|rid| rid.as_str().and_then(Rid::new).expect("a rid"));
+                client.signalled(&Signal::Encodings(SourceKind::Camera, rids.collect()), now, now);
+            }
+            "audioEncoding" => {
+                let profile =
+                    if frame["frameMs"].is_null() { AudioProfile::Full } else { AudioProfile::Thrifty };
+                client.signalled(&Signal::Audio(profile), now, now);
+            }
+            "tier" => self.tier = tier(&frame["profile"]).expect("a tier"),
+            "rehearse" => self.rehearses = tier(&frame["profile"]),
+            "knock" => {
+                let (participant, device) = (&frame["participant"]["id"], &frame["device"]);
+                self.request(json!({"type": "admit", "participantId": participant, "device": device}));
+            }
+            "admitted" => self.is_told(&frame["chat"], now),
+            "chat" => self.is_told(&json!([frame]), now),
+            "disconnected" => self.connect(world),
+            "error" => self.errors.push(frame["code"].as_str().unwrap_or_default().to_owned()),
+            _ => {}
+        }
+        self.apply(world);
+    }
+
+    fn is_told(&mut self, lines: &Value, now: Time) {
+        for line in lines.as_array().into_iter().flatten() {
+            let text = |field: &str| line[field].as_str().expect("a word").to_owned();
+            let position = line["position"].as_u64().expect("a place");
+            let told = Told { client_id: text("clientId"), from: text("from"), at: now };
+            self.thread.entry(position).or_insert(told);
+        }
+    }
+
+    // Media
+
+    /// A fresh transport, if the server has made room for one.
+    fn connect(&mut self, world: &mut World) {
+        let Some(peer) = self.fresh_peer.take() else { return };
+        world.renew(self.at, peer, self.config.clone());
+        let client = &mut world.members[self.at].client;
+        client.uplink = Some(Uplink::default());
+        (self.has_transport, self.broken_since, self.restart_due, self.sends) = (true, None, false, None);
+        (self.media_flowed, self.media_asked_at, self.holds) = (false, None, false);
+        self.negotiation += 1;
+        let sdp = client.offer_sdp();
+        self.apply(world);
+        self.request(json!({"type": "offer", "sdp": sdp, "negotiation": self.negotiation}));
+    }
+
+    /// Sends what the line is used for, and what the server alone is to look at.
+    fn apply(&mut self, world: &mut World) {
+        let voice = !self.holds && (self.tier != BandwidthProfile::AsyncText || self.rehearses.is_some());
+        let all = !self.holds && self.tier == BandwidthProfile::Video;
+        let lowest = all || !self.holds && self.rehearses == Some(BandwidthProfile::Video);
+        let sends = (voice, [lowest, all, all]);
+        if self.sends == Some(sends) || !self.has_transport {
+            return;
+        }
+        let before = self.sends.replace(sends).map(|(_, camera)| camera);
+        let client = &mut world.members[self.at].client;
+        client.pause_voice(!voice);
+        for (encoding, on) in (0..).zip(sends.1) {
+            if before.is_none_or(|before| before[usize::from(encoding)] != on) {
+                client.pause_encoding(encoding, !on);
+            }
+        }
+    }
+}
+
+fn tier(value: &Value) -> Option<BandwidthProfile> {
+    Some(match value.as_str()? {
+        "video" => BandwidthProfile::Video,
+        "audio_only" => BandwidthProfile::AudioOnly,
+        "async_text" => BandwidthProfile::AsyncText,
+        other => panic!("{other} is no tier"),
+    })
+}

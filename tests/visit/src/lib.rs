@@ -1,0 +1,14 @@
+//! Whole visits in virtual time: people's devices, a live session, the SFU, and the lines between, from seeds.
+//!
+//! The session and the SFU are those of the server, put together by the bridge the server uses. Modelled are the network
+//! (`tests/net`), browsers (`tests/sim`), the client's rules of signaling ([`Device`]), TCP ([`socket`]) and a store that takes
+//! everything. Signaling and media share each person's line: what is sent of one waits behind the other.
+#![forbid(unsafe_code)]
+
+mod device;
+pub mod scenario;
+pub mod socket;
+mod visit;
+
+pub use device::{Device, Told};
+pub use visit::{Visit, Who};

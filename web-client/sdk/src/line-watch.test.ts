@@ -1,0 +1,101 @@
+import { describe, expect, test } from 'vitest';
+
+import { LineWatch } from './line-watch.ts';
+import type { Moment } from './line-watch.ts';
+
+/** A watch, and the seconds it looks at. */
+class Watched {
+  readonly watch = new LineWatch();
+  now = 10_000;
+  heardAt = 9_000;
+  packets = 0;
+  asked: number[] = [];
+  said: number[] = [];
+
+  look(more: number, use: Moment['use'] = 'media', uplinkKbps: number | null = null): this {
+    this.now += 1_000;
+    this.packets += more;
+    const { say, ask } = this.watch.saw({ uplinkKbps, packets: this.packets }, { now: this.now, use, sendsCamera: true, heardAt: this.heardAt });
+    if (ask) this.asked.push(this.now);
+    if (say !== null) this.said.push(say);
+    return this;
+  }
+}
+
+describe('what is heard of the server', () => {
+  test('while media come nobody is asked anything', () => {
+    const line = new Watched();
+    for (let count = 0; count < 30; count += 1) line.look(50);
+    expect(line.asked).toEqual([]);
+    expect(line.watch.holds).toBe(false);
+  });
+
+  test('where they stop the server is asked once, and goes on as before if it answers', () => {
+    const line = new Watched().look(50).look(0);
+    expect(line.asked).toEqual([12_000]);
+    line.heardAt = 12_100;
+    for (let count = 0; count < 30; count += 1) line.look(0);
+    expect(line.asked).toHaveLength(1);
+    expect(line.watch.holds).toBe(false);
+    line.look(50).look(0);
+    expect(line.asked).toHaveLength(2);
+  });
+
+  test('who is not answered keeps quiet until anything is heard', () => {
+    const byMedia = new Watched().look(50).look(0).look(0);
+    expect(byMedia.watch.holds).toBe(false);
+    byMedia.look(0);
+    expect(byMedia.watch.holds).toBe(true);
+    byMedia.look(1);
+    expect(byMedia.watch.holds).toBe(false);
+
+    const bySocket = new Watched().look(50).look(0).look(0).look(0);
+    bySocket.heardAt = bySocket.now;
+    bySocket.look(0);
+    expect(bySocket.watch.holds).toBe(false);
+  });
+
+  test('who is alone, or was never sent anything, is not silenced', () => {
+    const line = new Watched();
+    for (let count = 0; count < 30; count += 1) line.look(0);
+    expect(line.asked).toEqual([]);
+    expect(line.watch.holds).toBe(false);
+  });
+
+  test('a rehearsal that keeps words from coming through is over for this end', () => {
+    const line = new Watched().look(0, 'writing').look(0, 'rehearsal').look(0, 'rehearsal');
+    expect(line.asked).toHaveLength(1);
+    line.look(0, 'rehearsal');
+    expect(line.watch.holds).toBe(true);
+    line.heardAt = line.now;
+    line.look(0, 'rehearsal');
+    expect(line.watch.holds).toBe(true);
+    line.look(0, 'writing');
+    expect(line.watch.holds).toBe(false);
+  });
+
+  test('a rehearsal during which the server answers goes on', () => {
+    const line = new Watched();
+    for (let count = 0; count < 20; count += 1) {
+      line.look(0, 'rehearsal');
+      line.heardAt = line.now + 50;
+    }
+    expect(line.watch.holds).toBe(false);
+    expect(line.asked.length).toBeGreaterThan(10);
+  });
+});
+
+describe('what the way to the server carries', () => {
+  test('is said while it is little, and once when it is not any more', () => {
+    const line = new Watched();
+    for (const kbps of [900, 900, 400, 400, 300, 300, 700, 700, 900, 900]) line.look(50, 'media', kbps);
+    expect(line.said).toEqual([400, 300, 700]);
+  });
+
+  test('is narrow where it carries hardly a voice', () => {
+    const line = new Watched().look(50, 'media', 60).look(50, 'media', 60);
+    expect(line.watch.isNarrow).toBe(true);
+    line.look(50, 'media', 300).look(50, 'media', 300);
+    expect(line.watch.isNarrow).toBe(false);
+  });
+});

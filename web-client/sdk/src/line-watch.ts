@@ -1,0 +1,105 @@
+/**
+ * What is seen of the line from this end, once a second: what the way to the server is thought to carry, and whether anything
+ * of the server is heard. A server that gave up on media cannot say so on a line that is full of what is sent here: so where
+ * no media come it is asked for a sign of life, and who gets none keeps quiet, so that words get through.
+ */
+
+/** How often it is looked, in milliseconds. */
+export const LOOK_MS = 1_000;
+/** And while what is sent is held back: who is heard again, speaks again. */
+export const HOLDING_LOOK_MS = 200;
+/** An estimate below this, in kilobits per second, is worth saying, every other look. */
+const SAID_KBPS = 500;
+/** Below this a voice is not sent twice. */
+const NARROW_KBPS = 100;
+/** How long the server may take to answer before what is sent is held back, in milliseconds. */
+const ANSWER_MS_MAX = 2_000;
+
+/** One look at a transport. */
+export interface LineLook {
+  /** What the browser thinks that the way to the server carries, in kilobits per second; null where it does not say. */
+  uplinkKbps: number | null;
+  /** Packets of media that came so far. */
+  packets: number;
+}
+
+/** What is known beside it. */
+export interface Moment {
+  /** In milliseconds, as `Date.now()`. */
+  now: number;
+  /** What the line is used for: media, writing, or writing while a voice is tried. */
+  use: 'media' | 'writing' | 'rehearsal';
+  /** Whether a camera is sent: an estimate without one says little. */
+  sendsCamera: boolean;
+  /** When the server was heard last on the socket. */
+  heardAt: number;
+}
+
+export interface Deeds {
+  /** To be told to the server. */
+  say: number | null;
+  /** The server is to be asked for a sign of life. */
+  ask: boolean;
+}
+
+export class LineWatch {
+  /** Nothing of media is to be sent. */
+  holds = false;
+  /** The way to the server carries hardly a voice. */
+  isNarrow = false;
+  /** When media were seen to come last, in milliseconds; 0: not yet. */
+  cameAt = 0;
+  #packets = 0;
+  /** Whether media came since it was asked last. */
+  #flowed = false;
+  #askedAt: number | null = null;
+  #looks = 0;
+  #saidLittle = false;
+
+  /** A fresh transport. */
+  begin(): void {
+    this.#packets = 0;
+    this.#flowed = this.#saidLittle = this.isNarrow = this.holds = false;
+    this.#askedAt = null;
+  }
+
+  saw({ uplinkKbps, packets }: LineLook, moment: Moment): Deeds {
+    const come = packets > this.#packets;
+    this.#packets = packets;
+    if (come) this.cameAt = moment.now;
+    return { say: this.#uplink(uplinkKbps, moment), ask: this.#listen(come, moment) };
+  }
+
+  /** The server sees only what arrives: it is told while that may be little, and once when it is not any more. */
+  #uplink(kbps: number | null, { sendsCamera }: Moment): number | null {
+    this.#looks += 1;
+    if (this.#looks % 2 !== 0) return null;
+    if (!sendsCamera || kbps === null) {
+      this.#saidLittle = false;
+      return null;
+    }
+    this.isNarrow = kbps < NARROW_KBPS;
+    const wasLittle = this.#saidLittle;
+    this.#saidLittle = kbps < SAID_KBPS;
+    return this.#saidLittle || wasLittle ? kbps : null;
+  }
+
+  #listen(come: boolean, { now, use, heardAt }: Moment): boolean {
+    if (this.#askedAt !== null && heardAt >= this.#askedAt) this.#askedAt = null;
+    if (use === 'writing' || (use === 'media' && come)) {
+      this.#flowed = come;
+      this.#askedAt = null;
+      this.holds = false;
+      return false;
+    }
+    // Of a rehearsal it is asked each time anew: what is sent may keep from coming through that it is over.
+    const asks = this.#askedAt === null && (use === 'rehearsal' || this.#flowed);
+    if (asks) {
+      this.#askedAt = now;
+      this.#flowed = false;
+    }
+    const unanswered = this.#askedAt !== null && now - this.#askedAt >= ANSWER_MS_MAX;
+    this.holds = unanswered || (this.holds && use === 'rehearsal');
+    return asks;
+  }
+}

@@ -1,0 +1,176 @@
+/** What a session sends and says as its line is used for more or less. */
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+
+import { MemoryStore } from './outbox-store.ts';
+import { Session } from './session.ts';
+import { peerConnections, stubBrowser } from './testing/browser.ts';
+import { FakeServer, person } from './testing/server.ts';
+import type { BandwidthProfile, ClientFrame, TierReason } from './wire.ts';
+
+const MICROPHONE = { enabled: true } as MediaStreamTrack;
+const CAMERA = {} as MediaStreamTrack;
+
+let server: FakeServer;
+let session: Session;
+/** Packets of media that came, and those that come each second. */
+let come: number;
+let estimate: number | null;
+
+const pass = (milliseconds: number) => vi.advanceTimersByTimeAsync(milliseconds);
+const connection = () => {
+  const last = peerConnections.at(-1);
+  if (!last) throw new Error('there is none');
+  return last;
+};
+/** What is sent of microphone and camera. */
+const sends = () => connection().sent.slice(0, 2);
+const active = () => connection().parameters[1]?.encodings.map((encoding) => encoding.active ?? true);
+const asked = (type: ClientFrame['type']) => server.done.filter((frame) => frame.type === type);
+
+function tier(profile: BandwidthProfile, reason: TierReason): void {
+  server.say({ type: 'tier', profile, reason, since: '' });
+  server.say({ type: 'participant', participantId: 'me', participant: person('me', { tier: profile, tierReason: reason }) });
+}
+
+/** Seconds in which so many packets come each. */
+async function seconds(count: number, packets: number): Promise<void> {
+  for (let second = 0; second < count; second += 1) {
+    come += packets;
+    connection().stats = [
+      { type: 'inbound-rtp', packetsReceived: come },
+      { type: 'candidate-pair', nominated: true, availableOutgoingBitrate: estimate === null ? undefined : estimate * 1_000 },
+    ];
+    await pass(1_000);
+  }
+}
+
+beforeEach(async () => {
+  vi.useFakeTimers();
+  vi.spyOn(Math, 'random').mockReturnValue(0);
+  [come, estimate] = [0, null];
+  server = new FakeServer();
+  server.answer = (frame) => {
+    if (frame.type === 'restart') return { type: 'restarted', ufrag: 'other', pwd: 'other', replyTo: null };
+    if (frame.type !== 'offer') return null;
+    const seats = [{ seat: 0, audio: '3', video: '4' }];
+    return { type: 'answer', sdp: 'a=ice-ufrag:server\r\na=ice-pwd:server\r\n', negotiation: frame.negotiation, seats, replyTo: null };
+  };
+  stubBrowser();
+  vi.stubGlobal('WebSocket', server.socketClass);
+  vi.stubGlobal('fetch', (url: string) =>
+    url.includes('/v1/thread') ? Promise.reject(new Error('no way')) : Promise.resolve(Response.json({ ticket: 't', expiresAt: '' }, { status: 201 })),
+  );
+  const outbox = Promise.resolve(new MemoryStore());
+  session = new Session({ token: 'token', base: 'https://visit.example.org', outbox, microphone: MICROPHONE, camera: CAMERA });
+  const joined = session.join();
+  await pass(60);
+  await joined;
+  connection().goes('connected');
+});
+
+afterEach(() => {
+  void session.leave();
+  vi.useRealTimers();
+  vi.restoreAllMocks();
+  vi.unstubAllGlobals();
+});
+
+describe('what is sent', () => {
+  test('a line that carries no picture is sent none, and all again when it does', async () => {
+    expect(sends()).toEqual([MICROPHONE, CAMERA]);
+    tier('audio_only', 'downlink_rate');
+    await pass(20);
+    expect(sends()).toEqual([MICROPHONE, null]);
+    expect(session.tier).toMatchObject({ profile: 'audio_only', reason: 'downlink_rate' });
+    tier('async_text', 'uplink_loss');
+    await pass(20);
+    expect(sends()).toEqual([null, null]);
+    tier('video', 'recovered');
+    await pass(20);
+    expect(sends()).toEqual([MICROPHONE, CAMERA]);
+  });
+
+  test('of a picture that is rehearsed the lowest is sent alone, and of a voice nothing else', async () => {
+    tier('async_text', 'silence');
+    server.say({ type: 'rehearse', profile: 'audio_only' });
+    await pass(20);
+    expect(sends()).toEqual([MICROPHONE, null]);
+    tier('audio_only', 'recovered');
+    server.say({ type: 'rehearse', profile: 'video' });
+    await pass(20);
+    expect(sends()).toEqual([MICROPHONE, CAMERA]);
+    expect(active()).toEqual([true, false, false]);
+    server.say({ type: 'rehearse', profile: null });
+    tier('video', 'recovered');
+    await pass(20);
+    expect(active()).toEqual([true, true, true]);
+  });
+
+  test('a microphone that is muted stays so through it all', async () => {
+    await Promise.all([session.setMuted('audio', true), pass(20)]);
+    tier('async_text', 'silence');
+    await pass(20);
+    tier('video', 'recovered');
+    await pass(20);
+    expect(MICROPHONE.enabled).toBe(false);
+    expect(sends()).toEqual([MICROPHONE, CAMERA]);
+    await Promise.all([session.setMuted('audio', false), pass(20)]);
+  });
+});
+
+describe('what is said', () => {
+  test('what the person wants is asked for once', async () => {
+    await Promise.all([session.chooseTier('audio_only'), pass(20)]);
+    expect(asked('tier')).toMatchObject([{ want: 'audio_only' }]);
+  });
+
+  test('the server is told of the way to it while that is little', async () => {
+    estimate = 2_000;
+    await seconds(4, 50);
+    expect(asked('line')).toEqual([]);
+    estimate = 90;
+    await seconds(4, 50);
+    expect(asked('line')).toMatchObject([{ uplinkKbps: 90 }, { uplinkKbps: 90 }]);
+    tier('audio_only', 'uplink_rate');
+    await seconds(6, 50);
+    expect(asked('line').length).toBeLessThanOrEqual(3);
+  });
+});
+
+describe('who hears nothing', () => {
+  test('keeps quiet until anything is heard', async () => {
+    await seconds(3, 50);
+    server.isUp = false;
+    server.socket.isDead = true;
+    await seconds(5, 0);
+    expect(sends()).toEqual([null, null]);
+    expect(server.sockets.length, 'it is tried whether another socket gets through').toBeGreaterThan(1);
+    await seconds(1, 50);
+    expect(sends()).toEqual([MICROPHONE, CAMERA]);
+  });
+
+  test('goes on sending where the server answers', async () => {
+    await seconds(3, 50);
+    await seconds(20, 0);
+    expect(sends()).toEqual([MICROPHONE, CAMERA]);
+    expect(server.sockets).toHaveLength(1);
+  });
+
+  test('goes on in writing by themselves after a quarter of a minute, and is back with the server', async () => {
+    await seconds(3, 50);
+    server.isUp = false;
+    server.socket.isDead = true;
+    await seconds(5, 0);
+    connection().goes('disconnected');
+    expect(session.cutOff).toBe(false);
+    await seconds(9, 0);
+    expect(session.cutOff).toBe(false);
+    await seconds(2, 0);
+    expect(session.cutOff).toBe(true);
+    expect(session.tier.profile).toBe('async_text');
+    server.isUp = true;
+    await seconds(12, 0);
+    expect(session.cutOff).toBe(false);
+    expect(session.tier.profile).toBe('video');
+  });
+});
