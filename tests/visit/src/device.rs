@@ -407,11 +407,13 @@ impl Device {
             self.secret = Some(secret.to_owned());
         }
         (self.is_open, self.since, self.beats_at, self.asked) = (true, now, now + HEARTBEAT, None);
-        let pending = std::mem::take(&mut self.pending);
+        let (words, pending): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            std::mem::take(&mut self.pending).into_iter().partition(|(_, message)| message["type"] == "chat");
         if kind == "resumed" {
             let heard = frame["heard"].as_u64().unwrap_or_default();
             pending.iter().filter(|(id, _)| **id > heard).for_each(|(_, message)| self.put(message));
             self.pending = pending;
+            self.say_again(words);
             let is_broken = self.has_transport && !self.is_connected(world);
             if self.restart_due || is_broken {
                 self.restart(world);
@@ -425,10 +427,15 @@ impl Device {
         self.rehearses = None;
         self.is_told(&frame["chat"], now);
         self.tier = tier(&frame["you"]["tier"]).expect("a tier");
-        for message in pending.into_values().filter(|message| message["type"] == "chat") {
+        self.say_again(words);
+        self.connect(world);
+    }
+
+    /// What was written is kept on the device, and said on each socket until it is said.
+    fn say_again(&mut self, words: BTreeMap<u64, Value>) {
+        for message in words.into_values() {
             self.request(message);
         }
-        self.connect(world);
     }
 
     fn receive(&mut self, kind: &str, frame: &Value, world: &mut World) {

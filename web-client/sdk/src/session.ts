@@ -182,8 +182,6 @@ export class Session extends Emitter<SessionEvents> {
   #secret: string | null = null;
   /** Of the asks over HTTPS, while there are some. */
   #polling: AbortController | null = null;
-  /** Rejects what is under way on a socket that is lost. */
-  #lineLost = new AbortController();
   /** Something is being written. */
   #drafts = false;
   /** What the server was told of that. */
@@ -857,31 +855,16 @@ export class Session extends Emitter<SessionEvents> {
   readonly #carrier: Carrier = {
     say: async (words) => {
       if (this.line !== 'open' || this.#isOver()) return this.#textLine.say(words);
-      await this.#untilLost(this.#ask({ type: 'chat', ...words }));
+      await this.#ask({ type: 'chat', ...words });
       return 'said';
     },
     upload: (image, progress) => this.#textLine.upload(image, progress),
   };
 
-  /** A reply that does not come any more when the socket is lost: what was asked may be asked by another way then. */
-  #untilLost<Reply>(reply: Promise<Reply>): Promise<Reply> {
-    const { signal } = this.#lineLost;
-    return new Promise((resolve, reject) => {
-      const lost = () => reject(new Refusal('unreachable', 'the line was lost', true));
-      signal.addEventListener('abort', lost, { once: true });
-      void reply.then(resolve, reject).finally(() => signal.removeEventListener('abort', lost));
-    });
-  }
-
   #lineIs(line: Line): void {
     this.line = line;
-    if (line === 'open') {
-      this.#lineLost = new AbortController();
-      this.#stopPolling();
-    } else {
-      this.#lineLost.abort();
-      this.#later(TEXT_AFTER_MS, () => this.#startPolling());
-    }
+    if (line === 'open') this.#stopPolling();
+    else this.#later(TEXT_AFTER_MS, () => this.#startPolling());
     this.#settleCutOff();
     this.#changed();
   }
@@ -1081,7 +1064,6 @@ export class Session extends Emitter<SessionEvents> {
     this.participants = [];
     this.knocks = [];
     this.#stopPolling();
-    this.#lineLost.abort();
     this.#settleOutbox(why);
     this.#changed();
   }

@@ -51,9 +51,9 @@ export type Line = 'open' | 'reconnecting';
  * What becomes of a request while the line is away. The rest is of the moment: somebody who presses *admit* sees that it
  * does not work and presses again, or does not want it any more when the line is back.
  */
-const PATIENCE: Partial<Record<ClientMessage['type'], 'endless' | 'lasting' | 'brief'>> = {
-  // Neither lost nor said twice: is given up by nobody but the server.
-  chat: 'endless',
+const PATIENCE: Partial<Record<ClientMessage['type'], 'socket' | 'lasting' | 'brief'>> = {
+  // As long as the socket it is said on, and no longer: whoever keeps it says it again, perhaps by another way.
+  chat: 'socket',
   // Good whenever it comes: waits for the line, however long, and then for a reply.
   offer: 'lasting',
   restart: 'lasting',
@@ -143,7 +143,8 @@ export class Signal {
   /** Sends a request and waits for its reply; rejects with a {@link Refusal}. */
   request(message: ClientMessage): Promise<ServerFrame> {
     const patience = PATIENCE[message.type];
-    if (this.#isOver || (!this.#isOpen && !patience)) return Promise.reject(unreachable());
+    const waits = patience === 'lasting' || patience === 'brief';
+    if (this.#isOver || (!this.#isOpen && !waits)) return Promise.reject(unreachable());
     return new Promise((resolve, reject) => {
       const pending: Pending = { message, resolve, reject, timer: undefined };
       const id = this.#add(pending);
@@ -228,7 +229,11 @@ export class Signal {
   #lost(): void {
     if (Date.now() - this.#since >= STEADY_MS) this.#attempt = 0;
     this.#drop();
-    for (const { message, timer } of this.#pending.values()) if (PATIENCE[message.type] === 'lasting') clearTimeout(timer);
+    for (const [id, { message, timer }] of this.#pending) {
+      const patience = PATIENCE[message.type];
+      if (patience === 'lasting') clearTimeout(timer);
+      if (patience === 'socket') this.#settle(id)?.reject(unreachable());
+    }
     this.#handlers.line('reconnecting');
     this.#retry();
   }
@@ -302,8 +307,8 @@ export class Signal {
     this.#lastId = 0;
     const before = [...this.#pending.values()];
     for (const id of [...this.#pending.keys()]) this.#settle(id);
-    // A line is said once, however often it is sent; and who left does not want to be in again.
-    const isKept = ({ message: { type } }: Pending) => type === 'leave' || (type === 'chat' && frame.you.state !== 'waiting');
+    // Who left does not want to be in again.
+    const isKept = ({ message: { type } }: Pending) => type === 'leave';
     for (const pending of before) if (!isKept(pending)) pending.reject(unreachable());
     this.#handlers.line('open');
     this.#handlers.welcome(frame);
@@ -357,7 +362,7 @@ export class Signal {
   /** A reply takes so long and no longer: on the line of now for what lasts, and from the asking for the rest. */
   #limit(id: number, pending: Pending): void {
     const patience = PATIENCE[pending.message.type];
-    if (patience === 'endless' || (patience !== 'lasting' && pending.timer !== undefined)) return;
+    if (patience === 'socket' || (patience !== 'lasting' && pending.timer !== undefined)) return;
     clearTimeout(pending.timer);
     const late = () => this.#settle(id)?.reject(new Refusal('timeout', 'the server did not answer in time', true));
     pending.timer = setTimeout(late, REPLY_MS_MAX);
