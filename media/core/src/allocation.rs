@@ -121,9 +121,12 @@ impl Sfu {
         }
         let is_congested = control.is_congested(now);
         let loss = if is_congested { 0.0 } else { control.loss_share() };
-        let redundancy = redundancy(control.redundancy, loss, audio.bps, estimate);
-        let voices = with_redundancy(audio.bps, redundancy);
         let repairs = control.retransmitted_bps().min(estimate / 4);
+        let smallest =
+            claims.iter().filter_map(|claim| claim.ladder.rungs().first()).map(|rung| rung.bps).min();
+        let picture = smallest.map_or(0, |bps| bps + repairs);
+        let redundancy = redundancy(control.redundancy, loss, audio.bps, picture, estimate);
+        let voices = with_redundancy(audio.bps, redundancy);
         let proven = (control.proven_bps() as f64 * UNPROVEN_SHARE).min(estimate as f64) * ADD_SHARE;
         let too_much = control.allocation.too_much_bps(control.proven_bps(), now);
         let budget = Budget {
@@ -335,8 +338,9 @@ const fn with_redundancy(audio_bps: u64, distance: u8) -> u64 {
     audio_bps + audio_bps * distance as u64 * 2 / 3
 }
 
-/// Earlier frames that go along with a voice: the more is lost, as far as there is room for them.
-fn redundancy(before: u8, loss_share: f64, audio_bps: u64, estimate_bps: u64) -> u8 {
+/// Earlier frames that go along with a voice: the more is lost, as far as there is room for them. The second one gives way to
+/// the smallest picture.
+fn redundancy(before: u8, loss_share: f64, audio_bps: u64, picture_bps: u64, estimate_bps: u64) -> u8 {
     let [one, two] = REDUNDANCY_LOSS;
     let wanted = match before {
         _ if loss_share >= two => 2,
@@ -345,7 +349,26 @@ fn redundancy(before: u8, loss_share: f64, audio_bps: u64, estimate_bps: u64) ->
         // It ends where hardly anything is lost any more, not between two looks.
         before => before.max(1),
     };
-    let fits =
-        |distance: &u8| with_redundancy(audio_bps, *distance) as f64 <= estimate_bps as f64 * ADD_SHARE;
-    (0..=wanted).rev().find(fits).unwrap_or(0)
+    let fits = |distance: u8, beside_bps: u64| {
+        (with_redundancy(audio_bps, distance) + beside_bps) as f64 <= estimate_bps as f64 * ADD_SHARE
+    };
+    match (0..=wanted).rev().find(|distance| fits(*distance, 0)).unwrap_or(0) {
+        2 if !fits(2, picture_bps) && fits(1, picture_bps) => 1,
+        most => most,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::redundancy;
+
+    #[test]
+    fn a_second_frame_along_with_a_voice_gives_way_to_the_smallest_picture() {
+        let of = |estimate_bps| redundancy(1, 0.2, 50_000, 100_000, estimate_bps);
+        assert_eq!(of(400_000), 2, "there is room for all");
+        assert_eq!(of(230_000), 1, "the picture has the room of the second frame");
+        assert_eq!(of(150_000), 2, "there is none for a picture");
+        assert_eq!(of(100_000), 1, "nor for two frames");
+        assert_eq!(redundancy(0, 0.2, 50_000, 0, 150_000), 2, "nobody is to be shown any");
+    }
 }
