@@ -67,7 +67,7 @@ test-client:
 .PHONY: binaries
 binaries: client
 	@scripts/setup.sh rust
-	cargo build --release --workspace --bins --locked
+	cargo build --release --workspace --exclude vestibule-sim --exclude vestibule-visit --bins --locked
 
 .PHONY: test-api
 test-api: binaries

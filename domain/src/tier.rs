@@ -166,7 +166,7 @@ impl Ladder {
 // --- what happens ------------------------------------------------------------------------------------------------
 
 impl Ladder {
-    /// Their line was looked at: once a second while media flows.
+    /// Their line was looked at, and they are heard: once a second while media flows.
     pub fn looked(&mut self, now: Timestamp, look: &LineLook) {
         self.follow_silence(now, None);
         self.video.looked(now, look.too_poor_for_video(&self.thresholds));

@@ -235,8 +235,11 @@ impl LiveSession {
             Event::Admitted { participant, .. } if !is_welcome_of(then, participant) => {
                 self.let_in(participant);
             }
-            Event::DeviceReplaced { participant, .. } if !is_welcome_of(then, participant) => {
-                self.replace_device(participant);
+            Event::DeviceReplaced { participant, .. } => {
+                if !is_welcome_of(then, participant) {
+                    self.replace_device(participant);
+                }
+                self.begin_line_anew(now, participant);
             }
             Event::DeviceRefused { participant, reason, .. } => {
                 if let Some(index) = self.index_of_newcomer(participant) {

@@ -181,12 +181,12 @@ impl LiveSession {
 
     /// Tells a publisher what is wanted. Of a line that carries no picture the voice takes as little as a voice can, too.
     pub(super) fn tell_wanted(&mut self, index: usize) {
-        let tier = self.tier_of(self.members[index].participant);
-        let member = &mut self.members[index];
+        let member = &self.members[index];
         let mut wanted = member.wanted.clone();
-        if tier != BandwidthProfile::Video {
+        if self.is_inside(member) && self.tier_of(member.participant) != BandwidthProfile::Video {
             wanted.audio = AudioProfile::Thrifty;
         }
+        let member = &mut self.members[index];
         if member.connection.is_none() || member.told.wanted == wanted {
             return;
         }

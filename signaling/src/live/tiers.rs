@@ -90,7 +90,11 @@ impl LiveSession {
     /// True if something followed from it.
     pub(super) fn line_seen(&mut self, now: Timestamp, peer: PeerId, seen: &LineSeen) -> bool {
         let Some(participant) = self.whose_line(peer) else { return false };
-        let reported = self.index_of_peer(peer).and_then(|index| self.members[index].line);
+        let Some(index) = self.index_of_peer(peer).filter(|&index| !self.members[index].quiet) else {
+            // What is sent to who is not heard shows nothing of their line.
+            return false;
+        };
+        let reported = self.members[index].line;
         let reported = reported.filter(|report| now.duration_since(report.at) <= REPORT_COUNTS);
         let look = LineLook {
             downlink_kbps: seen.downlink_bps.map(kilo),
@@ -131,6 +135,19 @@ impl LiveSession {
             if known != silent_since.is_some() && !is_newcomer {
                 self.climbs(now, participant, |ladder| ladder.heard(now, silent_since));
             }
+        }
+    }
+
+    /// Somebody is in on another device: its line is another, and what they chose stays.
+    pub(super) fn begin_line_anew(&mut self, now: Timestamp, participant: ParticipantId) {
+        let Some(before) = self.tiers.remove(&participant) else { return };
+        let chosen = before.chosen();
+        self.climbs(now, participant, |ladder| ladder.choose(now, chosen));
+        let after = self.tiers.get(&participant).map(Ladder::tier);
+        if let Some(after) = after.filter(|after| after.profile == BandwidthProfile::Video)
+            && before.tier().profile != BandwidthProfile::Video
+        {
+            self.take_step(participant, Step::Changed(after));
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use vestibule_domain::{ParticipantId, SessionStatus};
+use vestibule_domain::{BandwidthProfile, ParticipantId, SessionStatus};
 use vestibule_signaling::wire::{Participant, RequestId, ServerMessage};
 use vestibule_signaling::{AudioProfile, Quality};
 
@@ -75,6 +75,8 @@ pub(crate) struct View {
     /// Of the camera; none if everything is.
     pub(crate) wanted: Option<Vec<String>>,
     pub(crate) audio: AudioProfile,
+    /// What their own line is used for.
+    pub(crate) tier: BandwidthProfile,
 }
 
 /// What a page does about a message.
@@ -163,6 +165,7 @@ impl Page {
                     place: Some(place),
                     new_device: *new_device,
                     session: Some((session.status, session.version)),
+                    tier: you.tier,
                     ..View::default()
                 };
                 self.view.let_in(participants, chat.iter().map(|line| (line.from, &line.client_id)))?;
@@ -271,8 +274,8 @@ impl Page {
                 if inside {
                     let mut before = std::mem::take(view);
                     before.qualities.retain(|about, _| *about == me);
-                    let View { session, qualities, wanted, audio, .. } = before;
-                    *view = View { session, qualities, wanted, audio, ..View::default() };
+                    let View { session, qualities, wanted, audio, tier, .. } = before;
+                    *view = View { session, qualities, wanted, audio, tier, ..View::default() };
                 }
                 view.place = Some(Place::Waiting);
                 view.queue = Some((*position, *provider_present, *desk_attended));
@@ -327,6 +330,7 @@ impl Page {
                 }
                 view.qualities.insert(*participant_id, Quality { level: *level, reason: *reason });
             }
+            ServerMessage::Tier { profile, .. } => view.tier = *profile,
             ServerMessage::Encodings { active, .. } => view.wanted = Some(active.clone()),
             ServerMessage::AudioEncoding { frame_ms, .. } => {
                 view.audio = if frame_ms.is_some() { AudioProfile::Thrifty } else { AudioProfile::Full };
@@ -340,7 +344,6 @@ impl Page {
             ServerMessage::Answer { .. }
             | ServerMessage::Restarted { .. }
             | ServerMessage::Stats { .. }
-            | ServerMessage::Tier { .. }
             | ServerMessage::Rehearse { .. }
             | ServerMessage::VideoCodec { .. }
             | ServerMessage::Timeline { .. }

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use jiff::{SignedDuration, Timestamp};
 use vestibule_domain::{
-    Actor, Command, Communication, ConsentType, Context, DenyReason, Invitation, ParticipantId,
-    ParticipantRole, PatientId, PolicyValues, Presence, Schedule, SessionId, SessionPolicy, StaffId,
-    Standing, TenantId, VideoBackend, VirtualSession,
+    Actor, BandwidthProfile, Command, Communication, ConsentType, Context, DenyReason, Invitation,
+    ParticipantId, ParticipantRole, PatientId, PolicyValues, Presence, Schedule, SessionId, SessionPolicy,
+    StaffId, Standing, TenantId, VideoBackend, VirtualSession,
 };
 use vestibule_signaling::wire::{
     Credentials, ErrorCode, Frame, QualityCode, QualityLevel, QualityReason, ServerMessage,
@@ -1343,8 +1343,12 @@ impl World {
             if shown != is_so {
                 return fault("agree", format!("{shown:?} is shown of {id}, {is_so:?} is so"));
             }
-            if id == me && (&view.wanted, view.audio) != (&peer.wanted, peer.audio) {
-                return fault("agree", format!("wanted is {:?}, and known {:?}", peer.wanted, view.wanted));
+            // A line that carries no picture carries the least of a voice.
+            let full = view.tier == BandwidthProfile::Video || view.place != Some(Place::In);
+            let audio = if full { peer.audio } else { AudioProfile::Thrifty };
+            if id == me && (&view.wanted, view.audio) != (&peer.wanted, audio) {
+                let (wanted, known) = ((&peer.wanted, audio), (&view.wanted, view.audio));
+                return fault("agree", format!("wanted is {wanted:?}, and known {known:?}"));
             }
         }
         Ok(())

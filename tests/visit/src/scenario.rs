@@ -473,6 +473,17 @@ pub fn all() -> Vec<Scenario> {
             vec![ChangesMost(5), Reaches(AsyncText), TextDelay(s(20)), PictureAgain(s(200))],
         ),
         Scenario {
+            name: "100 kbit/s, and cut for 60 s",
+            changes: vec![
+                (BEGINS, kbps(100), kbps(100)),
+                (BEGINS + s(40), cut(), cut()),
+                (BEGINS + s(100), good(), good()),
+            ],
+            length: BEGINS + s(220),
+            aims: vec![ChangesMost(4), Reaches(AsyncText), WritesAfter(s(3)), PictureAgain(s(75))],
+            plot: None,
+        },
+        Scenario {
             name: "2 Mbit/s and 100 kbit/s in turns of 8 s",
             changes: wavers.collect(),
             length: BEGINS + s(8 * 23 + 240),

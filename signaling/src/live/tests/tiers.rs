@@ -107,6 +107,10 @@ impl Visit {
         })
     }
 
+    fn tier(&self) -> BandwidthProfile {
+        self.harness.live.tier_of(self.harness.ids["patient"])
+    }
+
     fn is_on_record(&self) -> bool {
         self.harness.stored.session.fallback_since().is_some()
     }
@@ -319,4 +323,40 @@ fn a_voice_takes_as_little_as_a_voice_can_on_a_line_without_a_picture() {
     assert_eq!(visit.told().last(), Some(&(json!("video"), json!("recovered"))));
     let full = json!({"type": "audioEncoding", "maxBitrateBps": null, "frameMs": null});
     assert_eq!(visit.harness.told(patient, "audioEncoding"), [thrifty, full]);
+}
+
+#[test]
+fn looks_at_a_line_on_which_nobody_is_heard_do_not_hide_that_they_are_not() {
+    let mut visit = Visit::new();
+    visit.looks(5, GOOD);
+    let fell_silent_at = visit.harness.now;
+    visit.falls_silent();
+    let peer = visit.peer();
+    // Voices still go to them, and so it is still looked.
+    while visit.tier() != BandwidthProfile::AsyncText {
+        visit.harness.advance(1);
+        visit.harness.media(MediaEvent::Line { peer, seen: GOOD });
+        let silent_for = visit.harness.now.duration_since(fell_silent_at);
+        assert!(silent_for <= SignedDuration::from_secs(15), "still {:?}", visit.told());
+    }
+}
+
+#[test]
+fn another_device_has_a_line_of_its_own_and_what_was_chosen_stays() {
+    let mut visit = Visit::new();
+    visit.looks(11, SLOW);
+    assert_eq!(visit.seen().0, json!("audio_only"));
+    let other = visit.harness.enter("patient");
+    let wanted = |visit: &Visit, socket| visit.harness.told(socket, "audioEncoding").len();
+    assert_eq!(wanted(&visit, other), 0, "its line is not theirs");
+    visit.harness.admit(visit.provider, "patient");
+    assert_eq!(visit.seen().0, json!("video"));
+    assert_eq!(visit.harness.told(other, "tier").last().unwrap()["profile"], "video");
+
+    visit.patient = other;
+    visit.harness.say(other, json!({"type": "tier", "want": "audio_only", "id": 9}));
+    let third = visit.harness.enter("patient");
+    visit.harness.admit(visit.provider, "patient");
+    assert_eq!(visit.seen(), (json!("audio_only"), json!("chosen")));
+    assert_eq!(visit.harness.told(third, "tier").last().unwrap()["reason"], "chosen");
 }
