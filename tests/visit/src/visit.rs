@@ -32,6 +32,8 @@ const SILENCE: Duration = Duration::from_secs(15);
 const QUEUES: Duration = Duration::from_secs(6);
 /// NetEq plays a voice as late as three quarters of its 200 packets, if need be.
 const PLAYOUT_DELAY_MAX: Duration = Duration::from_secs(3);
+/// Times a session may have something to do at one moment.
+const TURNS_MAX: u32 = 1_000;
 /// Lines the store reads at a time.
 const PAGE: usize = 50;
 /// Encodings of a camera: small ones, as the line is what matters.
@@ -178,8 +180,9 @@ impl Visit {
 
     fn next_at(&self) -> Option<Time> {
         let live = self.live.poll_timeout().map(|at| {
-            let micros = at.duration_since(self.started_at).as_micros();
-            Time::from_micros(u64::try_from(micros).unwrap_or(0))
+            // Not before it: it may be due between two microseconds.
+            let nanos = at.duration_since(self.started_at).as_nanos();
+            Time::from_micros(u64::try_from(nanos).unwrap_or(0).div_ceil(1_000))
         });
         let ends = self.sockets.values().flat_map(|socket| {
             [socket.end.next_at(), Some(socket.beats_at), Some(socket.heard_at + SILENCE)]
@@ -198,7 +201,15 @@ impl Visit {
         }
         self.media_events();
         let now = self.timestamp();
-        while self.live.poll_timeout().is_some_and(|due| due <= now) {
+        for turn in 0.. {
+            if self.live.poll_timeout().is_none_or(|due| due > now) {
+                break;
+            }
+            assert!(
+                turn < TURNS_MAX,
+                "the session asks to be woken for what is never done: {:?}",
+                self.log.last()
+            );
             self.input(Input::Timeout);
         }
         self.keep_sockets();
