@@ -212,12 +212,14 @@ export function reroute(address) {
 /** Runs in the page. */
 async function enter([token, size]) {
   // @ts-expect-error the server's own module
-  const { Session } = await import('/sdk.js');
+  const { Door, Session } = await import('/sdk.js');
+  const { iceServers } = await new Door(token).open();
   const [width, height] = size ?? [];
   const video = size && { width: { ideal: width }, height: { ideal: height }, frameRate: { ideal: 30, max: 30 } };
   const media = await navigator.mediaDevices.getUserMedia({ audio: true, video: video ?? false });
   const session = new Session({
     token,
+    iceServers,
     microphone: media.getAudioTracks()[0],
     camera: media.getVideoTracks()[0] ?? null,
     people: 3,
