@@ -24,7 +24,7 @@ from av import AudioFrame, VideoFrame
 WIDTH, HEIGHT, RATE = 320, 240, 48_000
 # Who tells of what it receives by REMB alone is shown no more than that says, and it says little before it is shown a picture.
 for codec in (h264, vpx):
-    codec.DEFAULT_BITRATE = codec.MIN_BITRATE = 150_000
+    codec.DEFAULT_BITRATE = codec.MIN_BITRATE = codec.MAX_BITRATE = 100_000
 SAMPLES = RATE // 50
 
 

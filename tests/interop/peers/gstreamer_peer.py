@@ -14,6 +14,8 @@ from gi.repository import GLib, Gst, GstSdp, GstWebRTC  # noqa: E402
 
 # Without a format VP9 would be of profile 3.
 PICTURE = "video/x-raw,format=I420,width=320,height=240,framerate=30/1"
+# Until it is connected nothing leaves, and then what has waited would leave at once, as if so much were sent all the time.
+LATEST = "queue leaky=downstream max-size-buffers=5"
 ENCODERS = {
     "VP8": "vp8enc deadline=1 cpu-used=8 target-bitrate=200000 keyframe-max-dist=3000 ! rtpvp8pay pt=96 picture-id-mode=2",
     "VP9": "vp9enc deadline=1 cpu-used=8 target-bitrate=200000 keyframe-max-dist=3000 ! rtpvp9pay pt=96 picture-id-mode=2",
@@ -48,10 +50,10 @@ class Peer:
         audio = "application/x-rtp,media=audio,encoding-name=OPUS,payload=111,clock-rate=48000,encoding-params=(string)2"
         self.pipeline = Gst.parse_launch(
             "webrtcbin name=peer bundle-policy=max-bundle "
-            f"audiotestsrc is-live=true wave=sine freq=440 ! audio/x-raw,rate=48000,channels=2 ! opusenc ! "
-            f"rtpopuspay pt=111 ! {audio} ! queue ! peer. "
-            f"videotestsrc is-live=true pattern=ball ! {PICTURE} ! "
-            f"{ENCODERS[codec]} ! {video} ! queue ! peer."
+            f"audiotestsrc is-live=true wave=sine freq=440 ! audio/x-raw,rate=48000,channels=2 ! {LATEST} ! opusenc ! "
+            f"rtpopuspay pt=111 ! {audio} ! peer. "
+            f"videotestsrc is-live=true pattern=ball ! {PICTURE} ! {LATEST} ! "
+            f"{ENCODERS[codec]} ! {video} ! peer."
         )
         self.bin = self.pipeline.get_by_name("peer")
         for server in iceServers:
