@@ -21,7 +21,7 @@ import gi
 gi.require_version("GstWebRTC", "1.0")
 from gi.repository import Gst, GstWebRTC
 Gst.init(None)
-assert all(map(Gst.ElementFactory.find, ["webrtcbin", "nicesrc", "vp8enc", "opusenc", "level"]))
+assert all(map(Gst.ElementFactory.find, ["webrtcbin", "nicesrc", "vp8enc", "vp9enc", "openh264enc", "opusenc", "level"]))
 '
 
 main() {

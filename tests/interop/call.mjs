@@ -6,7 +6,7 @@ import { until } from '../browser/harness/wait.mjs';
 import { endBrowsers } from './peers/browser.mjs';
 import { PEERS } from './matrix.mjs';
 
-/** How many pictures, and how much of a voice, show that both go on and not only begin. */
+/** How many pictures show that they go on and do not only begin; a voice must be heard after them. */
 const FRAMES_MIN = 30;
 const DEADLINE_MS = 12_000;
 
@@ -65,10 +65,13 @@ export class Network {
 /** Waits until a peer has decoded enough; null then. */
 async function decodes(peer, note) {
   let last = null;
+  let heard = Infinity;
   const enough = async () => {
     last = await peer.received();
     note(last);
-    return last.frames >= FRAMES_MIN && last.energy > 0;
+    if (last.frames < FRAMES_MIN) return false;
+    heard = Math.min(heard, last.energy);
+    return last.energy > heard;
   };
   try {
     await until('pictures and a voice', enough, DEADLINE_MS);

@@ -7,44 +7,59 @@ import { ProgramPeer } from './peers/program.mjs';
 const here = (name) => fileURLToPath(new URL(`peers/${name}`, import.meta.url));
 const python = () => `${process.env.VESTIBULE_INTEROP_VENV}/bin/python`;
 
-/** One reason for all networks. */
-const everywhere = (why) => ({ udp: why, tcp: why, turn: why, ipv6: why });
-
 /**
  * @typedef {object} Peer
  * @property {string} title
- * @property {string[]} codecs what it sends and decodes of what the server forwards; one more is one word more
+ * @property {string[]} codecs what it sends and decodes of what the server forwards, each by itself when it is wished
+ * @property {string[]} [follows] what it sends and decodes as well, with a peer that offers nothing else
+ * @property {Record<string, string>} [lacks] other codecs of the protocol, and why
  * @property {Record<string, string>} [cannot] networks in which it cannot take part, and why
  * @property {(link: string, wish: {codec: string, relayOnly: boolean}) => Promise<any>} join
  */
 
 /** @type {Record<string, Peer>} */
 export const PEERS = {
-  chromium: { title: 'Chromium', codecs: ['VP8'], join: (link) => BrowserPeer.join('chromium', link) },
+  chromium: {
+    title: 'Chromium',
+    codecs: ['VP8'],
+    follows: ['VP9', 'H264', 'AV1'],
+    join: (link) => BrowserPeer.join('chromium', link),
+  },
   firefox: {
     title: 'Firefox ESR',
     codecs: ['VP8'],
+    follows: ['VP9', 'AV1'],
+    lacks: { H264: 'it fetches what decodes it from elsewhere, and no network here leads there' },
     cannot: { ipv6: 'it does not connect in a namespace with IPv6 alone; why is not known yet' },
     join: (link) => BrowserPeer.join('firefox', link),
   },
   wrtc: {
     title: '@roamhq/wrtc',
-    codecs: ['VP8'],
+    codecs: ['VP8', 'VP9', 'AV1'],
+    lacks: { H264: 'it is built without' },
     join: (link, wish) => ProgramPeer.join({ program: process.execPath, args: [here('wrtc_peer.mjs')] }, link, wish),
   },
   aiortc: {
     title: 'aiortc',
-    codecs: ['VP8'],
+    codecs: ['VP8', 'H264'],
+    lacks: { VP9: 'it has none', AV1: 'it has none' },
     cannot: { tcp: 'aioice connects by UDP alone: it passes over candidates of TCP' },
     join: (link, wish) => ProgramPeer.join({ program: python(), args: [here('aiortc_peer.py')] }, link, wish),
   },
   gstreamer: {
     title: 'GStreamer webrtcbin',
-    codecs: ['VP8'],
-    cannot: everywhere('as it is built here its own voice stalls once it plays what it receives; why is not known yet'),
+    codecs: ['VP8', 'VP9', 'H264'],
+    lacks: { AV1: 'Debian has none of its elements that put AV1 into packets of RTP' },
     join: (link, wish) => ProgramPeer.join({ program: '/usr/bin/python3', args: [here('gstreamer_peer.py')] }, link, wish),
   },
 };
+
+/** The codecs of a call: those both have, if one of the two can wish for it. @param {string} one @param {string} two */
+export function codecsOf(one, two) {
+  const all = ({ codecs, follows = [] }) => [...codecs, ...follows];
+  const wished = [...PEERS[one].codecs, ...PEERS[two].codecs];
+  return all(PEERS[one]).filter((codec) => all(PEERS[two]).includes(codec) && wished.includes(codec));
+}
 
 /** @type {Record<string, {title: string, kind: 'ipv4' | 'ipv6'}>} */
 export const NETWORKS = {
@@ -58,6 +73,7 @@ export const NETWORKS = {
 export const SHORT = [
   ['udp', 'chromium', 'aiortc'],
   ['udp', 'firefox', 'wrtc'],
+  ['udp', 'gstreamer', 'aiortc'],
   ['tcp', 'chromium', 'wrtc'],
   ['turn', 'aiortc', 'wrtc'],
   ['ipv6', 'aiortc', 'wrtc'],

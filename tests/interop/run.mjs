@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
 import { enter, inside } from '../browser/harness/namespace.mjs';
-import { NETWORKS, PEERS, SHORT } from './matrix.mjs';
+import { codecsOf, NETWORKS, PEERS, SHORT } from './matrix.mjs';
 
 const { values: options } = parseArgs({
   options: {
@@ -32,9 +32,7 @@ function callsIn(network) {
   }
   const names = options.peers.split(',').filter((name) => !PEERS[name].cannot?.[network]);
   return names.flatMap((one, index) =>
-    names.slice(index).flatMap((two) =>
-      PEERS[one].codecs.filter((codec) => PEERS[two].codecs.includes(codec)).map((codec) => ({ names: [one, two], codec })),
-    ),
+    names.slice(index).flatMap((two) => codecsOf(one, two).map((codec) => ({ names: [one, two], codec }))),
   );
 }
 
@@ -110,8 +108,11 @@ function page(calls, before) {
       ...reasons.map((name) => `\n${PEERS[name].title}: ${PEERS[name].cannot?.[network]}.`),
     ].join('\n');
   });
+  const lacks = names.flatMap((name) =>
+    Object.entries(PEERS[name].lacks ?? {}).map(([codec, why]) => `- ${PEERS[name].title} without ${codec}: ${why}.`),
+  );
   const [head] = before.split('<!-- matrix -->');
-  return `${head}<!-- matrix -->\n\n${tables.join('\n\n')}\n`;
+  return `${head}<!-- matrix -->\n\n${tables.join('\n\n')}\n\n## Codecs\n\n${lacks.join('\n')}\n`;
 }
 
 if (inside) await runHere(inside);

@@ -12,21 +12,27 @@ gi.require_version("GstSdp", "1.0")
 gi.require_version("GstWebRTC", "1.0")
 from gi.repository import GLib, Gst, GstSdp, GstWebRTC  # noqa: E402
 
+# Without a format VP9 would be of profile 3.
+PICTURE = "video/x-raw,format=I420,width=320,height=240,framerate=30/1"
+# Until it is connected nothing leaves, and then what has waited would leave at once, as if so much were sent all the time.
+LATEST = "queue leaky=downstream max-size-buffers=5"
 ENCODERS = {
     "VP8": "vp8enc deadline=1 cpu-used=8 target-bitrate=200000 keyframe-max-dist=3000 ! rtpvp8pay pt=96 picture-id-mode=2",
     "VP9": "vp9enc deadline=1 cpu-used=8 target-bitrate=200000 keyframe-max-dist=3000 ! rtpvp9pay pt=96 picture-id-mode=2",
     "H264": "openh264enc bitrate=200000 ! h264parse config-interval=-1 ! rtph264pay pt=96 aggregate-mode=zero-latency",
-    "AV1": "av1enc usage-profile=realtime cpu-used=9 target-bitrate=200 ! av1parse ! rtpav1pay pt=96",
 }
 DECODERS = {
-    "VP8": "rtpvp8depay ! vp8dec",
-    "VP9": "rtpvp9depay ! vp9dec",
-    "H264": "rtph264depay ! h264parse ! openh264dec",
-    "AV1": "rtpav1depay ! av1parse ! av1dec",
+    "VP8": "rtpvp8depay request-keyframe=true ! vp8dec",
+    "VP9": "rtpvp9depay request-keyframe=true ! vp9dec",
+    "H264": "rtph264depay request-keyframe=true ! h264parse ! openh264dec",
     "OPUS": "rtpopusdepay ! opusdec",
 }
-FEEDBACK = "rtcp-fb-nack=true,rtcp-fb-nack-pli=true,rtcp-fb-ccm-fir=true,rtcp-fb-transport-cc=true"
-EXTENSIONS = "extmap-3=(string)http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
+# What an offer is to say of what is received; of what is sent, the payloaders do.
+FORMATS = {"H264": ",packetization-mode=(string)1,profile-level-id=(string)42e01f"}
+FEEDBACK = "rtcp-fb-nack=true,rtcp-fb-nack-pli=true,rtcp-fb-ccm-fir=true"
+
+# How long anything may take that is over at once.
+SECONDS_MAX = 10
 
 
 class Peer:
@@ -44,10 +50,10 @@ class Peer:
         audio = "application/x-rtp,media=audio,encoding-name=OPUS,payload=111,clock-rate=48000,encoding-params=(string)2"
         self.pipeline = Gst.parse_launch(
             "webrtcbin name=peer bundle-policy=max-bundle "
-            f"audiotestsrc is-live=true wave=sine freq=440 ! audio/x-raw,rate=48000,channels=2 ! opusenc ! "
-            f"rtpopuspay pt=111 ! {audio} ! queue ! peer. "
-            f"videotestsrc is-live=true pattern=ball ! video/x-raw,width=320,height=240,framerate=30/1 ! "
-            f"{ENCODERS[codec]} ! {video} ! queue ! peer."
+            f"audiotestsrc is-live=true wave=sine freq=440 ! audio/x-raw,rate=48000,channels=2 ! {LATEST} ! opusenc ! "
+            f"rtpopuspay pt=111 ! {audio} ! peer. "
+            f"videotestsrc is-live=true pattern=ball ! {PICTURE} ! {LATEST} ! "
+            f"{ENCODERS[codec]} ! {video} ! peer."
         )
         self.bin = self.pipeline.get_by_name("peer")
         for server in iceServers:
@@ -61,12 +67,13 @@ class Peer:
             transceiver.set_property("do-nack", index == 1)
         receive = GstWebRTC.WebRTCRTPTransceiverDirection.RECVONLY
         self.bin.emit("add-transceiver", receive, Gst.Caps.from_string(audio))
-        transceiver = self.bin.emit("add-transceiver", receive, Gst.Caps.from_string(video))
+        transceiver = self.bin.emit("add-transceiver", receive, Gst.Caps.from_string(video + FORMATS.get(codec, "")))
         transceiver.set_property("do-nack", True)
         self.bin.connect("pad-added", self.play)
         self.pipeline.set_state(Gst.State.PLAYING)
-        # The payloaders' caps are what an offer is made of.
-        self.pipeline.get_state(10 * Gst.SECOND)
+        # An offer made before a payloader has said its caps names no SSRC, and by nothing else is a voice told from others here.
+        for pad in self.bin.sinkpads:
+            until(pad, "notify::caps", pad.get_current_caps)
         offer = self.ask("create-offer", None).get_value("offer")
         self.ask("set-local-description", offer)
         return {"sdp": self.gathered().sdp.as_text()}
@@ -104,15 +111,8 @@ class Peer:
         return reply
 
     def gathered(self):
-        done = threading.Event()
-
-        def look(*_):
-            if self.bin.get_property("ice-gathering-state") == GstWebRTC.WebRTCICEGatheringState.COMPLETE:
-                done.set()
-
-        self.bin.connect("notify::ice-gathering-state", look)
-        look()
-        done.wait(10)
+        complete = GstWebRTC.WebRTCICEGatheringState.COMPLETE
+        until(self.bin, "notify::ice-gathering-state", lambda: self.bin.get_property("ice-gathering-state") == complete)
         return self.bin.get_property("local-description")
 
     def play(self, _, pad):
@@ -145,6 +145,18 @@ class Peer:
         bus = self.pipeline.get_bus()
         bus.add_signal_watch()
         bus.connect("message::element", self.hear)
+
+
+def until(thing, signal, condition):
+    """Waits until a condition holds, which is looked at again at each signal."""
+    done = threading.Event()
+    look = lambda *_: condition() and done.set()  # noqa: E731
+    handler = thing.connect(signal, look)
+    look()
+    held = done.wait(SECONDS_MAX)
+    thing.disconnect(handler)
+    if not held:
+        raise TimeoutError(f"{signal} of {thing.get_name()}")
 
 
 def main():
