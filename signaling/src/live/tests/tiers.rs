@@ -316,7 +316,7 @@ fn a_voice_takes_as_little_as_a_voice_can_on_a_line_without_a_picture() {
     let patient = visit.patient;
     visit.looks(11, SLOW);
     let thrifty = json!({"type": "audioEncoding", "maxBitrateBps": 16_000, "frameMs": 60});
-    assert_eq!(visit.harness.told(patient, "audioEncoding"), [thrifty.clone()]);
+    assert_eq!(visit.harness.told(patient, "audioEncoding"), std::slice::from_ref(&thrifty));
     assert!(visit.harness.told(visit.provider, "audioEncoding").is_empty(), "their line is good");
     visit.harness.say(patient, json!({"type": "tier", "want": "video", "id": 3}));
     visit.looks(60, GOOD);
