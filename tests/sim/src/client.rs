@@ -29,6 +29,7 @@ use crate::uplink::Uplink;
 
 /// How often a browser checks its path (libwebrtc: 2.5 s on a stable one).
 const CHECK_INTERVAL: Duration = Duration::from_millis(2_500);
+const CHECK_DOUBTFUL: Duration = Duration::from_millis(480);
 const CHECK_RETRY: Duration = Duration::from_millis(100);
 const RECEIVER_TICK: Duration = Duration::from_millis(20);
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -227,6 +228,8 @@ pub struct Client {
     pub heard_at: Option<Time>,
     /// The latter.
     pub media_at: Option<Time>,
+    /// When a check of the path was answered last.
+    pub checked_at: Option<Time>,
     ufrag: String,
     pwd: String,
     sealer: SrtpSealer,
@@ -363,6 +366,7 @@ impl Client {
             uplink: None,
             heard_at: None,
             media_at: None,
+            checked_at: None,
             ufrag,
             pwd,
             sealer,
@@ -667,7 +671,15 @@ impl Client {
     }
 
     fn send_check(&mut self, now: Time) {
-        self.next_check_at = now + if self.ice_connected { CHECK_INTERVAL } else { CHECK_RETRY };
+        // A path that does not answer is checked more often; of those that model their way up.
+        let is_doubtful =
+            self.uplink.is_some() && self.checked_at.is_none_or(|at| now.since(at) > CHECK_INTERVAL);
+        self.next_check_at = now
+            + match self.ice_connected {
+                true if is_doubtful => CHECK_DOUBTFUL,
+                true => CHECK_INTERVAL,
+                false => CHECK_RETRY,
+            };
         self.checks += 1;
         let Some(answer) = self.answers.last() else { return };
         let mut id = [0; 12];
@@ -991,6 +1003,9 @@ impl Client {
     fn handle_stun(&mut self, datagram: &[u8], now: Time) {
         let Ok(Message::Response(response)) = stun::parse(datagram) else { return };
         let Some(answer) = self.answers.last() else { return };
+        if response.success {
+            self.checked_at = Some(now);
+        }
         if response.success && response.verify(&IntegrityKey::new(&answer.pwd)).is_ok() && !self.ice_connected
         {
             self.ice_connected = true;

@@ -147,7 +147,10 @@ impl Playout {
         let Self { heard, stream: Some(stream), .. } = self else { return };
         while stream.next <= stream.highest {
             let arrival = stream.arrivals.get(&stream.next).copied();
-            let captured_at = arrival.map_or(stream.next_captured_at, |arrival| arrival.captured_at);
+            // What is missing was captured before what is there, however long its frames were.
+            let later = stream.arrivals.range(stream.next..).next().map(|(_, arrival)| arrival.captured_at);
+            let guessed = later.map_or(stream.next_captured_at, |later| later.min(stream.next_captured_at));
+            let captured_at = arrival.map_or(guessed, |arrival| arrival.captured_at);
             let plays_at = captured_at + stream.delay;
             if now < plays_at {
                 return;

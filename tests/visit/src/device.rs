@@ -22,7 +22,7 @@ const RETRY_MS: [u64; 6] = [0, 300, 1_000, 2_000, 4_000, 5_000];
 const STEADY: Duration = Duration::from_secs(5);
 const RESTART_ICE: Duration = Duration::from_secs(2);
 const MEDIA_LOOK: Duration = Duration::from_secs(1);
-const PROBE_MAX: Duration = Duration::from_secs(2);
+const PROBE_MAX: Duration = Duration::from_secs(4);
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 const HOLDING_LOOK: Duration = Duration::from_millis(200);
 const CUT_OFF: Duration = Duration::from_secs(15);
@@ -88,6 +88,8 @@ pub struct Device {
     said_little: bool,
     media_look_at: Time,
     media_looked_at: Time,
+    /// The last look that saw any come.
+    media_came_at: Time,
     /// Media came since it was asked last.
     media_flowed: bool,
     media_asked_at: Option<Time>,
@@ -134,6 +136,7 @@ impl Device {
             said_little: false,
             media_look_at: now,
             media_looked_at: now,
+            media_came_at: now,
             media_flowed: false,
             media_asked_at: None,
             holds: false,
@@ -258,6 +261,9 @@ impl Device {
         }
         let came = world.members[self.at].client.media_at.is_some_and(|at| at > self.media_looked_at);
         self.media_looked_at = now;
+        if came {
+            self.media_came_at = now;
+        }
         if self.media_asked_at.is_some_and(|at| self.heard_at >= at) {
             self.media_asked_at = None;
         }
@@ -275,8 +281,10 @@ impl Device {
                     self.ask(now, PROBE_MAX);
                 }
             }
-            let unanswered = self.media_asked_at.is_some_and(|at| now.since(at) >= ANSWER_MAX);
-            holds = unanswered || (self.holds && rehearses);
+            let unanswered = self.media_asked_at.filter(|at| now.since(*at) >= ANSWER_MAX);
+            let checked_at = world.members[self.at].client.checked_at;
+            let is_there = unanswered.is_some() && checked_at.is_some_and(|at| at > self.media_came_at);
+            holds = is_there || (self.holds && rehearses);
         }
         self.media_look_at = now + if holds { HOLDING_LOOK } else { MEDIA_LOOK };
         if std::mem::replace(&mut self.holds, holds) != holds {

@@ -22,6 +22,9 @@ const SILENT_MS: u64 = 1;
 /// What waits for the line at the most: so long, and a few whole packets.
 const QUEUE_MS: u64 = 300;
 const QUEUE_BYTES_MIN: u64 = 4_500;
+/// Of the last ten seconds of a visit whose line is good again so much of a voice is heard at the least.
+const LAST_LOOKS: usize = 100;
+const LAST_HEARD_MS: u64 = 9_000;
 /// A picture is there if one came within so long.
 const PICTURE_GONE: Duration = Duration::from_secs(1);
 
@@ -177,6 +180,12 @@ impl Scenario {
         }
         for device in [provider, patient].into_iter().filter(|device| !device.errors.is_empty()) {
             seen.faults.push(format!("a device was told {:?}", device.errors));
+        }
+        for (end, who) in Who::ALL.into_iter().enumerate().filter(|_| self.good_again().is_some()) {
+            let last = &seen.samples[seen.samples.len().saturating_sub(LAST_LOOKS)..];
+            if last.iter().map(|sample| sample.heard_ms[end]).sum::<u64>() < LAST_HEARD_MS {
+                seen.faults.push(format!("in the end no voice is heard at the {who:?}'s"));
+            }
         }
         if visit.live.session().status() != SessionStatus::Active {
             seen.faults.push(format!("the session is {:?}", visit.live.session().status()));
@@ -462,7 +471,7 @@ pub fn all() -> Vec<Scenario> {
             240,
             kbps(24),
             kbps(24),
-            vec![ChangesMost(5), Reaches(AsyncText), TextDelay(s(20)), PictureAgain(s(200))],
+            vec![ChangesMost(5), Reaches(AsyncText), TextDelay(s(15)), PictureAgain(s(200))],
         ),
         poor(
             "12 kbit/s both ways for 90 s",
@@ -470,7 +479,7 @@ pub fn all() -> Vec<Scenario> {
             240,
             kbps(12),
             kbps(12),
-            vec![ChangesMost(5), Reaches(AsyncText), TextDelay(s(20)), PictureAgain(s(200))],
+            vec![ChangesMost(5), Reaches(AsyncText), TextDelay(s(25)), PictureAgain(s(200))],
         ),
         Scenario {
             name: "100 kbit/s, and cut for 60 s",

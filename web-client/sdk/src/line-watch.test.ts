@@ -9,13 +9,17 @@ class Watched {
   now = 10_000;
   heardAt = 9_000;
   packets = 0;
+  answers = 0;
+  /** Checks of the path are answered. */
+  isThere = true;
   asked: number[] = [];
   said: number[] = [];
 
   look(more: number, use: Moment['use'] = 'media', uplinkKbps: number | null = null): this {
     this.now += 1_000;
     this.packets += more;
-    const { say, ask } = this.watch.saw({ uplinkKbps, packets: this.packets }, { now: this.now, use, sendsCamera: true, heardAt: this.heardAt });
+    this.answers += this.isThere ? 1 : 0;
+    const { say, ask } = this.watch.saw({ uplinkKbps, packets: this.packets, answers: this.answers }, { now: this.now, use, sendsCamera: true, heardAt: this.heardAt });
     if (ask) this.asked.push(this.now);
     if (say !== null) this.said.push(say);
     return this;
@@ -53,6 +57,20 @@ describe('what is heard of the server', () => {
     bySocket.heardAt = bySocket.now;
     bySocket.look(0);
     expect(bySocket.watch.holds).toBe(false);
+  });
+
+  test('on a line that is cut nobody keeps quiet: each would wait for the other', () => {
+    const line = new Watched().look(50);
+    line.isThere = false;
+    for (let count = 0; count < 30; count += 1) line.look(0);
+    expect(line.watch.holds).toBe(false);
+  });
+
+  test('a device that slept asks anew before it keeps quiet', () => {
+    const line = new Watched().look(50).look(0);
+    line.now += 60_000;
+    line.look(0);
+    expect(line.watch.holds).toBe(false);
   });
 
   test('who is alone, or was never sent anything, is not silenced', () => {
@@ -95,7 +113,7 @@ describe('what the way to the server carries', () => {
   test('is narrow where it carries hardly a voice', () => {
     const line = new Watched().look(50, 'media', 60).look(50, 'media', 60);
     expect(line.watch.isNarrow).toBe(true);
-    line.look(50, 'media', 300).look(50, 'media', 300);
-    expect(line.watch.isNarrow).toBe(false);
+    for (let count = 0; count < 12; count += 1) line.look(50, 'media', null);
+    expect(line.watch.isNarrow, 'what is not seen again is forgotten').toBe(false);
   });
 });

@@ -1,7 +1,8 @@
 /**
  * What is seen of the line from this end, once a second: what the way to the server is thought to carry, and whether anything
  * of the server is heard. A server that gave up on media cannot say so on a line that is full of what is sent here: so where
- * no media come it is asked for a sign of life, and who gets none keeps quiet, so that words get through.
+ * no media come it is asked for a sign of life, and who gets none though the path is there keeps quiet, so that words get
+ * through. On a line that is cut nothing is held back: who waits for the other to speak first would wait for good.
  */
 
 /** How often it is looked, in milliseconds. */
@@ -14,6 +15,12 @@ const SAID_KBPS = 500;
 const NARROW_KBPS = 100;
 /** How long the server may take to answer before what is sent is held back, in milliseconds. */
 const ANSWER_MS_MAX = 2_000;
+/** How long it may take until its socket is given up. */
+export const ASK_MS_MAX = 4_000;
+/** Looks further apart than this, in milliseconds, say that the device slept. */
+const SLEPT_MS = 5_000;
+/** How long a narrow way counts as one without being seen again, in milliseconds. */
+const NARROW_MS = 10_000;
 
 /** One look at a transport. */
 export interface LineLook {
@@ -21,6 +28,8 @@ export interface LineLook {
   uplinkKbps: number | null;
   /** Packets of media that came so far. */
   packets: number;
+  /** Checks of the path that were answered so far; 0 where the browser does not say. */
+  answers: number;
 }
 
 /** What is known beside it. */
@@ -53,6 +62,10 @@ export class LineWatch {
   /** Whether media came since it was asked last. */
   #flowed = false;
   #askedAt: number | null = null;
+  /** Checks of the path that were answered when media came last. */
+  #answersBefore = 0;
+  #lookedAt = 0;
+  #narrowAt = 0;
   #looks = 0;
   #saidLittle = false;
 
@@ -61,30 +74,36 @@ export class LineWatch {
     this.#packets = 0;
     this.#flowed = this.#saidLittle = this.isNarrow = this.holds = false;
     this.#askedAt = null;
+    this.#narrowAt = this.#answersBefore = 0;
   }
 
-  saw({ uplinkKbps, packets }: LineLook, moment: Moment): Deeds {
+  saw({ uplinkKbps, packets, answers }: LineLook, moment: Moment): Deeds {
     const come = packets > this.#packets;
+    if (moment.now - this.#lookedAt > SLEPT_MS) this.#askedAt = null;
+    this.#lookedAt = moment.now;
     this.#packets = packets;
+    if (come || moment.use === 'writing') this.#answersBefore = answers;
     if (come) this.cameAt = moment.now;
-    return { say: this.#uplink(uplinkKbps, moment), ask: this.#listen(come, moment) };
+    return { say: this.#uplink(uplinkKbps, moment), ask: this.#listen(come, answers, moment) };
   }
 
   /** The server sees only what arrives: it is told while that may be little, and once when it is not any more. */
-  #uplink(kbps: number | null, { sendsCamera }: Moment): number | null {
+  #uplink(kbps: number | null, { now, sendsCamera }: Moment): number | null {
     this.#looks += 1;
     if (this.#looks % 2 !== 0) return null;
-    if (!sendsCamera || kbps === null) {
+    const tells = sendsCamera && kbps !== null;
+    if (tells && kbps < NARROW_KBPS) this.#narrowAt = now;
+    this.isNarrow = this.#narrowAt > 0 && now - this.#narrowAt < NARROW_MS;
+    if (!tells) {
       this.#saidLittle = false;
       return null;
     }
-    this.isNarrow = kbps < NARROW_KBPS;
     const wasLittle = this.#saidLittle;
     this.#saidLittle = kbps < SAID_KBPS;
     return this.#saidLittle || wasLittle ? kbps : null;
   }
 
-  #listen(come: boolean, { now, use, heardAt }: Moment): boolean {
+  #listen(come: boolean, answers: number, { now, use, heardAt }: Moment): boolean {
     if (this.#askedAt !== null && heardAt >= this.#askedAt) this.#askedAt = null;
     if (use === 'writing' || (use === 'media' && come)) {
       this.#flowed = come;
@@ -99,7 +118,7 @@ export class LineWatch {
       this.#flowed = false;
     }
     const unanswered = this.#askedAt !== null && now - this.#askedAt >= ANSWER_MS_MAX;
-    this.holds = unanswered || (this.holds && use === 'rehearsal');
+    this.holds = (unanswered && answers > this.#answersBefore) || (this.holds && use === 'rehearsal');
     return asks;
   }
 }

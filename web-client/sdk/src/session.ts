@@ -6,7 +6,7 @@
  */
 import { Door, DoorError } from './api.ts';
 import { Emitter } from './emitter.ts';
-import { HOLDING_LOOK_MS, LOOK_MS, LineWatch } from './line-watch.ts';
+import { ASK_MS_MAX, HOLDING_LOOK_MS, LOOK_MS, LineWatch } from './line-watch.ts';
 import type { LineLook } from './line-watch.ts';
 import { Outbox } from './outbox.ts';
 import type { Carrier, UnsaidLine } from './outbox.ts';
@@ -203,6 +203,9 @@ export class Session extends Emitter<SessionEvents> {
   /** Whether the voice is to have redundancy: over all transports, as the line is the same. */
   readonly #redundancy = new Redundancy(() => this.#settleRedundancy());
   readonly #lineWatch = new LineWatch();
+  /** What the transport was told of redundancy last, and which. */
+  #isRedundant = false;
+  #redundantOn: Transport | null = null;
 
   constructor(options: SessionOptions) {
     super();
@@ -584,7 +587,7 @@ export class Session extends Emitter<SessionEvents> {
     });
     if (this.line === 'open') {
       if (say !== null) this.#ask({ type: 'line', uplinkKbps: say }).catch(() => undefined);
-      if (ask) this.#signal?.nudge();
+      if (ask) this.#signal?.nudge(ASK_MS_MAX);
     }
     if (watch.holds !== held) this.#putAll();
     if (watch.isNarrow !== wasNarrow) this.#settleRedundancy();
@@ -1012,7 +1015,10 @@ export class Session extends Emitter<SessionEvents> {
 
   /** Redundancy doubles what a voice takes: on a way that is lost on because it is narrow, it makes things worse. */
   #settleRedundancy(): void {
-    this.#encodeVoice({ redundant: this.#redundancy.isWanted && !this.#lineWatch.isNarrow });
+    const redundant = this.#redundancy.isWanted && !this.#lineWatch.isNarrow;
+    if (this.#redundantOn === this.#transport && this.#isRedundant === redundant) return;
+    [this.#redundantOn, this.#isRedundant] = [this.#transport, redundant];
+    this.#encodeVoice({ redundant });
   }
 
   async #publish(kind: 'audio' | 'camera'): Promise<void> {

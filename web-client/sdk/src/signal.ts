@@ -154,9 +154,9 @@ export class Signal {
   }
 
   /** There is reason to think that the line is another: is this still one, or is there one again? */
-  nudge(): void {
+  nudge(limitMs = PROBE_MS_MAX): void {
     if (this.#isOver) return;
-    if (this.#isOpen) return this.#listen(PROBE_MS_MAX);
+    if (this.#isOpen) return this.#listen(limitMs);
     const isUnderWay = this.#socket !== null && Date.now() - this.#since < STALE_MS;
     if (!isUnderWay && (this.#wasIn || this.#secret !== null)) void this.#dial();
   }

@@ -38,7 +38,7 @@ async function seconds(count: number, packets: number): Promise<void> {
     come += packets;
     connection().stats = [
       { type: 'inbound-rtp', packetsReceived: come },
-      { type: 'candidate-pair', nominated: true, availableOutgoingBitrate: estimate === null ? undefined : estimate * 1_000 },
+      { type: 'candidate-pair', nominated: true, responsesReceived: second + come * 100, availableOutgoingBitrate: estimate === null ? undefined : estimate * 1_000 },
     ];
     await pass(1_000);
   }
@@ -142,7 +142,7 @@ describe('who hears nothing', () => {
     await seconds(3, 50);
     server.isUp = false;
     server.socket.isDead = true;
-    await seconds(5, 0);
+    await seconds(8, 0);
     expect(sends()).toEqual([null, null]);
     expect(server.sockets.length, 'it is tried whether another socket gets through').toBeGreaterThan(1);
     await seconds(1, 50);

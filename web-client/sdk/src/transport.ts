@@ -72,7 +72,12 @@ export interface Tracks {
 const VOICE_AS_IT_LIKES: AudioEncoding = { maxBitrateBps: null, frameMs: null, redundant: false };
 
 /** Of `getStats`, what tells of the line. */
-type LineStats = RTCStats & { nominated?: boolean; availableOutgoingBitrate?: number; packetsReceived?: number };
+type LineStats = RTCStats & {
+  nominated?: boolean;
+  availableOutgoingBitrate?: number;
+  packetsReceived?: number;
+  responsesReceived?: number;
+};
 
 /** The signaling a transport needs. */
 export interface Exchange {
@@ -173,9 +178,10 @@ export class Transport {
 
   /** What is seen of the line now. */
   async look(): Promise<LineLook> {
-    const look: LineLook = { uplinkKbps: null, packets: 0 };
+    const look: LineLook = { uplinkKbps: null, packets: 0, answers: 0 };
     (await this.peerConnection.getStats()).forEach((entry: LineStats) => {
       if (entry.type === 'inbound-rtp') look.packets += entry.packetsReceived ?? 0;
+      if (entry.type === 'candidate-pair') look.answers += entry.responsesReceived ?? 0;
       if (entry.type !== 'candidate-pair' || !entry.nominated || !entry.availableOutgoingBitrate) return;
       look.uplinkKbps = Math.round(entry.availableOutgoingBitrate / 1000);
     });
