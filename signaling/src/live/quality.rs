@@ -8,7 +8,7 @@ use vestibule_domain::{BandwidthProfile, ParticipantId, Rejection, Tier};
 
 use super::{LiveSession, Output};
 use crate::media::{AudioProfile, PeerId, Quality, QualityStep, STEP, SourceKind};
-use crate::member::Member;
+use crate::member::{Member, Wanted};
 use crate::wire::{
     ErrorCode, QualityCode, QualityReason, RequestId, ServerMessage, Stretch, TierChange, VideoKind,
 };
@@ -182,14 +182,16 @@ impl LiveSession {
     /// Tells a publisher what is wanted. Of a line that carries no picture the voice takes as little as a voice can, too.
     pub(super) fn tell_wanted(&mut self, index: usize) {
         let member = &self.members[index];
-        let mut wanted = member.wanted.clone();
-        if self.is_inside(member) && self.tier_of(member.participant) != BandwidthProfile::Video {
-            wanted.audio = AudioProfile::Thrifty;
-        }
-        let member = &mut self.members[index];
-        if member.connection.is_none() || member.told.wanted == wanted {
+        let is_thrifty =
+            self.is_inside(member) && self.tier_of(member.participant) != BandwidthProfile::Video;
+        let audio = if is_thrifty { AudioProfile::Thrifty } else { member.wanted.audio };
+        let (told, asked) = (&member.told.wanted, &member.wanted);
+        let is_told = told.audio == audio && told.encodings == asked.encodings && told.codecs == asked.codecs;
+        if member.connection.is_none() || is_told {
             return;
         }
+        let member = &mut self.members[index];
+        let wanted = Wanted { audio, ..member.wanted.clone() };
         let before = std::mem::replace(&mut member.told.wanted, wanted.clone());
         let id = member.id;
         for (kind, active) in wanted.encodings {

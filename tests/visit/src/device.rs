@@ -149,12 +149,6 @@ impl Device {
         self.fresh_peer = Some(peer);
     }
 
-    /// Whether what it wrote was all said.
-    #[must_use]
-    pub fn has_said_all(&self) -> bool {
-        self.pending.values().all(|message| message["type"] != "chat")
-    }
-
     pub(crate) fn next_at(&self) -> Time {
         let socket = self.socket.as_ref().and_then(|(_, end)| end.next_at());
         [self.dial_at, socket].into_iter().flatten().fold(self.looks_at, Time::min)
@@ -163,11 +157,6 @@ impl Device {
     /// Says something: kept until the server has it.
     pub fn write(&mut self, client_id: &str) {
         self.request(json!({"type": "chat", "clientId": client_id, "text": format!("This is {client_id}.")}));
-    }
-
-    /// The person wants this and no more.
-    pub fn choose(&mut self, want: BandwidthProfile) {
-        self.request(json!({"type": "tier", "want": want}));
     }
 
     // Signaling

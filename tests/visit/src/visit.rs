@@ -78,8 +78,6 @@ pub struct Visit {
     pub tiers: Vec<(Time, Who, Tier)>,
     /// Lines of the thread as the store has them.
     pub kept: Vec<ThreadLine>,
-    /// Events of the session, in order, with the time.
-    pub events: Vec<(Time, vestibule_domain::Event)>,
     /// What the server did about lines, for who wants to see why something is as it is.
     pub log: Vec<(Time, String)>,
     people: [ParticipantId; 2],
@@ -132,7 +130,6 @@ impl Visit {
             live: LiveSession::new(started_at, Loaded { session, profiles }, ROOM, 1),
             tiers: Vec::new(),
             kept: Vec::new(),
-            events: Vec::new(),
             log: Vec::new(),
             people,
             peers: BTreeMap::new(),
@@ -350,11 +347,7 @@ impl Visit {
                     self.sockets.remove(&id);
                 }
                 Output::Media(command) => self.media(command),
-                Output::Commit(commit) => {
-                    let at = self.world.now;
-                    self.events.extend(commit.events.iter().map(|event| (at, event.clone())));
-                    self.live.committed(self.timestamp(), Ok(()));
-                }
+                Output::Commit(_) => self.live.committed(self.timestamp(), Ok(())),
                 Output::Keep(line) => {
                     let lines = self.keep(*line);
                     self.live.kept(self.timestamp(), Ok(lines));
