@@ -214,8 +214,8 @@ impl ApiError {
             }
             Self::Image(error) => image(error),
             Self::SecretVoid => (StatusCode::UNAUTHORIZED, "resume_invalid", "The secret is void"),
-            Self::NotIn => (StatusCode::FORBIDDEN, "not_admitted", "Only who is in may"),
-            Self::TakenOut => (StatusCode::FORBIDDEN, "removed", "You were taken out"),
+            Self::NotIn => (StatusCode::CONFLICT, "not_admitted", "Only who is in may"),
+            Self::TakenOut => (StatusCode::CONFLICT, "removed", "You were taken out"),
             Self::UnknownImage => (StatusCode::CONFLICT, "unknown_image", "There is no such image"),
             Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy", "The server is busy"),
             Self::SessionOver(_) => (StatusCode::GONE, "session_over", "The session is over"),

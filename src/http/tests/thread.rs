@@ -166,9 +166,9 @@ async fn who_may_not_is_told_so_by_a_problem() {
     server.get(As::Key(&patient.secret), "/v1/thread?after=-1").await.refused(400, "malformed");
 
     server.command(&visit, Command::SendBack { participant: visit.patient }, provider.id).await;
-    server.reads(&patient.secret, 0).await.refused(403, "not_admitted");
+    server.reads(&patient.secret, 0).await.refused(409, "not_admitted");
     server.command(&visit, Command::Remove { participant: visit.patient }, provider.id).await;
-    server.writes(&patient.secret, json!([line("c", "x")])).await.refused(403, "removed");
+    server.writes(&patient.secret, json!([line("c", "x")])).await.refused(409, "removed");
 }
 
 #[tokio::test]
