@@ -32,6 +32,8 @@ pub enum TierReason {
     Recovered,
     /// They want no more.
     Chosen,
+    /// They are in on another device, whose line is thought to carry everything.
+    NewDevice,
     /// The way to them carries too little.
     DownlinkRate,
     /// The way from them carries too little.
@@ -46,11 +48,14 @@ pub enum TierReason {
     Silence,
     /// Their line was lost and could not be made again.
     ReconnectsFailed,
+    /// Nothing but requests over HTTPS comes through from them.
+    HttpsOnly,
 }
 
 as_str!(TierReason {
     Recovered = "recovered",
     Chosen = "chosen",
+    NewDevice = "new_device",
     DownlinkRate = "downlink_rate",
     UplinkRate = "uplink_rate",
     DownlinkLoss = "downlink_loss",
@@ -58,6 +63,7 @@ as_str!(TierReason {
     RoundTrip = "round_trip",
     Silence = "silence",
     ReconnectsFailed = "reconnects_failed",
+    HttpsOnly = "https_only",
 });
 
 /// Where somebody is.
@@ -97,6 +103,7 @@ pub struct Ladder {
     video: Watch,
     audio: Watch,
     silent_since: Option<Timestamp>,
+    is_on_https: bool,
     reconnects_failed: VecDeque<Timestamp>,
     climb: Climb,
     steps: VecDeque<Step>,
@@ -116,6 +123,7 @@ impl Ladder {
             video: Watch::new(thresholds.video_hold_ms),
             audio: Watch::new(thresholds.audio_hold_ms),
             silent_since: None,
+            is_on_https: false,
             reconnects_failed: VecDeque::new(),
             climb: Climb::new(now),
             steps: VecDeque::new(),
@@ -138,6 +146,12 @@ impl Ladder {
     #[must_use]
     pub const fn is_silent(&self) -> bool {
         self.silent_since.is_some()
+    }
+
+    /// Nothing but requests over HTTPS comes through from them.
+    #[must_use]
+    pub const fn is_on_https(&self) -> bool {
+        self.is_on_https
     }
 
     /// What they are to send now, and nobody is to be shown: [`BandwidthProfile::AudioOnly`] a voice,
@@ -178,6 +192,23 @@ impl Ladder {
     /// Nothing is heard from them since then; or they are heard.
     pub fn heard(&mut self, now: Timestamp, silent_since: Option<Timestamp>) {
         self.follow_silence(now, silent_since);
+        self.settle(now);
+    }
+
+    /// Nothing but requests over HTTPS comes through from them, or something does: then their line is what it was.
+    pub fn on_https(&mut self, now: Timestamp, is_on_https: bool) {
+        self.is_on_https = is_on_https;
+        self.settle(now);
+    }
+
+    /// They are in on another device: its line is another. What they chose stays, and how often a try failed.
+    pub fn moved(&mut self, now: Timestamp) {
+        (self.carried, self.why) = (BandwidthProfile::Video, TierReason::NewDevice);
+        self.video = Watch::new(self.thresholds.video_hold_ms);
+        self.audio = Watch::new(self.thresholds.audio_hold_ms);
+        (self.silent_since, self.is_on_https) = (None, false);
+        self.reconnects_failed.clear();
+        self.climb.moved(now);
         self.settle(now);
     }
 
@@ -230,7 +261,7 @@ impl Ladder {
             _ => return,
         }
         self.silent_since = silent_since;
-        self.climb.heard(now, silent_since.is_none());
+        self.climb.heard(now, silent_since.is_none(), &self.thresholds);
     }
 
     fn follow(&mut self, now: Timestamp, next: Next) {
@@ -258,8 +289,7 @@ impl Ladder {
             };
             self.fall(now, below, reason);
         }
-        let profile = self.carried.max(self.chosen);
-        let reason = if self.chosen > self.carried { TierReason::Chosen } else { self.why };
+        let (profile, reason) = self.settled();
         if profile != self.tier.profile {
             self.tier = Tier { profile, reason, since: now };
             self.steps.push_back(Step::Changed(self.tier));
@@ -271,10 +301,22 @@ impl Ladder {
         self.climb.aim(self.goal(), now);
     }
 
+    /// The least of what is carried, wanted, and comes through at all, and why no more.
+    fn settled(&self) -> (BandwidthProfile, TierReason) {
+        let reached = self.carried.max(self.chosen);
+        if self.is_on_https && reached != BandwidthProfile::AsyncText {
+            (BandwidthProfile::AsyncText, TierReason::HttpsOnly)
+        } else if self.chosen > self.carried {
+            (reached, TierReason::Chosen)
+        } else {
+            (reached, self.why)
+        }
+    }
+
     fn fall(&mut self, now: Timestamp, to: BandwidthProfile, reason: TierReason) {
         if to > self.carried {
             (self.carried, self.why) = (to, reason);
-            self.climb.fell(now, &self.thresholds);
+            self.climb.fell(now, to, &self.thresholds);
         }
     }
 

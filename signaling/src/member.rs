@@ -83,6 +83,8 @@ pub(crate) struct Member {
     pub(crate) wanted: Wanted,
     pub(crate) quality: Quality,
     flowing: BTreeSet<SourceKind>,
+    /// A picture of theirs has come.
+    showed: bool,
     muted: BTreeSet<PublishKind>,
     pub(crate) requests: Requests,
     pub(crate) told: Told,
@@ -169,6 +171,7 @@ impl Member {
             wanted: Wanted::default(),
             quality: Quality::default(),
             flowing: BTreeSet::new(),
+            showed: false,
             muted: BTreeSet::new(),
             requests: Requests::default(),
             told: Told { people, ..Told::default() },
@@ -206,6 +209,7 @@ impl Member {
 
     pub(crate) fn set_flowing(&mut self, kind: SourceKind, flowing: bool) {
         if flowing {
+            self.showed |= kind == SourceKind::Camera;
             self.flowing.insert(kind);
         } else {
             self.flowing.remove(&kind);
@@ -218,6 +222,11 @@ impl Member {
         } else {
             self.muted.remove(&kind);
         }
+    }
+
+    /// Whether a picture of theirs comes where their line is used for one.
+    pub(crate) fn has_camera(&self) -> bool {
+        self.showed && !self.muted.contains(&PublishKind::Camera)
     }
 
     pub(crate) fn shares_screen(&self) -> bool {

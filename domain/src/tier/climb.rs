@@ -19,8 +19,8 @@ const WARM_UP: SignedDuration = SignedDuration::from_secs(2);
 const CALM: SignedDuration = SignedDuration::from_secs(3);
 /// Looks in a row without anything against a try.
 const CALM_LOOKS: u8 = 3;
-/// A picture that is rehearsed and takes less was held back by their device.
-const PICTURE_KBPS_MIN: u32 = 50;
+/// Words go first on a line that is full of a voice which was given up.
+const WORDS_FIRST: SignedDuration = SignedDuration::from_secs(10);
 /// After a try that failed the next waits twice as long, up to so many times twice.
 const DOUBLED_MAX: u32 = 4;
 /// What held for so many times the wait between tries was no mistake.
@@ -43,8 +43,8 @@ enum Try {
     Resting,
     /// `passed` bursts got through; the next is sent then, or one is under way.
     Testing { passed: u8, next_at: Timestamp, is_sent: bool },
-    /// A picture comes that nobody is shown.
-    Rehearsing { since: Timestamp },
+    /// A picture comes that nobody is shown; whether the last look saw it come as it should.
+    Rehearsing { since: Timestamp, comes: bool },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -96,10 +96,10 @@ impl Climb {
     }
 
     /// The line was too poor for what it was used for.
-    pub(super) fn fell(&mut self, now: Timestamp, thresholds: &FallbackThresholds) {
-        if !matches!(self.state, Try::Resting) {
-            self.state = Try::Resting;
-            self.fail(self.began_at, thresholds);
+    pub(super) fn fell(&mut self, now: Timestamp, to: BandwidthProfile, thresholds: &FallbackThresholds) {
+        self.give_up(thresholds);
+        if to == BandwidthProfile::AsyncText && self.heard_since.is_some() {
+            self.not_before = self.not_before.max(after(now, WORDS_FIRST));
         }
         let Some(at) = self.climbed_at.take() else { return };
         let retry = SignedDuration::from_millis(thresholds.retry_after_ms.into());
@@ -116,9 +116,22 @@ impl Climb {
         self.not_before = self.not_before.min(now);
     }
 
-    pub(super) fn heard(&mut self, now: Timestamp, is_heard: bool) {
+    pub(super) fn heard(&mut self, now: Timestamp, is_heard: bool, thresholds: &FallbackThresholds) {
         self.heard_since = is_heard.then_some(now);
         self.calm_looks = 0;
+        if !is_heard {
+            self.give_up(thresholds);
+        }
+    }
+
+    /// The line is another one: nothing is known against it but how often tries failed.
+    pub(super) fn moved(&mut self, now: Timestamp) {
+        *self = Self {
+            not_before: self.not_before,
+            failed: self.failed,
+            climbed_at: Some(now),
+            ..Self::new(now)
+        };
     }
 
     pub(super) fn due_at(&self) -> Option<Timestamp> {
@@ -126,7 +139,7 @@ impl Climb {
             Try::Resting => self.starts_at(),
             Try::Testing { next_at, is_sent: false, .. } => Some(next_at),
             Try::Testing { next_at, is_sent: true, .. } => Some(after(next_at, TEST_PATIENCE)),
-            Try::Rehearsing { since } => Some(after(since, REHEARSAL)),
+            Try::Rehearsing { since, .. } => Some(after(since, REHEARSAL)),
         }
     }
 
@@ -151,12 +164,11 @@ impl Climb {
             Try::Testing { passed: 0, .. } => Next::Nothing,
             Try::Testing { .. } if !is_calm => self.over(now, false, thresholds),
             Try::Testing { .. } => Next::Nothing,
-            Try::Rehearsing { since } => {
-                let counts = now >= after(since, WARM_UP);
-                let held_back = look.camera_kbps.is_some_and(|kbps| kbps < PICTURE_KBPS_MIN);
-                if counts && (!is_calm || held_back) {
+            Try::Rehearsing { since, .. } => {
+                if !is_calm && now >= after(since, WARM_UP) {
                     return self.over(now, false, thresholds);
                 }
+                self.state = Try::Rehearsing { since, comes: look.carries_picture(thresholds) };
                 self.timeout(now, thresholds)
             }
         }
@@ -183,7 +195,7 @@ impl Climb {
             return Next::Nothing;
         }
         if to == BandwidthProfile::Video {
-            self.state = Try::Rehearsing { since: now };
+            self.state = Try::Rehearsing { since: now, comes: false };
             self.rehearses = Some(BandwidthProfile::Video);
             return Next::Nothing;
         }
@@ -215,7 +227,9 @@ impl Climb {
                 self.state = Try::Testing { passed, next_at, is_sent: true };
                 Next::Test { kbps }
             }
-            Try::Rehearsing { since } if now >= after(since, REHEARSAL) => self.over(now, true, thresholds),
+            Try::Rehearsing { since, comes } if now >= after(since, REHEARSAL) => {
+                self.over(now, comes, thresholds)
+            }
             Try::Rehearsing { .. } => Next::Nothing,
         }
     }
@@ -239,6 +253,14 @@ impl Climb {
         self.climbed_at = Some(now);
         self.not_before = now;
         Next::Reached(to)
+    }
+
+    fn give_up(&mut self, thresholds: &FallbackThresholds) {
+        if !matches!(self.state, Try::Resting) {
+            self.state = Try::Resting;
+            self.rehearses = None;
+            self.fail(self.began_at, thresholds);
+        }
     }
 
     /// Nothing is tried for a while from then on.

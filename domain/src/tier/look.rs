@@ -2,6 +2,9 @@
 
 use super::{FallbackThresholds, TierReason};
 
+/// A picture that is rehearsed and takes less was held back by their device.
+const PICTURE_KBPS_MIN: u32 = 50;
+
 /// One second of somebody's line. What is not known says nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LineLook {
@@ -15,7 +18,7 @@ pub struct LineLook {
     pub uplink_loss_permille: u16,
     /// There and back.
     pub rtt_ms: Option<u32>,
-    /// What came of their picture; none where none comes.
+    /// What came of their picture; none where none is meant to come, as of a camera that is off.
     pub camera_kbps: Option<u32>,
 }
 
@@ -44,6 +47,12 @@ impl LineLook {
         self.loses(thresholds.resume_loss_max_percent).is_none()
             && self.rtt_ms.is_none_or(|rtt| rtt <= thresholds.rtt_max_ms)
             && self.downlink_kbps.is_none_or(|carries| carries >= kbps - kbps / 4)
+    }
+
+    /// What is sent for a try gets through: a picture that is meant to come does, and the way it takes carries one.
+    pub(super) fn carries_picture(&self, thresholds: &FallbackThresholds) -> bool {
+        self.camera_kbps.is_none_or(|kbps| kbps >= PICTURE_KBPS_MIN)
+            && self.uplink_kbps.is_none_or(|kbps| kbps >= thresholds.video_min_kbps)
     }
 
     fn below(&self, kbps: u32) -> Option<TierReason> {

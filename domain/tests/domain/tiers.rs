@@ -110,6 +110,12 @@ impl Line {
         self
     }
 
+    fn is_on_https(&mut self, on: bool) -> &mut Self {
+        self.ladder.on_https(self.now, on);
+        self.drain();
+        self
+    }
+
     fn chooses(&mut self, want: BandwidthProfile) -> &mut Self {
         self.ladder.choose(self.now, want);
         self.drain();
@@ -275,6 +281,102 @@ fn a_rehearsal_that_loses_ends_the_try_unseen() {
 }
 
 #[test]
+fn a_picture_that_is_meant_to_come_and_does_not_was_not_shown_to_be_carried() {
+    let none_comes = LineLook { camera_kbps: Some(0), ..GOOD };
+    let mut line = Line::new();
+    line.looks(11, SLOW).looks(23, none_comes).looks(6, none_comes);
+    assert_eq!((line.profile(), line.ladder.rehearses()), (AudioOnly, None));
+    let mut slow_camera = Line::new();
+    let comes = LineLook { camera_kbps: Some(140), ..GOOD };
+    slow_camera.looks(11, SLOW).looks(23, none_comes).looks(3, none_comes).looks(3, comes);
+    assert_eq!(slow_camera.profile(), Video, "a camera may take its time");
+    let mut no_camera = Line::new();
+    no_camera.looks(11, SLOW).looks(23, GOOD).looks(6, GOOD);
+    assert_eq!(no_camera.profile(), Video, "of a camera that is off nothing is to come");
+}
+
+#[test]
+fn a_picture_that_their_device_says_it_has_no_room_for_is_not_shown_to_be_carried() {
+    let narrow = LineLook { uplink_kbps: Some(100), camera_kbps: Some(60), ..GOOD };
+    let mut line = Line::new();
+    line.looks(11, LineLook { uplink_kbps: Some(100), ..GOOD }).looks(23, GOOD).looks(6, narrow);
+    assert_eq!(line.profile(), AudioOnly);
+    let mut wide = Line::new();
+    let enough = LineLook { uplink_kbps: Some(150), camera_kbps: Some(60), ..GOOD };
+    wide.looks(11, LineLook { uplink_kbps: Some(100), ..GOOD }).looks(23, GOOD).looks(6, enough);
+    assert_eq!(wide.profile(), Video);
+}
+
+#[test]
+fn who_is_not_heard_any_more_during_a_rehearsal_has_not_come_back() {
+    let mut line = Line::new();
+    line.looks(11, SLOW).looks(24, LineLook { camera_kbps: Some(140), ..GOOD });
+    assert_eq!(line.ladder.rehearses(), Some(Video));
+    line.falls_silent();
+    assert_eq!(line.ladder.rehearses(), None);
+    line.passes(60_000);
+    let changes = line.changes();
+    assert_eq!(changes[0], (11, AudioOnly, TierReason::DownlinkRate));
+    assert_eq!(changes.last(), Some(&(50, AsyncText, TierReason::Silence)));
+    assert!(changes.iter().all(|(_, profile, _)| *profile != Video));
+}
+
+#[test]
+fn another_device_begins_with_all_that_its_person_wants() {
+    let mut line = Line::new();
+    line.looks(11, SLOW);
+    line.ladder.moved(line.now);
+    line.drain();
+    assert_eq!(line.changes()[1..], [(11, Video, TierReason::NewDevice)]);
+    // Its line is looked at as any other, and what failed on the other device is not forgotten.
+    line.looks(11, SLOW).looks(40, GOOD);
+    assert_eq!(line.changes()[2..], [(22, AudioOnly, TierReason::DownlinkRate)]);
+    line.looks(60, GOOD);
+    assert_eq!(line.profile(), Video);
+
+    let mut chosen = Line::new();
+    chosen.looks(5, GOOD).chooses(AudioOnly);
+    chosen.ladder.moved(chosen.now);
+    chosen.drain();
+    assert_eq!(
+        chosen.changes(),
+        [(5, AudioOnly, TierReason::Chosen)],
+        "nothing changes for who wants no more"
+    );
+    let mut good = Line::new();
+    good.looks(5, GOOD).ladder.moved(after(start(), 5_000));
+    good.drain();
+    assert!(good.steps.is_empty());
+}
+
+#[test]
+fn who_comes_through_over_https_alone_is_in_writing_until_anything_else_does() {
+    let mut line = Line::new();
+    line.looks(5, GOOD).is_on_https(true);
+    assert_eq!(line.changes(), [(5, AsyncText, TierReason::HttpsOnly)]);
+    line.passes(30_000).is_on_https(false);
+    assert_eq!(line.changes()[1..], [(35, Video, TierReason::Recovered)]);
+    // A line that was cut first, is what it was.
+    line.falls_silent().passes(20_000).is_on_https(true).passes(20_000).is_on_https(false);
+    assert_eq!(line.profile(), AsyncText);
+    assert_eq!(line.ladder.tier().reason, TierReason::Silence);
+    line.chooses(AsyncText).is_heard().looks(60, GOOD).is_on_https(true).chooses(Video);
+    assert_eq!(line.profile(), AsyncText, "it is not theirs to choose");
+}
+
+#[test]
+fn words_have_a_full_line_for_themselves_before_anything_is_tried() {
+    let mut line = Line::new();
+    let full = LineLook { uplink_loss_permille: 500, ..GOOD };
+    line.looks(16, full);
+    assert_eq!(line.profile(), AsyncText);
+    line.looks(9, GOOD);
+    assert!(line.tests().is_empty());
+    line.looks(5, GOOD);
+    assert_eq!(line.tests()[0], (26, 48));
+}
+
+#[test]
 fn from_writing_a_voice_comes_back_first_and_then_the_picture() {
     let mut line = Line::new();
     line.looks(10, GOOD).falls_silent().passes(290_000).is_heard().passes(5_000);
@@ -327,7 +429,7 @@ fn who_signs_goes_from_the_picture_to_writing_and_back_to_the_picture() {
     assert_eq!(changes.last().unwrap().1, Video);
     assert!(changes.iter().all(|(_, profile, _)| *profile != AudioOnly));
     assert!(
-        line.rehearsals.contains(&(14, Some(AudioOnly))),
+        line.rehearsals.contains(&(21, Some(AudioOnly))),
         "so that there is something to see of the line"
     );
 }
@@ -365,6 +467,8 @@ enum Happens {
     Silent(i64),
     Choice(BandwidthProfile),
     ReconnectFails,
+    Https(i64),
+    Moves,
     Bursts(Option<u16>),
     Passes(i64),
 }
@@ -392,6 +496,8 @@ fn happens() -> impl Strategy<Value = Happens> {
         2 => (0_i64..120_000).prop_map(Happens::Silent),
         1 => profile.prop_map(Happens::Choice),
         1 => Just(Happens::ReconnectFails),
+        1 => (0_i64..60_000).prop_map(Happens::Https),
+        1 => Just(Happens::Moves),
         2 => prop_oneof![Just(None), (0_u16..=100).prop_map(Some), Just(Some(0))].prop_map(Happens::Bursts),
         2 => (0_i64..60_000).prop_map(Happens::Passes),
     ]
@@ -408,6 +514,7 @@ proptest! {
         let communication = if sign { Communication::Sign } else { Communication::Speech };
         let mut line = Line::of(communication);
         let mut choices = vec![(start(), Video)];
+        let mut others = Vec::new();
         for event in life {
             match event {
                 Happens::Looks(look, seconds) => { line.looks(seconds, look); }
@@ -420,6 +527,16 @@ proptest! {
                     line.ladder.reconnect_failed(line.now);
                     line.drain();
                 }
+                Happens::Https(millis) => {
+                    others.push(line.at());
+                    line.is_on_https(true).passes(millis).is_on_https(false);
+                    others.push(line.at());
+                }
+                Happens::Moves => {
+                    others.push(line.at());
+                    line.ladder.moved(line.now);
+                    line.drain();
+                }
                 Happens::Bursts(lost_permille) => line.bursts = LineTest { lost_permille },
                 Happens::Passes(millis) => { line.passes(millis); }
             }
@@ -428,7 +545,9 @@ proptest! {
             // What is sent unseen goes no further than what may come of it.
             prop_assert!(line.ladder.rehearses().is_none() || line.profile() != Video);
         }
-        let chosen_at: Vec<i64> = choices.iter().map(|(at, _)| at.duration_since(start()).as_secs()).collect();
+        // What is no line's doing: a choice, another device, another way to the server.
+        let chosen_at = choices.iter().map(|(at, _)| at.duration_since(start()).as_secs());
+        let chosen_at: Vec<i64> = chosen_at.chain(others).collect();
         let changes = line.changes();
         let mut before = Video;
         for (at, profile, reason) in &changes {
@@ -436,7 +555,7 @@ proptest! {
                 // Worse comes first in the order of profiles.
                 std::cmp::Ordering::Greater => prop_assert_ne!(*reason, TierReason::Recovered, "at {}", at),
                 std::cmp::Ordering::Less => {
-                    let up = matches!(reason, TierReason::Recovered | TierReason::Chosen);
+                    let up = matches!(reason, TierReason::Recovered | TierReason::Chosen | TierReason::NewDevice);
                     prop_assert!(up || chosen_at.contains(at), "at {at}: {reason:?}");
                 }
                 std::cmp::Ordering::Equal => {}
@@ -446,11 +565,19 @@ proptest! {
         }
         // Climbs that nobody asked for: a picture takes a rehearsal of five seconds and two pauses of ten, and who fell back
         // within a minute waits as long again.
-        let climbs: Vec<i64> =
-            changes.iter().filter(|(at, to, _)| *to == Video && !chosen_at.contains(at)).map(|(at, ..)| *at).collect();
-        for three in climbs.windows(3) {
-            let asked = chosen_at.iter().any(|at| (three[0]..=three[2]).contains(at));
-            prop_assert!(asked || three[2] - three[0] >= 60, "climbs at {three:?}");
+        // A voice takes three bursts of three seconds.
+        for tier in [Video, AudioOnly] {
+            let climbs = changes.iter().scan(Video, |before, &(at, to, _)| {
+                Some((at, to, std::mem::replace(before, to) > to))
+            });
+            let climbs: Vec<i64> = climbs
+                .filter(|(at, to, is_up)| *is_up && *to == tier && !chosen_at.contains(at))
+                .map(|(at, ..)| at)
+                .collect();
+            for three in climbs.windows(3) {
+                let asked = chosen_at.iter().any(|at| (three[0]..=three[2]).contains(at));
+                prop_assert!(asked || three[2] - three[0] >= 60, "climbs to {tier:?} at {three:?}");
+            }
         }
     }
 }

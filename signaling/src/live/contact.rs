@@ -29,6 +29,7 @@ impl LiveSession {
             member.lost_since = if contact { None } else { member.lost_since.or(Some(now)) };
         }
         self.settle_asking(now);
+        self.settle_https(now);
         let reached = self.members.iter().filter(|member| self.keeps_reached(member));
         let mut reached: BTreeSet<ParticipantId> = reached.map(|member| member.participant).collect();
         let asks = self.session.participants().iter().map(|participant| participant.id);

@@ -109,8 +109,8 @@ pub(super) struct Asking {
     waiting: BTreeMap<ParticipantId, Waiting>,
     /// Until when who asked counts as there.
     there_until: BTreeMap<ParticipantId, Timestamp>,
-    /// Those who were heard over HTTPS last, and on no other channel since: they are in writing alone.
-    in_writing: BTreeSet<ParticipantId>,
+    /// Those who were heard over HTTPS last, and on no other channel since.
+    alone: BTreeSet<ParticipantId>,
     /// Those whose devices said that they are writing.
     composing: BTreeSet<ParticipantId>,
     reads: BTreeMap<ReadId, (Asker, ParticipantId)>,
@@ -125,8 +125,9 @@ struct Waiting {
 }
 
 impl Asking {
-    pub(super) fn is_in_writing(&self, participant: ParticipantId) -> bool {
-        self.in_writing.contains(&participant)
+    /// Whether somebody comes through here alone.
+    pub(super) fn is_alone(&self, participant: ParticipantId) -> bool {
+        self.alone.contains(&participant)
     }
 
     pub(super) fn is_composing(&self, participant: ParticipantId) -> bool {
@@ -141,7 +142,7 @@ impl Asking {
     /// Somebody is not in any more.
     pub(super) fn forget(&mut self, participant: ParticipantId) {
         self.there_until.remove(&participant);
-        self.in_writing.remove(&participant);
+        self.alone.remove(&participant);
         self.composing.remove(&participant);
     }
 
@@ -219,7 +220,7 @@ impl LiveSession {
         let until = now.checked_add(ASKED_LIFE).unwrap_or(Timestamp::MAX);
         self.asking.there_until.insert(participant, until);
         if !self.is_on_another_channel(participant) {
-            self.asking.in_writing.insert(participant);
+            self.asking.alone.insert(participant);
         }
     }
 
@@ -253,10 +254,10 @@ impl LiveSession {
     pub(super) fn settle_asking(&mut self, now: Timestamp) {
         let waits: BTreeSet<ParticipantId> = self.asking.waiting.keys().copied().collect();
         self.asking.there_until.retain(|who, until| waits.contains(who) || *until > now);
-        let here: Vec<ParticipantId> = self.asking.in_writing.iter().copied().collect();
+        let here: Vec<ParticipantId> = self.asking.alone.iter().copied().collect();
         for participant in here {
             if self.is_on_another_channel(participant) {
-                self.asking.in_writing.remove(&participant);
+                self.asking.alone.remove(&participant);
             }
         }
     }

@@ -27,21 +27,13 @@ pub(crate) struct LineReport {
 
 impl LiveSession {
     pub(super) fn tier_of(&self, participant: ParticipantId) -> BandwidthProfile {
-        if self.asking.is_in_writing(participant) {
-            return BandwidthProfile::AsyncText;
-        }
         self.tiers.get(&participant).map_or(BandwidthProfile::Video, |ladder| ladder.tier().profile)
     }
 
     /// Why somebody's line is not used for all; none where it is.
     pub(super) fn tier_reason_of(&self, participant: ParticipantId) -> Option<TierReason> {
-        if self.tier_of(participant) == BandwidthProfile::Video {
-            return None;
-        }
-        let tier = self.tiers.get(&participant).map(Ladder::tier);
-        // Who is heard over HTTPS alone is in writing whatever their ladder says: of their media nothing is heard.
-        let reason = tier.filter(|tier| tier.profile != BandwidthProfile::Video).map(|tier| tier.reason);
-        Some(reason.unwrap_or(TierReason::Silence))
+        let tier = self.tiers.get(&participant)?.tier();
+        (tier.profile != BandwidthProfile::Video).then_some(tier.reason)
     }
 
     fn is_in_writing(&self, participant: ParticipantId) -> bool {
@@ -102,7 +94,7 @@ impl LiveSession {
             downlink_loss_permille: seen.downlink_loss.map_or(0, permille),
             uplink_loss_permille: permille(seen.uplink_loss),
             rtt_ms: seen.rtt.map(|rtt| u32::try_from(rtt.as_millis()).unwrap_or(u32::MAX)),
-            camera_kbps: seen.camera_bps.map(kilo),
+            camera_kbps: seen.camera_bps.map(kilo).or_else(|| self.members[index].has_camera().then_some(0)),
         };
         self.climbs(now, participant, |ladder| ladder.looked(now, &look))
     }
@@ -138,16 +130,25 @@ impl LiveSession {
         }
     }
 
+    /// Of those who are in: whether they come through over HTTPS alone.
+    pub(super) fn settle_https(&mut self, now: Timestamp) {
+        let people = self.session.participants().iter().map(|participant| participant.id);
+        let others: Vec<(ParticipantId, bool)> = people
+            .map(|id| (id, self.asking.is_alone(id)))
+            .filter(|(id, is)| self.tiers.get(id).is_some_and(Ladder::is_on_https) != *is)
+            .collect();
+        for (participant, is) in others {
+            self.climbs(now, participant, |ladder| ladder.on_https(now, is));
+        }
+    }
+
     /// Somebody is in on another device: its line is another, and what they chose stays.
     pub(super) fn begin_line_anew(&mut self, now: Timestamp, participant: ParticipantId) {
-        let Some(before) = self.tiers.remove(&participant) else { return };
-        let chosen = before.chosen();
-        self.climbs(now, participant, |ladder| ladder.choose(now, chosen));
-        let after = self.tiers.get(&participant).map(Ladder::tier);
-        if let Some(after) = after.filter(|after| after.profile == BandwidthProfile::Video)
-            && before.tier().profile != BandwidthProfile::Video
-        {
-            self.take_step(participant, Step::Changed(after));
+        let Some(before) = self.tiers.get(&participant).map(Ladder::tier) else { return };
+        self.climbs(now, participant, |ladder| ladder.moved(now));
+        // Where nothing changed the other device knows nothing of it yet.
+        if self.tiers.get(&participant).map(Ladder::tier) == Some(before) {
+            self.tell_tier(participant, before);
         }
     }
 
@@ -197,26 +198,29 @@ impl LiveSession {
     }
 
     fn take_step(&mut self, participant: ParticipantId, step: Step) {
-        let first = self.index_of_first(participant);
         match step {
             Step::Changed(tier) => {
-                let Tier { profile, reason, since } = tier;
-                self.changed_last = Some((participant, reason));
+                self.changed_last = Some((participant, tier.reason));
                 self.timelines.entry(participant).or_default().note_tier(tier);
                 self.outputs.push_back(Output::TierChanged(participant, tier));
-                if let Some(index) = first {
-                    let id = self.members[index].id;
-                    self.tell(id, ServerMessage::Tier { profile, reason, since });
-                }
+                self.tell_tier(participant, tier);
             }
             Step::TestLine { kbps } => {
                 // Without a transport nothing comes of it, and the ladder takes that for an answer.
+                let first = self.index_of_first(participant);
                 if let Some(index) = first.filter(|&index| self.members[index].transport) {
                     let peer = self.members[index].peer;
                     self.settle_gates();
                     self.media(MediaCommand::TestLine { peer, bps: u64::from(kbps) * 1_000 });
                 }
             }
+        }
+    }
+
+    fn tell_tier(&mut self, participant: ParticipantId, Tier { profile, reason, since }: Tier) {
+        if let Some(index) = self.index_of_first(participant) {
+            let id = self.members[index].id;
+            self.tell(id, ServerMessage::Tier { profile, reason, since });
         }
     }
 

@@ -29,5 +29,7 @@ test('while there is no connection nothing can be asked for, and what is written
 test('a provider reads why', () => {
   expect(tierWords('audio_only', 'uplink_loss', false)).toBe('Voice only: too much of what they send is lost.');
   expect(tierWords('async_text', 'silence', false)).toBe('In writing only: nothing is heard.');
+  expect(tierWords('async_text', 'https_only', false)).toBe('In writing only: only messages come through from them.');
+  expect(tierWords('video', 'recovered', true)).toBe('Video: the connection carries it.');
   expect(tierWords('audio_only', 'downlink_rate', true)).toBe('Voice only: too little gets through to you.');
 });

@@ -32,6 +32,12 @@ export function tierNoticeWords({ profile, reason }: Tier): TierNoticeWords | nu
       offers: [],
     };
   }
+  if (reason === 'https_only') {
+    return {
+      text: 'Your network lets only messages through just now. Go on writing; sound comes back by itself.',
+      offers: [],
+    };
+  }
   if (reason === 'chosen') {
     return { text: 'The visit goes on in writing, as you chose.', offers: [{ want: 'video', word: 'Back to sound and video' }] };
   }
@@ -49,10 +55,14 @@ const WEAK: Partial<Record<NonNullable<Participant['tierReason']>, string>> = {
   round_trip: 'answers take too long',
   silence: 'nothing is heard',
   reconnects_failed: 'the connection could not be made again',
+  https_only: 'only messages come through from %',
 };
 
 /** What somebody's line is used for and why, for who is asked about it. */
 export function tierWords(profile: BandwidthProfile, reason: Participant['tierReason'], own: boolean): string {
+  if (profile === 'video') {
+    return reason === 'new_device' ? 'Video, on another device.' : 'Video: the connection carries it.';
+  }
   const what = profile === 'audio_only' ? 'Voice only' : 'In writing only';
   if (reason === 'chosen') return `${what}, as ${own ? 'you' : 'they'} chose.`;
   if (reason === 'recovered') return `${what} for now; the connection is better, and more is tried.`;

@@ -23,7 +23,7 @@ export { bestStore, DeviceStore, MemoryStore } from './outbox-store.ts';
 export type { OutboxStore } from './outbox-store.ts';
 export { shrunk } from './picture.ts';
 export { Session } from './session.ts';
-export type { Knock, Over, Phase, Quality, SeatWish, SessionEvents, SessionOptions, Tier, Writing } from './session.ts';
+export type { Knock, Over, Phase, Quality, SeatWish, SessionEvents, SessionOptions, Tier, Timeline, Writing } from './session.ts';
 export { Refusal } from './signal.ts';
 export type { Line } from './signal.ts';
 export { tabStore } from './store.ts';

@@ -39,6 +39,7 @@ import type {
   SessionState,
   SlotWish,
   Stretch,
+  TierChange,
   TierReason,
 } from './wire.ts';
 
@@ -106,6 +107,14 @@ export interface Quality {
 
 /** How a seat's video is wanted. */
 export type SeatWish = Pick<SlotWish, 'maxHeight' | 'priority'>;
+
+/** How somebody's connection was. */
+export interface Timeline {
+  /** While media flowed. */
+  stretches: Stretch[];
+  /** What it was used for from when on. */
+  tiers: TierChange[];
+}
 
 /** What a line is used for, and why no more: `unreachable` is what this device found out by itself. */
 export interface Tier {
@@ -417,12 +426,12 @@ export class Session extends Emitter<SessionEvents> {
   }
 
   /**
-   * How somebody's connection was, in the stretches that end after `since`; the first of them may have been told before, and
-   * have grown. For providers.
+   * How somebody's connection was, in the stretches that end after `since`, and what it was used for, as far as that changed
+   * after it. The first of the stretches may have been told before, and have grown. For providers.
    */
-  async timeline(participantId: string, since?: string): Promise<Stretch[]> {
+  async timeline(participantId: string, since?: string): Promise<Timeline> {
     const reply = await this.#request({ type: 'timeline', participantId, ...(since && { since }) });
-    return reply.type === 'timeline' ? reply.stretches : [];
+    return reply.type === 'timeline' ? reply : { stretches: [], tiers: [] };
   }
 
   /** Asks for somebody else in a seat; null empties it. */

@@ -21,7 +21,7 @@ export type Communication = 'speech' | 'sign';
 
 export type BandwidthProfile = 'video' | 'audio_only' | 'async_text';
 
-export type TierReason = 'recovered' | 'chosen' | 'downlink_rate' | 'uplink_rate' | 'downlink_loss' | 'uplink_loss' | 'round_trip' | 'silence' | 'reconnects_failed';
+export type TierReason = 'recovered' | 'chosen' | 'new_device' | 'downlink_rate' | 'uplink_rate' | 'downlink_loss' | 'uplink_loss' | 'round_trip' | 'silence' | 'reconnects_failed' | 'https_only';
 
 export type RequestId = number;
 

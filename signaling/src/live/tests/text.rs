@@ -1,6 +1,6 @@
 //! The thread: kept before it is told, said once, read from any position, on the socket and over HTTPS.
 
-use vestibule_domain::BandwidthProfile;
+use vestibule_domain::{BandwidthProfile, TierReason};
 
 use super::*;
 
@@ -233,6 +233,17 @@ fn who_polls_is_there_in_writing_and_the_visit_goes_on() {
     assert!(harness.live.session().fallback_since().is_some());
     let tier = harness.live.describe(harness.ids["patient"]).unwrap().tier;
     assert_eq!(tier, BandwidthProfile::AsyncText);
+    // It is a change as any other: told to who counts and keeps them, and on the timeline.
+    let patient_id = harness.ids["patient"];
+    let told = |did: &Did| match did {
+        Did::TierChanged(who, tier) if *who == patient_id => Some((tier.profile, tier.reason)),
+        _ => None,
+    };
+    let changes: Vec<_> = harness.did.iter().filter_map(told).collect();
+    assert_eq!(changes, [(BandwidthProfile::AsyncText, TierReason::HttpsOnly)]);
+    harness.say(provider, json!({"type": "timeline", "participantId": patient_id, "id": 77}));
+    let timeline = harness.told(provider, "timeline").pop().unwrap();
+    assert_eq!(timeline["tiers"][0]["reason"], "https_only");
 
     // They are away by design from then on.
     harness.pass(20 * 60);
@@ -248,10 +259,10 @@ fn who_comes_back_by_the_socket_is_in_writing_no_longer_than_their_line_is() {
     harness.vanish(patient);
     harness.ask("patient", patient, TextAsk::Poll { after: 0 });
     let id = harness.ids["patient"];
-    assert!(harness.live.asking.is_in_writing(id));
+    assert!(harness.live.asking.is_alone(id));
     assert!(harness.live.session().fallback_since().is_some());
     harness.resume("patient", patient);
-    assert!(!harness.live.asking.is_in_writing(id), "what their line carries is the ladder's to say");
+    assert!(!harness.live.asking.is_alone(id), "what their line carries is the ladder's to say");
 }
 
 #[test]
