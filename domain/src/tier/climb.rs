@@ -157,7 +157,12 @@ impl Climb {
         look: &LineLook,
         thresholds: &FallbackThresholds,
     ) -> Next {
-        let is_calm = look.is_calm(self.kbps(thresholds), thresholds);
+        // From writing an estimate is of what was sent long ago: the bursts say what the line carries.
+        let carries_already = match self.goal {
+            Some((BandwidthProfile::AsyncText, _)) | None => 0,
+            Some(_) => self.kbps(thresholds),
+        };
+        let is_calm = look.is_calm(carries_already, thresholds);
         self.calm_looks = if is_calm { self.calm_looks.saturating_add(1) } else { 0 };
         match self.state {
             Try::Resting => self.timeout(now, thresholds),

@@ -435,6 +435,15 @@ fn who_signs_goes_from_the_picture_to_writing_and_back_to_the_picture() {
 }
 
 #[test]
+fn from_writing_bursts_count_and_an_estimate_of_before_does_not() {
+    let mut line = Line::of(Communication::Sign);
+    // What was sent last was little, so little is thought to be carried.
+    line.looks(11, SLOW).looks(60, SLOW);
+    assert_eq!(line.tests().len(), 3);
+    assert_eq!(line.changes()[1], (46, Video, TierReason::Recovered));
+}
+
+#[test]
 fn a_line_that_falls_back_at_once_is_left_alone_for_longer_each_time() {
     let mut line = Line::new();
     let mut climbs = Vec::new();

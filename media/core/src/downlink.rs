@@ -80,6 +80,8 @@ const RETRANSMIT_DIVISOR: u16 = 2;
 const RETRANSMIT_DIVISOR_FULL: u16 = 8;
 /// Retransmissions that may leave at once take the line for so long.
 const RETRANSMIT_BURST: Duration = Duration::from_millis(250);
+/// After so long without an answer what was sent is taken for lost.
+const UNANSWERED: Duration = Duration::from_secs(2);
 /// How long nothing is answered before feedback is asked for, and between two such packets.
 const ASK_INTERVAL: Duration = Duration::from_millis(500);
 /// For how long after too much was sent loss says nothing else.
@@ -457,6 +459,12 @@ impl Control {
             Line::Feedback(estimator) => estimator.acknowledged_bps(),
             Line::Remb(_) => None,
         }
+    }
+
+    /// Nothing of what was sent lately is known to have come, nor to have been lost: as far as anybody can tell all of it was.
+    pub(crate) fn is_unanswered(&self, now: Time) -> bool {
+        let Line::Feedback(estimator) = &self.line else { return false };
+        estimator.answered_at().is_some_and(|at| now.since(at) > UNANSWERED)
     }
 
     /// The share of packets that got lost lately.

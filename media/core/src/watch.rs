@@ -317,7 +317,10 @@ impl Sfu {
             look.estimate_bps = Some(control.estimate_bps());
             look.carried_bps = Some(control.carried_bps(now));
             look.wanted_bps = control.allocation.wanted_bps;
-            look.downlink_loss = peer.tx.sent_since_report.then(|| control.loss_share());
+            look.downlink_loss = peer
+                .tx
+                .sent_since_report
+                .then(|| if control.is_unanswered(now) { 1.0 } else { control.loss_share() });
         }
         let shown = peer.slots.iter().filter(|slot| {
             let source = slot.bound.and_then(|source| self.sources.get(source));

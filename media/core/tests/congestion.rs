@@ -210,6 +210,20 @@ fn line(rate_bps: u64, queue_ms: u64) -> LinkConfig {
 }
 
 #[test]
+fn a_test_of_the_line_that_gets_through_shows_what_it_showed() {
+    let mut line = Line::new(LinkConfig::default().rate_bps(2_000_000), 60, 20_000);
+    line.run(5);
+    let before = line.estimator.estimate_bps();
+    let rate = before.max(400_000) * 2;
+    let probe = line.estimator.begin_test(rate, (rate / 16) as u32, Time::from_micros(line.now));
+    line.probe = Some((probe, line.now, 0));
+    line.run(1);
+    let after = line.estimator.estimate_bps();
+    assert!(after >= rate * 8 / 10, "{before} before, {after} after a test at {rate}");
+    assert!(line.estimator.end_test().is_some_and(|arrived| arrived > 3));
+}
+
+#[test]
 fn a_steady_bottleneck_is_used_and_its_queue_stays_short() {
     let mut wrong = Vec::new();
     for rate_bps in [5_000_000, 1_500_000, 600_000, 300_000] {

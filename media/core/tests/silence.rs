@@ -348,3 +348,27 @@ fn a_round_trip_says_nothing_of_the_line_before_a_silence() {
     let after = world.stats(listener).rtt.expect("reports are answered again");
     assert!(after < Duration::from_millis(100), "{after:?}");
 }
+
+#[test]
+fn where_nothing_of_what_is_sent_is_answered_all_of_it_counts_as_lost() {
+    let mut world = World::new(31);
+    let speaker = world.join(ClientConfig::default());
+    let transport_feedback = Duration::from_millis(100);
+    let listener = world.join(ClientConfig { camera: 0, transport_feedback, ..ClientConfig::default() });
+    world.seat(listener, 0, Some(speaker));
+    world.run(secs(8));
+    let lost = |world: &World| {
+        let looks = world.events.iter().filter_map(|(_, event)| match event {
+            Event::Line { peer, look } if *peer == world.members[listener].client.peer => look.downlink_loss,
+            _ => None,
+        });
+        looks.last()
+    };
+    assert!(lost(&world).is_some_and(|share| share < 0.05), "{:?}", lost(&world));
+    // What they send still comes; nothing comes to them.
+    let now = world.now.as_micros();
+    world.members[listener].down.set_config(now, LinkConfig::default().delay_ms(10).blocked(true));
+    world.run(secs(4));
+    assert_eq!(lost(&world), Some(1.0));
+    assert!(!told(&world).contains(&Told::Quiet));
+}

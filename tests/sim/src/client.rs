@@ -471,6 +471,19 @@ impl Client {
         (of(seats[seat].audio), of(seats[seat].video))
     }
 
+    /// Packets of media that came so far, and that are missing.
+    pub fn counted(&self) -> (u64, u64) {
+        let counts = self.received.values().map(RxStream::counted);
+        counts.fold((0, 0), |(came, missing), one| (came + one.0, missing + one.1))
+    }
+
+    /// The share of the voice that the server missed when it last said so.
+    pub fn voice_lost(&self) -> f64 {
+        let voice = self.streams.iter().find(|stream| !stream.video);
+        let report = voice.and_then(|stream| self.reports.get(&stream.ssrc));
+        report.map_or(0.0, |report| f64::from(report.fraction_lost) / 256.0)
+    }
+
     /// The SSRCs it sends, with their encodings.
     pub fn sent_ssrcs(&self) -> impl Iterator<Item = (u32, bool, u8)> {
         self.streams.iter().map(|stream| (stream.ssrc, stream.video, stream.encoding))

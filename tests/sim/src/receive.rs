@@ -62,6 +62,7 @@ pub struct Received {
 #[derive(Default)]
 pub(crate) struct RxStream {
     pub(crate) stats: Received,
+    first: u64,
     pub(crate) highest: Option<u64>,
     pub(crate) last_sender_report: Option<(u32, Time)>,
     missing: BTreeMap<u64, (Time, u8)>,
@@ -85,6 +86,12 @@ struct Frame {
 }
 
 impl RxStream {
+    /// Packets that came, and those of the numbers between them that did not.
+    pub(crate) fn counted(&self) -> (u64, u64) {
+        let expected = self.highest.map_or(0, |highest| highest - self.first + 1);
+        (self.stats.packets, expected.saturating_sub(self.stats.packets))
+    }
+
     /// A line whose voices are played with so long a delay at the most.
     pub(crate) fn playing_within(delay_max: Duration) -> Self {
         Self { playout: Playout::within(delay_max), ..Self::default() }
@@ -92,7 +99,7 @@ impl RxStream {
 
     pub(crate) fn packet(&mut self, index: u64, content: Option<Media>, kind: Packet, now: Time) {
         match self.highest {
-            None => self.highest = Some(index),
+            None => (self.first, self.highest) = (index, Some(index)),
             Some(highest) if index > highest => {
                 for missing in highest + 1..index {
                     self.missing.insert(missing, (now, 0));

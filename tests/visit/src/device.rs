@@ -19,11 +19,18 @@ const HELLO_MAX: Duration = Duration::from_secs(10);
 const HEARTBEAT: Duration = Duration::from_secs(10);
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 const RETRY_MS: [u64; 6] = [0, 300, 1_000, 2_000, 4_000, 5_000];
+const STALE: Duration = Duration::from_secs(1);
 const STEADY: Duration = Duration::from_secs(5);
 const RESTART_ICE: Duration = Duration::from_secs(2);
 const MEDIA_LOOK: Duration = Duration::from_secs(1);
 const PROBE_MAX: Duration = Duration::from_secs(4);
 const ANSWER_MAX: Duration = Duration::from_secs(2);
+const VOICE_LOST_MAX: f64 = 0.25;
+const VOICE_BPS: u64 = 32_000;
+const POOR_MAX: Duration = Duration::from_secs(15);
+const POOR_ENDS: Duration = Duration::from_secs(10);
+const CATCHES_UP: Duration = Duration::from_secs(10);
+const GOOD_LOOKS: u8 = 2;
 const HOLDING_LOOK: Duration = Duration::from_millis(200);
 const CUT_OFF: Duration = Duration::from_secs(15);
 const UPLINK_LOOK: Duration = Duration::from_secs(2);
@@ -93,6 +100,13 @@ pub struct Device {
     /// Media came since it was asked last.
     media_flowed: bool,
     media_asked_at: Option<Time>,
+    /// Packets that came and that did not, as of the last look.
+    media_counted: (u64, u64),
+    poor_since: Option<Time>,
+    good_looks: u8,
+    /// There is no voice on this line, and the server cannot be heard.
+    is_lost: bool,
+    heard_again_at: Option<Time>,
     holds: bool,
     looks_at: Time,
 }
@@ -139,6 +153,11 @@ impl Device {
             media_came_at: now,
             media_flowed: false,
             media_asked_at: None,
+            media_counted: (0, 0),
+            poor_since: None,
+            good_looks: 0,
+            is_lost: false,
+            heard_again_at: None,
             holds: false,
             looks_at: now,
         }
@@ -228,7 +247,7 @@ impl Device {
         let heard = self.is_open || self.is_connected(world);
         let last = world.members[self.at].client.media_at.map_or(self.heard_at, |at| at.max(self.heard_at));
         self.unheard_since = if heard { None } else { self.unheard_since.or(Some(last)) };
-        self.cut_off = self.unheard_since.is_some_and(|since| now.since(since) >= CUT_OFF);
+        self.cut_off = self.is_lost || self.unheard_since.is_some_and(|since| now.since(since) >= CUT_OFF);
     }
 
     /// Asks for a sign of life. What was asked before is not given longer.
@@ -253,18 +272,29 @@ impl Device {
         if came {
             self.media_came_at = now;
         }
+        let in_writing = self.tier == BandwidthProfile::AsyncText;
+        let rehearses = in_writing && self.rehearses.is_some();
+        self.judge_voice(came, in_writing, world);
         if self.media_asked_at.is_some_and(|at| self.heard_at >= at) {
             self.media_asked_at = None;
         }
-        let in_writing = self.tier == BandwidthProfile::AsyncText;
-        let rehearses = in_writing && self.rehearses.is_some();
-        let mut holds = false;
-        if (in_writing && !rehearses) || (!in_writing && came) {
+        self.give_up_voice(came, in_writing, now);
+        let mut holds = self.is_lost;
+        if !in_writing && came && self.poor_since.is_some() {
+            self.media_flowed = true;
+            if self.media_asked_at.is_none() {
+                self.media_asked_at = Some(now);
+                if self.is_open {
+                    self.ask(now, SILENCE_MAX);
+                }
+            }
+        } else if (in_writing && !rehearses) || (!in_writing && came) {
             self.media_flowed = came;
             self.media_asked_at = None;
         } else {
-            if self.media_asked_at.is_none() && (rehearses || self.media_flowed) {
-                self.media_asked_at = Some(now);
+            let may_ask = self.media_asked_at.is_none() || self.poor_since.is_some();
+            if may_ask && (rehearses || self.media_flowed) {
+                self.media_asked_at.get_or_insert(now);
                 self.media_flowed = false;
                 if self.is_open {
                     self.ask(now, PROBE_MAX);
@@ -273,11 +303,59 @@ impl Device {
             let unanswered = self.media_asked_at.filter(|at| now.since(*at) >= ANSWER_MAX);
             let checked_at = world.members[self.at].client.checked_at;
             let is_there = unanswered.is_some() && checked_at.is_some_and(|at| at > self.media_came_at);
-            holds = is_there || (self.holds && rehearses);
+            holds |= is_there || (self.holds && rehearses);
         }
         self.media_look_at = now + if holds { HOLDING_LOOK } else { MEDIA_LOOK };
         if std::mem::replace(&mut self.holds, holds) != holds {
             self.apply(world);
+            if holds {
+                self.nudge(now);
+            }
+        }
+    }
+
+    /// The line is another: is this socket still one, or is there one again?
+    fn nudge(&mut self, now: Time) {
+        if self.is_open {
+            self.ask(now, PROBE_MAX);
+        } else if self.socket.is_none() || now.since(self.since) >= STALE {
+            self.dial(now);
+        }
+    }
+
+    fn give_up_voice(&mut self, came: bool, in_writing: bool, now: Time) {
+        if !self.is_lost {
+            let unheard = self.media_asked_at.is_some_and(|at| now.since(at) >= ANSWER_MAX);
+            let poor_for = self.poor_since.map_or(Duration::ZERO, |since| now.since(since));
+            self.is_lost = (poor_for >= POOR_MAX && unheard) || (poor_for >= POOR_ENDS && !came);
+            self.heard_again_at = None;
+            return;
+        }
+        if self.media_asked_at.is_none() {
+            self.heard_again_at.get_or_insert(now);
+        }
+        if in_writing || self.heard_again_at.is_some_and(|at| now.since(at) >= CATCHES_UP) {
+            (self.is_lost, self.poor_since) = (false, None);
+        }
+    }
+
+    /// Since when too much of a voice is lost, one way or the other.
+    fn judge_voice(&mut self, came: bool, in_writing: bool, world: &World) {
+        let client = &world.members[self.at].client;
+        let (packets, lost) = client.counted();
+        let (before, lost_before) = std::mem::replace(&mut self.media_counted, (packets, lost));
+        let missing = lost.saturating_sub(lost_before) as f64;
+        let share = missing / (missing + packets.saturating_sub(before) as f64).max(1.0);
+        let sends_camera = self.sends.is_some_and(|(_, camera)| camera[0]);
+        let uplink = client.uplink.as_ref().filter(|_| sends_camera);
+        let carries_none = uplink.is_some_and(|uplink| uplink.estimate_bps() < VOICE_BPS);
+        let is_poor_down = if came { share > VOICE_LOST_MAX } else { self.poor_since.is_some() };
+        let is_poor = is_poor_down || carries_none || client.voice_lost() > VOICE_LOST_MAX;
+        self.good_looks = if is_poor { 0 } else { self.good_looks.saturating_add(1) };
+        if in_writing || self.good_looks >= GOOD_LOOKS {
+            self.poor_since = None;
+        } else if is_poor {
+            self.poor_since.get_or_insert(world.now);
         }
     }
 
@@ -489,6 +567,7 @@ impl Device {
         client.uplink = Some(Uplink::default());
         (self.has_transport, self.broken_since, self.restart_due, self.sends) = (true, None, false, None);
         (self.media_flowed, self.media_asked_at, self.holds) = (false, None, false);
+        (self.media_counted, self.poor_since, self.is_lost) = ((0, 0), None, false);
         self.negotiation += 1;
         let sdp = client.offer_sdp();
         self.apply(world);

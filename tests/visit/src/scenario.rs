@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use vestibule_domain::{BandwidthProfile, SessionStatus, TierReason};
+use vestibule_domain::{BandwidthProfile, Communication, SessionStatus, TierReason};
 use vestibule_media_core::time::Time;
 use vestibule_testnet::LinkConfig;
 
@@ -32,7 +32,11 @@ const PICTURE_GONE: Duration = Duration::from_secs(1);
 pub struct Scenario {
     /// What a table calls it.
     pub name: &'static str,
-    /// The patient's line: from when on, up and down. It begins good.
+    /// Whose line it is that fails; the other one is good throughout.
+    pub whose: Who,
+    /// How they talk.
+    pub communication: Communication,
+    /// That line: from when on, up and down. It begins good.
     pub changes: Vec<(Duration, LinkConfig, LinkConfig)>,
     /// How long it takes.
     pub length: Duration,
@@ -47,10 +51,12 @@ pub struct Scenario {
 pub enum Aim {
     /// Nothing changes.
     NothingChanges,
-    /// No more changes than so many, of the patient.
+    /// No more changes than so many, of whose line it is.
     ChangesMost(usize),
-    /// The patient gets this tier.
+    /// Their line comes to this.
     Reaches(BandwidthProfile),
+    /// And never to this.
+    Avoids(BandwidthProfile),
     /// No voice is missing for longer than this while a voice is to be heard: through the fall and the return.
     VoiceGap(Duration),
     /// What is written while the line carries anything is read after so long at the latest; of what was written before voices
@@ -58,7 +64,7 @@ pub enum Aim {
     TextDelay(Duration),
     /// So long after voices were given up the device offers to write at the latest.
     WritesAfter(Duration),
-    /// The patient has their picture again so long after the line is good at the latest.
+    /// Both have their pictures again so long after the line is good at the latest.
     PictureAgain(Duration),
 }
 
@@ -69,7 +75,7 @@ pub struct Sample {
     pub at: Duration,
     /// What the line carries up and down, in bits per second; none where it carries all.
     pub carries_bps: [Option<u64>; 2],
-    /// What the patient's line is used for.
+    /// What it is used for.
     pub tier: BandwidthProfile,
     /// The device offers to write: it was told to, or by its own rule.
     pub writes: bool,
@@ -90,7 +96,7 @@ pub struct Written {
     pub read_after: Option<Duration>,
 }
 
-/// A change of what the patient's line is used for.
+/// A change of what the line is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
     /// Since the start.
@@ -107,10 +113,10 @@ pub struct Change {
 pub struct Seen {
     /// Each tenth of a second.
     pub samples: Vec<Sample>,
-    /// Of the patient.
+    /// Of whose line it is.
     pub changes: Vec<Change>,
-    /// Of the provider: their line is good throughout.
-    pub provider_changes: usize,
+    /// Of the other, whose line is good throughout.
+    pub others_changes: usize,
     /// All that was written.
     pub written: Vec<Written>,
     /// What the server did about lines, and when since the start.
@@ -132,13 +138,13 @@ impl Scenario {
     /// Plays it. Same seed, same run.
     #[must_use]
     pub fn run(&self, seed: u64) -> Seen {
-        let mut visit = Visit::new(seed, good(), good());
+        let mut visit = Visit::new(seed, self.communication, good());
         let began_at = visit.world.now;
         let mut changes = self.changes.iter().peekable();
         let mut seen = Seen {
             samples: Vec::new(),
             changes: Vec::new(),
-            provider_changes: 0,
+            others_changes: 0,
             written: Vec::new(),
             log: Vec::new(),
             faults: Vec::new(),
@@ -148,7 +154,7 @@ impl Scenario {
         while visit.world.now.since(began_at) < self.length {
             let at = visit.world.now.since(began_at);
             while let Some((_, up, down)) = changes.next_if(|(from, ..)| *from <= at) {
-                visit.line(*up, *down);
+                visit.line(self.whose, *up, *down);
             }
             let is_time = at.as_millis().is_multiple_of(WRITES.as_millis()) && at >= WRITES * 2;
             if is_time && at + WRITES * 3 < self.length {
@@ -159,7 +165,7 @@ impl Scenario {
                 }
             }
             visit.run(LOOK);
-            seen.samples.push(look(&mut visit, began_at, &mut played));
+            seen.samples.push(look(&mut visit, self.whose, began_at, &mut played));
         }
         self.note_changes(&mut seen, &visit, began_at);
         seen.log = visit.log.iter().map(|(at, what)| (at.since(began_at), what.clone())).collect();
@@ -196,8 +202,8 @@ impl Scenario {
     fn note_changes(&self, seen: &mut Seen, visit: &Visit, began_at: Time) {
         for (at, who, tier) in &visit.tiers {
             let at = at.since(began_at);
-            if *who == Who::Provider {
-                seen.provider_changes += 1;
+            if *who != self.whose {
+                seen.others_changes += 1;
                 continue;
             }
             let line_changed = self.changes.iter().map(|(from, ..)| *from).filter(|from| *from <= at).max();
@@ -213,7 +219,7 @@ impl Scenario {
     }
 }
 
-fn look(visit: &mut Visit, began_at: Time, played: &mut [u64; 2]) -> Sample {
+fn look(visit: &mut Visit, whose: Who, began_at: Time, played: &mut [u64; 2]) -> Sample {
     let now = visit.world.now;
     let mut heard_ms = [0; 2];
     let mut picture = [false; 2];
@@ -227,15 +233,15 @@ fn look(visit: &mut Visit, began_at: Time, played: &mut [u64; 2]) -> Sample {
         heard_ms[at] = audio.heard.played_ms.saturating_sub(before);
         picture[at] = video.last_decoded_at.is_some_and(|at| now.since(at) < PICTURE_GONE);
     }
-    let member = &visit.world.members[Who::Patient as usize];
-    let device = &visit.devices[Who::Patient as usize];
+    let member = &visit.world.members[whose as usize];
+    let device = &visit.devices[whose as usize];
     let carries = |config: &LinkConfig| {
         if config.blocked { Some(0) } else { config.rate_bps.map(std::num::NonZeroU64::get) }
     };
     Sample {
         at: now.since(began_at),
         carries_bps: [carries(member.up.config()), carries(member.down.config())],
-        tier: visit.tier(Who::Patient).map_or(BandwidthProfile::Video, |tier| tier.profile),
+        tier: visit.tier(whose).map_or(BandwidthProfile::Video, |tier| tier.profile),
         writes: device.cut_off || device.tier == BandwidthProfile::AsyncText,
         heard_ms,
         picture,
@@ -326,16 +332,20 @@ impl Seen {
         };
         match aim {
             Aim::NothingChanges => Verdict {
-                text: format!("{} changes, for none", self.changes.len() + self.provider_changes),
-                met: self.changes.is_empty() && self.provider_changes == 0,
+                text: format!("{} changes, for none", self.changes.len() + self.others_changes),
+                met: self.changes.is_empty() && self.others_changes == 0,
             },
             Aim::ChangesMost(most) => Verdict {
                 text: format!("{} changes, for {most} at most", self.changes.len()),
-                met: self.changes.len() <= most && self.provider_changes == 0,
+                met: self.changes.len() <= most && self.others_changes == 0,
             },
             Aim::Reaches(profile) => Verdict {
-                text: format!("the patient comes to {}", profile.as_str()),
+                text: format!("it comes to {}", profile.as_str()),
                 met: self.changes.iter().any(|change| change.profile == profile),
+            },
+            Aim::Avoids(profile) => Verdict {
+                text: format!("it never comes to {}", profile.as_str()),
+                met: self.changes.iter().all(|change| change.profile != profile),
             },
             Aim::VoiceGap(most) => {
                 let (longest, _) = self.voice();
@@ -400,22 +410,22 @@ const fn s(seconds: u64) -> Duration {
 /// All of them.
 #[must_use]
 pub fn all() -> Vec<Scenario> {
-    use Aim::{ChangesMost, NothingChanges, PictureAgain, Reaches, TextDelay, VoiceGap, WritesAfter};
+    use Aim::{Avoids, ChangesMost, NothingChanges, PictureAgain, Reaches, TextDelay, VoiceGap, WritesAfter};
     use BandwidthProfile::{AsyncText, AudioOnly};
-    let dip = |name, seconds, rest: u64, aims| Scenario {
+    let plain = |name, changes, length, aims| Scenario {
         name,
-        changes: vec![(BEGINS, cut(), cut()), (BEGINS + s(seconds), good(), good())],
-        length: BEGINS + s(seconds + rest),
+        whose: Who::Patient,
+        communication: Communication::Speech,
+        changes,
+        length,
         aims,
         plot: None,
     };
-    let poor = |name, seconds: u64, rest, up, down, aims| Scenario {
-        name,
-        changes: vec![(BEGINS, up, down), (BEGINS + s(seconds), good(), good())],
-        length: BEGINS + s(seconds + rest),
-        aims,
-        plot: None,
+    let poor = |name, seconds: u64, rest, up, down, aims| {
+        let changes = vec![(BEGINS, up, down), (BEGINS + s(seconds), good(), good())];
+        plain(name, changes, BEGINS + s(seconds + rest), aims)
     };
+    let dip = |name, seconds, rest, aims| poor(name, seconds, rest, cut(), cut(), aims);
     let wavers = (0..24).map(|at| {
         let line = if at % 2 == 0 { kbps(100) } else { good() };
         (BEGINS + s(8 * at), line, line)
@@ -455,7 +465,7 @@ pub fn all() -> Vec<Scenario> {
             120,
             kbps(100),
             good(),
-            vec![ChangesMost(2), Reaches(AudioOnly), VoiceGap(s(1)), TextDelay(s(3)), PictureAgain(s(75))],
+            vec![ChangesMost(2), Reaches(AudioOnly), VoiceGap(s(1)), TextDelay(s(5)), PictureAgain(s(75))],
         ),
         poor(
             "100 kbit/s down alone for 60 s",
@@ -466,12 +476,100 @@ pub fn all() -> Vec<Scenario> {
             vec![ChangesMost(2), Reaches(AudioOnly), VoiceGap(s(1)), TextDelay(s(3)), PictureAgain(s(75))],
         ),
         poor(
+            "20 % lost on the way up for 60 s",
+            60,
+            120,
+            good().loss(0.2),
+            good(),
+            vec![ChangesMost(2), Reaches(AudioOnly), VoiceGap(s(1)), TextDelay(s(3)), PictureAgain(s(75))],
+        ),
+        poor(
+            "20 % lost on the way down for 60 s",
+            60,
+            120,
+            good(),
+            good().loss(0.2),
+            vec![ChangesMost(2), Reaches(AudioOnly), VoiceGap(s(1)), TextDelay(s(15)), PictureAgain(s(75))],
+        ),
+        poor(
+            "the way up cut for 20 s",
+            20,
+            120,
+            cut(),
+            good(),
+            vec![ChangesMost(4), Reaches(AsyncText), WritesAfter(s(3)), PictureAgain(s(75))],
+        ),
+        poor(
+            "the way down cut for 20 s",
+            20,
+            120,
+            good(),
+            cut(),
+            vec![ChangesMost(4), Reaches(AsyncText), WritesAfter(s(3)), PictureAgain(s(75))],
+        ),
+        poor(
+            "24 kbit/s up alone for 60 s",
+            60,
+            240,
+            kbps(24),
+            good(),
+            vec![ChangesMost(5), Reaches(AsyncText), WritesAfter(s(3)), PictureAgain(s(200))],
+        ),
+        poor(
+            "24 kbit/s down alone for 60 s",
+            60,
+            240,
+            good(),
+            kbps(24),
+            vec![ChangesMost(5), Reaches(AsyncText), WritesAfter(s(3)), PictureAgain(s(200))],
+        ),
+        Scenario {
+            whose: Who::Provider,
+            ..poor(
+                "100 kbit/s both ways for 60 s, the provider’s line",
+                60,
+                120,
+                kbps(100),
+                kbps(100),
+                vec![
+                    ChangesMost(2),
+                    Reaches(AudioOnly),
+                    VoiceGap(s(1)),
+                    TextDelay(s(3)),
+                    PictureAgain(s(75)),
+                ],
+            )
+        },
+        Scenario {
+            communication: Communication::Sign,
+            ..poor(
+                "100 kbit/s both ways for 60 s, in sign language",
+                60,
+                240,
+                kbps(100),
+                kbps(100),
+                vec![
+                    ChangesMost(3),
+                    Avoids(AudioOnly),
+                    Reaches(AsyncText),
+                    TextDelay(s(3)),
+                    PictureAgain(s(200)),
+                ],
+            )
+        },
+        poor(
             "24 kbit/s both ways for 90 s",
             90,
             240,
             kbps(24),
             kbps(24),
-            vec![ChangesMost(5), Reaches(AsyncText), TextDelay(s(15)), PictureAgain(s(200))],
+            vec![
+                ChangesMost(5),
+                Reaches(AsyncText),
+                WritesAfter(s(3)),
+                TextDelay(s(12)),
+                PictureAgain(s(200)),
+            ],
         ),
         poor(
             "12 kbit/s both ways for 90 s",
@@ -479,38 +577,50 @@ pub fn all() -> Vec<Scenario> {
             240,
             kbps(12),
             kbps(12),
-            vec![ChangesMost(5), Reaches(AsyncText), TextDelay(s(25)), PictureAgain(s(200))],
+            vec![
+                ChangesMost(5),
+                Reaches(AsyncText),
+                WritesAfter(s(3)),
+                TextDelay(s(12)),
+                PictureAgain(s(200)),
+            ],
         ),
-        Scenario {
-            name: "100 kbit/s, and cut for 60 s",
-            changes: vec![
+        plain(
+            "100 kbit/s, and cut for 60 s",
+            vec![
                 (BEGINS, kbps(100), kbps(100)),
                 (BEGINS + s(40), cut(), cut()),
                 (BEGINS + s(100), good(), good()),
             ],
-            length: BEGINS + s(220),
-            aims: vec![ChangesMost(4), Reaches(AsyncText), WritesAfter(s(3)), PictureAgain(s(75))],
-            plot: None,
-        },
+            BEGINS + s(220),
+            vec![ChangesMost(4), Reaches(AsyncText), WritesAfter(s(3)), PictureAgain(s(75))],
+        ),
+        plain(
+            "2 Mbit/s and 100 kbit/s in turns of 8 s",
+            wavers.collect(),
+            BEGINS + s(8 * 23 + 240),
+            vec![ChangesMost(4), VoiceGap(s(1)), PictureAgain(s(220))],
+        ),
         Scenario {
-            name: "2 Mbit/s and 100 kbit/s in turns of 8 s",
-            changes: wavers.collect(),
-            length: BEGINS + s(8 * 23 + 240),
-            aims: vec![ChangesMost(4), VoiceGap(s(1)), PictureAgain(s(220))],
-            plot: None,
-        },
-        Scenario {
-            name: "down to nothing in steps and up again",
-            changes: vec![
-                (s(30), kbps(100), kbps(100)),
-                (s(75), kbps(20), kbps(20)),
-                (s(120), cut(), cut()),
-                (s(165), kbps(100), kbps(100)),
-                (s(210), good(), good()),
-            ],
-            length: s(360),
-            aims: vec![ChangesMost(5), Reaches(AudioOnly), Reaches(AsyncText), PictureAgain(s(120))],
             plot: Some("staircase"),
+            ..plain(
+                "down to nothing in steps and up again",
+                vec![
+                    (s(30), kbps(100), kbps(100)),
+                    (s(75), kbps(20), kbps(20)),
+                    (s(120), cut(), cut()),
+                    (s(165), kbps(100), kbps(100)),
+                    (s(210), good(), good()),
+                ],
+                s(360),
+                vec![
+                    ChangesMost(5),
+                    Reaches(AudioOnly),
+                    Reaches(AsyncText),
+                    WritesAfter(s(4)),
+                    PictureAgain(s(120)),
+                ],
+            )
         },
     ]
 }

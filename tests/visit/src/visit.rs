@@ -90,15 +90,15 @@ pub struct Visit {
 }
 
 impl Visit {
-    /// A visit of two people who open their pages now, over these lines of the patient.
+    /// A visit of two people who open their pages now, over this line of the patient.
     ///
     /// # Panics
     ///
     /// Never with what is made here.
     #[must_use]
-    pub fn new(seed: u64, up: LinkConfig, down: LinkConfig) -> Self {
+    pub fn new(seed: u64, communication: Communication, line: LinkConfig) -> Self {
         let started_at = Timestamp::from_second(1_795_000_000).expect("in range");
-        let (session, people) = session(started_at);
+        let (session, people) = session(started_at, communication);
         let profiles = people.iter().zip(["Provider", "Patient"]);
         let profiles = profiles.map(|(&id, name)| (id, Profile { display_name: name.to_owned() })).collect();
         let mut world = World::bare(seed, CodecName::Vp8);
@@ -117,10 +117,10 @@ impl Visit {
             ..ClientConfig::default()
         };
         let good = LinkConfig::default().delay_ms(15);
-        for (who, (up, down)) in Who::ALL.into_iter().zip([(good, good), (up, down)]) {
+        for (who, line) in Who::ALL.into_iter().zip([good, line]) {
             // Until the page has a peer: nothing is sent before.
             let nobody = PeerId(1_000 + who.at() as u64);
-            world.place(nobody, ClientConfig { microphone: false, camera: 0, ..config.clone() }, up, down);
+            world.place(nobody, ClientConfig { microphone: false, camera: 0, ..config.clone() }, line, line);
         }
         let now = world.now;
         let devices = Who::ALL.map(|who| Device::new(people[who.at()], who.at(), config.clone(), now));
@@ -152,10 +152,10 @@ impl Visit {
         &mut self.devices[who.at()]
     }
 
-    /// How the patient's line is from now on.
-    pub fn line(&mut self, up: LinkConfig, down: LinkConfig) {
+    /// How somebody's line is from now on.
+    pub fn line(&mut self, whose: Who, up: LinkConfig, down: LinkConfig) {
         let now = self.world.now.as_micros();
-        let member = &mut self.world.members[Who::Patient.at()];
+        let member = &mut self.world.members[whose.at()];
         member.up.set_config(now, up);
         member.down.set_config(now, down);
     }
@@ -423,7 +423,7 @@ fn peer_of(event: &MediaEvent) -> Option<vestibule_signaling::PeerId> {
 }
 
 /// A session with a provider, and a patient who has consented.
-fn session(now: Timestamp) -> (VirtualSession, [ParticipantId; 2]) {
+fn session(now: Timestamp, communication: Communication) -> (VirtualSession, [ParticipantId; 2]) {
     let (actor, presence) = (Actor::System, Presence::default());
     let context = Context { now, actor: &actor, presence: &presence };
     let schedule = Schedule {
@@ -433,7 +433,7 @@ fn session(now: Timestamp) -> (VirtualSession, [ParticipantId; 2]) {
         provider_ref: "desk".parse().expect("a name"),
         scheduled_start: Some(now),
         scheduled_end: None,
-        communication: Communication::Speech,
+        communication,
         backend: VideoBackend::Embedded,
         room: "room".parse().expect("a name"),
         policy: SessionPolicy::default(),

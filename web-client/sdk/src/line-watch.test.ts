@@ -9,6 +9,8 @@ class Watched {
   now = 10_000;
   heardAt = 9_000;
   packets = 0;
+  lost = 0;
+  voiceLost: number | null = null;
   answers = 0;
   /** Checks of the path are answered. */
   isThere = true;
@@ -19,8 +21,9 @@ class Watched {
     this.now += 1_000;
     this.packets += more;
     this.answers += this.isThere ? 1 : 0;
-    const { say, ask } = this.watch.saw({ uplinkKbps, packets: this.packets, answers: this.answers }, { now: this.now, use, sendsCamera: true, heardAt: this.heardAt });
-    if (ask) this.asked.push(this.now);
+    const { packets, lost, voiceLost, answers } = this;
+    const { say, ask } = this.watch.saw({ uplinkKbps, packets, lost, voiceLost, answers }, { now: this.now, use, sendsCamera: true, heardAt: this.heardAt });
+    if (ask !== null) this.asked.push(this.now);
     if (say !== null) this.said.push(say);
     return this;
   }
@@ -115,5 +118,81 @@ describe('what the way to the server carries', () => {
     expect(line.watch.isNarrow).toBe(true);
     for (let count = 0; count < 12; count += 1) line.look(50, 'media', null);
     expect(line.watch.isNarrow, 'what is not seen again is forgotten').toBe(false);
+  });
+});
+
+describe('a voice that is none', () => {
+  /** Seconds in which a third of what is sent here is lost. */
+  const loses = (line: Watched, seconds: number): Watched => {
+    for (let count = 0; count < seconds; count += 1) {
+      line.lost += 20;
+      line.look(40);
+    }
+    return line;
+  };
+
+  test('is given up after fifteen seconds where the server is not heard, and nothing is sent any more', () => {
+    const line = loses(new Watched().look(50), 15);
+    expect([line.watch.isLost, line.watch.holds]).toEqual([false, false]);
+    loses(line, 1);
+    expect([line.watch.isLost, line.watch.holds]).toEqual([true, true]);
+    expect(line.asked).toHaveLength(1);
+    // It stays so whatever comes, until the server is heard.
+    for (let count = 0; count < 5; count += 1) line.look(0);
+    expect(line.watch.isLost).toBe(true);
+    // What it says first may be old: it has ten seconds to say that the visit goes on in writing, or it does not.
+    line.heardAt = line.now + 1_000;
+    for (let count = 0; count < 10; count += 1) line.look(0);
+    expect([line.watch.isLost, line.watch.holds]).toEqual([true, true]);
+    line.look(0);
+    expect([line.watch.isLost, line.watch.holds]).toEqual([false, false]);
+  });
+
+  test('ends when the server says that the visit goes on in writing', () => {
+    const line = loses(new Watched().look(50), 16);
+    line.heardAt = line.now + 1_000;
+    line.look(0, 'writing');
+    expect([line.watch.isLost, line.watch.holds]).toEqual([false, false]);
+  });
+
+  test('has ended where nothing comes any more, though the server is heard', () => {
+    const line = loses(new Watched().look(50), 11);
+    line.heardAt = line.now;
+    line.look(0);
+    expect(line.watch.isLost).toBe(true);
+    const short = loses(new Watched().look(50), 8).look(0);
+    expect(short.watch.isLost).toBe(false);
+  });
+
+  test('is the server’s to judge while it is heard', () => {
+    const line = new Watched().look(50);
+    for (let count = 0; count < 60; count += 1) {
+      line.heardAt = line.now;
+      loses(line, 1);
+    }
+    expect(line.watch.isLost).toBe(false);
+    expect(line.watch.holds).toBe(false);
+  });
+
+  test('also where only what is sent is lost', () => {
+    const line = new Watched().look(50);
+    line.voiceLost = 0.6;
+    for (let count = 0; count < 16; count += 1) line.look(50);
+    expect(line.watch.isLost).toBe(true);
+  });
+
+  test('two good seconds begin it anew, and one does not', () => {
+    const line = loses(new Watched().look(50), 10);
+    loses(line.look(50), 6);
+    expect(line.watch.isLost).toBe(true);
+    const other = loses(new Watched().look(50), 10);
+    loses(other.look(50).look(50), 14);
+    expect(other.watch.isLost).toBe(false);
+  });
+
+  test('a line that is cut is not taken for one: whoever is cut off finds it out by its own rule', () => {
+    const line = new Watched().look(50);
+    for (let count = 0; count < 30; count += 1) line.look(0);
+    expect(line.watch.isLost).toBe(false);
   });
 });

@@ -3,6 +3,9 @@
  * of the server is heard. A server that gave up on media cannot say so on a line that is full of what is sent here: so where
  * no media come it is asked for a sign of life, and who gets none though the path is there keeps quiet, so that words get
  * through. On a line that is cut nothing is held back: who waits for the other to speak first would wait for good.
+ *
+ * A voice of which a quarter is lost, one way or the other, is none. After so long of it as the server watches it, and if the
+ * server cannot be heard, this end gives it up as well: what the server says of it waits in the line that is full.
  */
 
 /** How often it is looked, in milliseconds. */
@@ -15,8 +18,21 @@ const SAID_KBPS = 500;
 const NARROW_KBPS = 100;
 /** How long the server may take to answer before what is sent is held back, in milliseconds. */
 const ANSWER_MS_MAX = 2_000;
-/** How long it may take until its socket is given up. */
+/** How long it may take until its socket is given up: where no media come, and where they do. */
 export const ASK_MS_MAX = 4_000;
+const ASK_MS_MAX_POOR = 10_000;
+/** Where more of a voice is lost there is none. */
+const VOICE_LOST_MAX = 0.25;
+/** And a way that carries less than this, in kilobits per second, carries none. */
+const VOICE_KBPS = 32;
+/** How long that may be so until this end gives it up, if the server is not heard, in milliseconds. */
+const POOR_MS_MAX = 15_000;
+/** And if nothing of the others comes any more: the server gave up. */
+const POOR_MS_ENDS = 10_000;
+/** Who is heard again has so long to say what the line is used for, in milliseconds. */
+const CATCHES_UP_MS = 10_000;
+/** One good look in between is no end of it. */
+const GOOD_LOOKS = 2;
 /** Looks further apart than this, in milliseconds, say that the device slept. */
 const SLEPT_MS = 5_000;
 /** How long a narrow way counts as one without being seen again, in milliseconds. */
@@ -28,6 +44,10 @@ export interface LineLook {
   uplinkKbps: number | null;
   /** Packets of media that came so far. */
   packets: number;
+  /** And packets of them that are missing. */
+  lost: number;
+  /** The share of the own voice that the server missed when it last said so; null where it did not. */
+  voiceLost: number | null;
   /** Checks of the path that were answered so far; 0 where the browser does not say. */
   answers: number;
 }
@@ -47,13 +67,15 @@ export interface Moment {
 export interface Deeds {
   /** To be told to the server. */
   say: number | null;
-  /** The server is to be asked for a sign of life. */
-  ask: boolean;
+  /** The server is to be asked for a sign of life, and its socket given up after so many milliseconds without. */
+  ask: number | null;
 }
 
 export class LineWatch {
   /** Nothing of media is to be sent. */
   holds = false;
+  /** There is no voice on this line, and the server cannot be heard. */
+  isLost = false;
   /** The way to the server carries hardly a voice. */
   isNarrow = false;
   /** When media were seen to come last, in milliseconds; 0: not yet. */
@@ -62,6 +84,12 @@ export class LineWatch {
   /** Whether media came since it was asked last. */
   #flowed = false;
   #askedAt: number | null = null;
+  #lost = 0;
+  /** Since when a voice is none; null while it is one. */
+  #poorSince: number | null = null;
+  #goodLooks = 0;
+  /** When the server was heard first after a voice was given up here. */
+  #heardAgainAt: number | null = null;
   /** Checks of the path that were answered when media came last. */
   #answersBefore = 0;
   #lookedAt = 0;
@@ -71,17 +99,21 @@ export class LineWatch {
 
   /** A fresh transport. */
   begin(): void {
-    this.#packets = 0;
-    this.#flowed = this.#saidLittle = this.isNarrow = this.holds = false;
-    this.#askedAt = null;
+    this.#packets = this.#lost = 0;
+    this.#flowed = this.#saidLittle = this.isNarrow = this.holds = this.isLost = false;
+    this.#askedAt = this.#poorSince = null;
     this.#narrowAt = this.#answersBefore = 0;
   }
 
-  saw({ uplinkKbps, packets, answers }: LineLook, moment: Moment): Deeds {
-    const come = packets > this.#packets;
-    if (moment.now - this.#lookedAt > SLEPT_MS) this.#askedAt = null;
+  saw({ uplinkKbps, packets, lost, voiceLost, answers }: LineLook, moment: Moment): Deeds {
+    const [come, more, missing] = [packets > this.#packets, packets - this.#packets, lost - this.#lost];
+    if (moment.now - this.#lookedAt > SLEPT_MS) this.#askedAt = this.#poorSince = null;
     this.#lookedAt = moment.now;
     this.#packets = packets;
+    this.#lost = lost;
+    const share = come ? Math.max(0, missing) / (more + Math.max(0, missing)) : null;
+    const carriesNone = moment.sendsCamera && uplinkKbps !== null && uplinkKbps < VOICE_KBPS;
+    this.#judge(share, carriesNone || (voiceLost ?? 0) > VOICE_LOST_MAX, moment);
     if (come || moment.use === 'writing') this.#answersBefore = answers;
     if (come) this.cameAt = moment.now;
     return { say: this.#uplink(uplinkKbps, moment), ask: this.#listen(come, answers, moment) };
@@ -103,22 +135,56 @@ export class LineWatch {
     return this.#saidLittle || wasLittle ? kbps : null;
   }
 
-  #listen(come: boolean, answers: number, { now, use, heardAt }: Moment): boolean {
+  /** Since when too much of a voice is lost: while nothing comes that does not get better. */
+  #judge(share: number | null, isPoorUp: boolean, { now, use }: Moment): void {
+    const isPoor = isPoorUp || (share === null ? this.#poorSince !== null : share > VOICE_LOST_MAX);
+    this.#goodLooks = isPoor ? 0 : this.#goodLooks + 1;
+    if (use !== 'media' || this.#goodLooks >= GOOD_LOOKS) this.#poorSince = null;
+    else if (isPoor) this.#poorSince ??= now;
+  }
+
+  /** Whether a voice is given up here. What comes first of the server, then, was said before it gave up itself. */
+  #give(come: boolean, now: number, use: Moment['use']): void {
+    if (!this.isLost) {
+      const unheardFor = now - (this.#askedAt ?? now);
+      const poorFor = now - (this.#poorSince ?? now);
+      const ended = !come && poorFor >= POOR_MS_ENDS;
+      this.isLost = ended || (poorFor >= POOR_MS_MAX && unheardFor >= ANSWER_MS_MAX);
+      this.#heardAgainAt = null;
+      return;
+    }
+    if (this.#askedAt === null) this.#heardAgainAt ??= now;
+    if (use === 'media' && (this.#heardAgainAt === null || now - this.#heardAgainAt < CATCHES_UP_MS)) return;
+    this.isLost = false;
+    this.#poorSince = null;
+  }
+
+  #listen(come: boolean, answers: number, { now, use, heardAt }: Moment): number | null {
     if (this.#askedAt !== null && heardAt >= this.#askedAt) this.#askedAt = null;
+    this.#give(come, now, use);
+    if (use === 'media' && come && this.#poorSince !== null) {
+      this.#flowed = true;
+      this.holds = this.isLost;
+      if (this.#askedAt !== null) return null;
+      this.#askedAt = now;
+      return ASK_MS_MAX_POOR;
+    }
     if (use === 'writing' || (use === 'media' && come)) {
       this.#flowed = come;
       this.#askedAt = null;
       this.holds = false;
-      return false;
+      return null;
     }
     // Of a rehearsal it is asked each time anew: what is sent may keep from coming through that it is over.
-    const asks = this.#askedAt === null && (use === 'rehearsal' || this.#flowed);
+    // Who was asked while media came, and did not answer, is given less time now.
+    const mayAsk = this.#askedAt === null || this.#poorSince !== null;
+    const asks = mayAsk && (use === 'rehearsal' || this.#flowed);
     if (asks) {
-      this.#askedAt = now;
+      this.#askedAt ??= now;
       this.#flowed = false;
     }
     const unanswered = this.#askedAt !== null && now - this.#askedAt >= ANSWER_MS_MAX;
-    this.holds = (unanswered && answers > this.#answersBefore) || (this.holds && use === 'rehearsal');
-    return asks;
+    this.holds = this.isLost || (unanswered && answers > this.#answersBefore) || (this.holds && use === 'rehearsal');
+    return asks ? ASK_MS_MAX : null;
   }
 }

@@ -171,8 +171,7 @@ export class Session extends Emitter<SessionEvents> {
   knocks: Knock[] = [];
   /** Whether what is written passes while there is no signaling line. */
   #httpsCarries = false;
-  /** The server has not been heard for a while, on any line: what is written waits on the device. */
-  cutOff = false;
+  #isCutOff = false;
   /** Whether the session is being recorded. */
   recording = false;
   /** Who spoke last; it may be this participant. */
@@ -272,10 +271,18 @@ export class Session extends Emitter<SessionEvents> {
     return this.#qualities.get(participantId) ?? GOOD;
   }
 
+  /**
+   * The server has not been heard for a while, or cannot be while too much of a voice is lost for one: what is written waits
+   * on the device.
+   */
+  get cutOff(): boolean {
+    return this.#isCutOff || this.#lineWatch.isLost;
+  }
+
   /** What this participant's line is used for: as the server says, or in writing alone while it cannot be heard. */
   get tier(): Tier {
     // What is written may get through over HTTPS all the same.
-    if (this.cutOff) return { profile: 'async_text', reason: this.#httpsCarries ? 'silence' : 'unreachable' };
+    if (this.cutOff) return { profile: 'async_text', reason: this.#httpsCarries ? 'https_only' : 'unreachable' };
     return { profile: this.you?.tier ?? 'video', reason: this.you?.tierReason ?? null };
   }
 
@@ -586,7 +593,7 @@ export class Session extends Emitter<SessionEvents> {
 
   #saw(look: LineLook): void {
     const watch = this.#lineWatch;
-    const [held, wasNarrow] = [watch.holds, watch.isNarrow];
+    const [held, wasNarrow, wasLost] = [watch.holds, watch.isNarrow, watch.isLost];
     const isInWriting = this.you?.tier === 'async_text';
     const { say, ask } = watch.saw(look, {
       now: Date.now(),
@@ -596,8 +603,11 @@ export class Session extends Emitter<SessionEvents> {
     });
     if (this.line === 'open') {
       if (say !== null) this.#ask({ type: 'line', uplinkKbps: say }).catch(() => undefined);
-      if (ask) this.#signal?.nudge(ASK_MS_MAX);
+      if (ask !== null) this.#signal?.nudge(ask);
     }
+    // What was waited for in a line that was full is asked for anew in one that is not.
+    if (watch.holds && !held) this.#signal?.nudge(ASK_MS_MAX);
+    if (watch.isLost !== wasLost) this.#changed();
     if (watch.holds !== held) this.#putAll();
     if (watch.isNarrow !== wasNarrow) this.#settleRedundancy();
   }
@@ -607,7 +617,7 @@ export class Session extends Emitter<SessionEvents> {
     const heard = () => this.line === 'open' || this.peerConnection?.connectionState === 'connected' || !this.isIn;
     if (heard()) {
       this.#unheardSince = null;
-      this.cutOff = false;
+      this.#isCutOff = false;
       return;
     }
     if (this.#unheardSince !== null) return;
@@ -616,7 +626,7 @@ export class Session extends Emitter<SessionEvents> {
     this.#unheardSince = since;
     this.#later(Math.max(0, since + CUT_OFF_MS - Date.now()), () => {
       if (this.#unheardSince !== since || heard()) return;
-      this.cutOff = true;
+      this.#isCutOff = true;
       this.#changed();
     });
   }

@@ -75,7 +75,10 @@ const VOICE_AS_IT_LIKES: AudioEncoding = { maxBitrateBps: null, frameMs: null, r
 type LineStats = RTCStats & {
   nominated?: boolean;
   availableOutgoingBitrate?: number;
+  kind?: string;
   packetsReceived?: number;
+  packetsLost?: number;
+  fractionLost?: number;
   responsesReceived?: number;
 };
 
@@ -178,9 +181,13 @@ export class Transport {
 
   /** What is seen of the line now. */
   async look(): Promise<LineLook> {
-    const look: LineLook = { uplinkKbps: null, packets: 0, answers: 0 };
+    const look: LineLook = { uplinkKbps: null, packets: 0, lost: 0, voiceLost: null, answers: 0 };
     (await this.peerConnection.getStats()).forEach((entry: LineStats) => {
-      if (entry.type === 'inbound-rtp') look.packets += entry.packetsReceived ?? 0;
+      if (entry.type === 'inbound-rtp') {
+        look.packets += entry.packetsReceived ?? 0;
+        look.lost += entry.packetsLost ?? 0;
+      }
+      if (entry.type === 'remote-inbound-rtp' && entry.kind === 'audio') look.voiceLost = entry.fractionLost ?? null;
       if (entry.type === 'candidate-pair') look.answers += entry.responsesReceived ?? 0;
       if (entry.type !== 'candidate-pair' || !entry.nominated || !entry.availableOutgoingBitrate) return;
       look.uplinkKbps = Math.round(entry.availableOutgoingBitrate / 1000);

@@ -364,10 +364,10 @@ impl Estimator {
         (drained && waited(self.probes.last_at, interval)).then(|| (estimate * FURTHER).min(most))
     }
 
-    /// Begins a test of the line: what is sent as part of it is counted as it arrives. A probe that runs is given up.
+    /// Begins a test of the line: what is sent as part of it is counted as it arrives, and shows what gets through as a probe
+    /// does, in place of one that may run.
     pub fn begin_test(&mut self, rate_bps: u64, bytes: u32, now: Time) -> Probe {
         let probe = self.probes.begin(rate_bps, bytes, now);
-        self.probes.cluster = None;
         self.probes.test = Some((probe.number, 0));
         probe
     }

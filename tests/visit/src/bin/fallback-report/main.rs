@@ -1,7 +1,7 @@
 //! `fallback-report`: plays visits on lines that fail in virtual time, and says what became of them, with the aims beside.
 //!
 //! `--write docs/fallback.md` puts the tables between the two markers of that page and the chart into a folder of its name;
-//! `--assert` makes a missed aim an error. `--seeds N` plays each from N seeds; `--only TEXT` those with the text in their name;
+//! `--assert` makes a missed aim an error. `--seeds N` plays each from N seeds, `--seed N` from that on; `--only TEXT` those with the text in their name;
 //! `--trace` says what the server did about lines in the first run of each.
 
 mod plot;
@@ -16,12 +16,12 @@ use vestibule_sim::page;
 use vestibule_visit::scenario::{Seen, all};
 
 const SEEDS: u64 = 3;
-const FIRST_SEED: u64 = 1;
 const USAGE: &str =
-    "fallback-report [--seeds N] [--only TEXT] [--trace] [--write docs/fallback.md] [--assert]";
+    "fallback-report [--seeds N] [--seed N] [--only TEXT] [--trace] [--write docs/fallback.md] [--assert]";
 
 struct Options {
     seeds: u64,
+    first_seed: u64,
     only: String,
     trace: bool,
     write: Option<PathBuf>,
@@ -32,7 +32,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let options = Options::read(std::env::args().skip(1))?;
     let mut scenarios = all();
     scenarios.retain(|scenario| scenario.name.contains(&options.only));
-    let seeds = FIRST_SEED..FIRST_SEED + options.seeds.max(1);
+    let seeds = options.first_seed..options.first_seed + options.seeds.max(1);
     let mut out = io::stdout();
     let mut rows = Vec::new();
     let mut charts = String::new();
@@ -50,7 +50,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             let folder = folder.file_name().unwrap_or_default().to_string_lossy();
             charts.push_str(&format!("\n![{}]({folder}/{name}.png)\n", scenario.name));
         }
-        rows.push(table::Row::of(scenario, FIRST_SEED, &runs));
+        rows.push(table::Row::of(scenario, options.first_seed, &runs));
     }
     let text = table::write(&rows, options.seeds.max(1))?;
     out.write_all(text.as_bytes())?;
@@ -63,12 +63,19 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
 
 impl Options {
     fn read(mut args: impl Iterator<Item = String>) -> Result<Self, Box<dyn Error>> {
-        let mut options =
-            Self { seeds: SEEDS, only: String::new(), trace: false, write: None, assert: false };
+        let mut options = Self {
+            seeds: SEEDS,
+            first_seed: 1,
+            only: String::new(),
+            trace: false,
+            write: None,
+            assert: false,
+        };
         while let Some(arg) = args.next() {
             let mut value = || args.next().ok_or(USAGE);
             match arg.as_str() {
                 "--seeds" => options.seeds = value()?.parse()?,
+                "--seed" => options.first_seed = value()?.parse()?,
                 "--only" => options.only = value()?,
                 "--trace" => options.trace = true,
                 "--write" => options.write = Some(value()?.into()),

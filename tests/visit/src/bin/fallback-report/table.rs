@@ -66,7 +66,7 @@ pub(crate) fn write(rows: &[Row], seeds: u64) -> Result<String, fmt::Error> {
          worst of {runs}, in seconds.\n"
     )?;
     out.push_str(
-        "| Patient's line | What it was used for | No voice for, at a time (in all) | Writing offered after voices were given up \
+        "| Line | What it was used for | No voice for, at a time (in all) | Writing offered after voices were given up \
          | Words read while the line carries any (after a cut) | Both pictures back after the line |\n|---|---|---|---|---|---|\n",
     );
     for row in rows {
@@ -85,7 +85,7 @@ pub(crate) fn write(rows: &[Row], seeds: u64) -> Result<String, fmt::Error> {
             seconds(row.picture_again),
         )?;
     }
-    out.push_str("\n| Patient's line | Found | Met |\n|---|---|---|\n");
+    out.push_str("\n| Line | Found | Met |\n|---|---|---|\n");
     for row in rows {
         for verdict in &row.verdicts {
             let met = if verdict.met { "yes" } else { "**no**" };
