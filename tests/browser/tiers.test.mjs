@@ -18,7 +18,8 @@ const GOOD = 'delay_ms=20,loss=0,rate_bps=0';
 /** Too little for a picture, and enough for a voice. */
 const SLOW = 'delay_ms=20,rate_bps=100000,queue_ms=300';
 const CUT = 'loss=1';
-const WRITTEN = 'Written while nothing went through';
+const WRITTEN = ['Written while nothing went through', 'and another line', 'and a third one'];
+const ASKED = 'Are you still there?';
 /** Three bursts ten seconds apart and a rehearsal, after three for the voice: and a machine that is slow. */
 const CLIMB_MS = 120_000;
 
@@ -56,23 +57,32 @@ test('a visit goes down to writing and comes back up by itself', async (t) => {
     ),
   ]);
   await patient.page.getByText('There is no connection just now.').waitFor();
-  await patient.page.getByRole('textbox').fill(WRITTEN);
-  await patient.press('Send');
-  await patient.page.getByText(WRITTEN).waitFor();
+  for (const text of WRITTEN) await write(patient, text);
   await look(patient.page, 'tier-2-writing-patient');
   await look(provider.page, 'tier-2-writing-provider');
-  assert.equal(await linesOf(provider), 0, 'nothing went through');
+  // Meanwhile the provider writes, too, in the chat beside the picture that is missing.
+  if (!(await provider.page.getByRole('textbox').isVisible())) await provider.press('Chat');
+  await write(provider, ASKED);
+  assert.deepEqual(await linesOf(provider), [ASKED], 'nothing went through');
+  assert.deepEqual(await linesOf(patient), []);
 
   await relay.command(`down ${GOOD}`);
   await relay.command(`up ${GOOD}`);
   line.cut();
-  await since('back to the line that was written, ms', until('the line to arrive', async () => (await linesOf(provider)) > 0, 60_000));
+  const all = [ASKED, ...WRITTEN];
+  await since('back to the lines that were written, ms', Promise.all([provider, patient].map(
+    (guest) => until(`${guest.name} to read them`, async () => (await linesOf(guest)).length >= all.length, 60_000),
+  )));
   await since('back to a voice, ms', isOn(patient, 'audio_only', CLIMB_MS));
+  await Promise.all([hears(patient), hears(provider)]);
   await look(patient.page, 'tier-3-voice-again-patient');
   await since('voice to the picture, ms', isOn(patient, 'video', CLIMB_MS));
   await Promise.all([seesMore(provider), seesMore(patient)]);
-  assert.equal(await linesOf(provider), 1, 'each line once');
-  assert.equal(await linesOf(patient), 1, 'also with who wrote it');
+  assert.deepEqual(await linesOf(provider), all, 'each line once, in order');
+  assert.deepEqual(await linesOf(patient), all, 'also with who wrote it');
+  await provider.press('Connections');
+  await provider.page.getByText('In writing only: nothing is heard.').waitFor();
+  await look(provider.page, 'tier-5-connections-provider');
   const { id, status } = await provider.page.evaluate(() => window.vestibule.session.session);
   assert.equal(status, 'active', `${id} is the same session`);
   result('down and up', times);
@@ -149,9 +159,12 @@ async function seesMore(guest) {
   await until(`${guest.name} to see more`, async () => (await guest.traffic()).framesDecoded > framesDecoded + 30);
 }
 
+async function write(guest, text) {
+  await guest.page.getByRole('textbox').fill(text);
+  await guest.press('Send');
+  await guest.page.getByText(text).waitFor();
+}
+
 function linesOf(guest) {
-  return guest.page.evaluate(
-    (text) => window.vestibule.session.chat.filter((line) => line.text === text).length,
-    WRITTEN,
-  );
+  return guest.page.evaluate(() => window.vestibule.session.chat.map((line) => line.text));
 }

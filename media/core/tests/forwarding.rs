@@ -623,6 +623,36 @@ fn publishers_hear_of_every_packet_within_a_hundred_milliseconds() {
 }
 
 #[test]
+fn a_voice_that_pauses_between_words_is_neither_lost_nor_repeated() {
+    let mut world = World::new(17);
+    let lossy = LinkConfig::default().delay_ms(30).loss(0.05);
+    let speaker = world.join(ClientConfig { camera: 0, ..ClientConfig::default() });
+    let transport_feedback = Duration::from_millis(100);
+    let config = ClientConfig { camera: 0, transport_feedback, ..ClientConfig::default() };
+    let listener = world.join_over(config, LinkConfig::default().delay_ms(30), lossy);
+    world.seat(listener, 0, Some(speaker));
+    world.run(secs(5));
+    // As DTX does it: a packet now and then, and a number and a time that go on (RFC 7587 section 4.1). What redundancy could
+    // bring of before a pause lies further back than RFC 2198 can say.
+    let before = world.shown(listener, 0).0;
+    let mut sent = 0;
+    for _ in 0..100 {
+        world.members[speaker].client.pause_voice(true);
+        world.run(Duration::from_millis(380));
+        world.members[speaker].client.pause_voice(false);
+        world.run(Duration::from_millis(20));
+        sent += 1;
+    }
+    world.members[speaker].client.pause_voice(false);
+    world.run(secs(3));
+    let audio = world.shown(listener, 0).0;
+    assert_eq!(audio.lost, before.lost, "what was lost is sent again");
+    let heard = audio.packets - before.packets;
+    assert!((sent..sent + 3 * 50 + 20).contains(&heard), "{heard} packets");
+    assert!(!world.events.iter().any(|(_, event)| matches!(event, Event::Quiet { .. })));
+}
+
+#[test]
 fn a_thousand_joins_and_leaves_leave_nothing_behind() {
     let mut world = World::new(19);
     world.join(ClientConfig::default());
