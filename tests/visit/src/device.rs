@@ -31,6 +31,7 @@ const POOR_MAX: Duration = Duration::from_secs(15);
 const POOR_ENDS: Duration = Duration::from_secs(10);
 const CATCHES_UP: Duration = Duration::from_secs(10);
 const GOOD_LOOKS: u8 = 2;
+const ENDING_LOOK: Duration = Duration::from_millis(500);
 const HOLDING_LOOK: Duration = Duration::from_millis(200);
 const CUT_OFF: Duration = Duration::from_secs(15);
 const UPLINK_LOOK: Duration = Duration::from_secs(2);
@@ -305,7 +306,15 @@ impl Device {
             let is_there = unanswered.is_some() && checked_at.is_some_and(|at| at > self.media_came_at);
             holds |= is_there || (self.holds && rehearses);
         }
-        self.media_look_at = now + if holds { HOLDING_LOOK } else { MEDIA_LOOK };
+        let is_ending = self.poor_since.is_some_and(|since| now.since(since) >= POOR_ENDS);
+        self.media_look_at = now
+            + if holds {
+                HOLDING_LOOK
+            } else if is_ending {
+                ENDING_LOOK
+            } else {
+                MEDIA_LOOK
+            };
         if std::mem::replace(&mut self.holds, holds) != holds {
             self.apply(world);
             if holds {

@@ -617,7 +617,7 @@ pub fn all() -> Vec<Scenario> {
                     ChangesMost(5),
                     Reaches(AudioOnly),
                     Reaches(AsyncText),
-                    WritesAfter(s(4)),
+                    WritesAfter(s(3)),
                     PictureAgain(s(120)),
                 ],
             )

@@ -9,9 +9,11 @@
  */
 
 /** How often it is looked, in milliseconds. */
-export const LOOK_MS = 1_000;
+const LOOK_MS = 1_000;
+/** Once a voice has been none for a while: what ends then, has ended. */
+const ENDING_LOOK_MS = 500;
 /** And while what is sent is held back: who is heard again, speaks again. */
-export const HOLDING_LOOK_MS = 200;
+const HOLDING_LOOK_MS = 200;
 /** An estimate below this, in kilobits per second, is worth saying, every other look. */
 const SAID_KBPS = 500;
 /** Below this a voice is not sent twice. */
@@ -96,6 +98,12 @@ export class LineWatch {
   #narrowAt = 0;
   #looks = 0;
   #saidLittle = false;
+
+  /** When it is to be looked again, in milliseconds. */
+  get nextLookMs(): number {
+    if (this.holds) return HOLDING_LOOK_MS;
+    return this.#poorSince !== null && this.#lookedAt - this.#poorSince >= POOR_MS_ENDS ? ENDING_LOOK_MS : LOOK_MS;
+  }
 
   /** A fresh transport. */
   begin(): void {

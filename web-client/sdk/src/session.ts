@@ -6,7 +6,7 @@
  */
 import { Door, DoorError } from './api.ts';
 import { Emitter } from './emitter.ts';
-import { ASK_MS_MAX, HOLDING_LOOK_MS, LOOK_MS, LineWatch } from './line-watch.ts';
+import { ASK_MS_MAX, LineWatch } from './line-watch.ts';
 import type { LineLook } from './line-watch.ts';
 import { Outbox } from './outbox.ts';
 import type { Carrier, UnsaidLine } from './outbox.ts';
@@ -584,7 +584,7 @@ export class Session extends Emitter<SessionEvents> {
   #seated: { seat: number; participant: string | null }[] = [];
 
   #lookAtLine(transport: Transport): void {
-    this.#later(this.#lineWatch.holds ? HOLDING_LOOK_MS : LOOK_MS, () => {
+    this.#later(this.#lineWatch.nextLookMs, () => {
       if (this.#transport !== transport || this.#isOver()) return;
       const look = this.isIn ? transport.look().then((seen) => this.#saw(seen)) : Promise.resolve();
       void look.catch(() => undefined).then(() => this.#lookAtLine(transport));
