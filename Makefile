@@ -24,7 +24,9 @@ DATA ?= data
 TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 # How the interoperability matrix is run.
 INTEROP = VESTIBULE_BIN_DIR='$(TARGET_DIR)/release' VESTIBULE_INTEROP_VENV='$(TARGET_DIR)/interop-venv' \
-    node tests/interop/run.mjs
+    VESTIBULE_INTEROP_WEBRTC='$(TARGET_DIR)/webrtc-peer/release/interop-webrtc-peer' node tests/interop/run.mjs
+# A peer of it, in a workspace of its own.
+WEBRTC_PEER := tests/interop/peers/webrtc/Cargo.toml
 # Folders with JavaScript or TypeScript of ours.
 JS_DIRS := $(patsubst %/package.json,%,$(wildcard tests/browser/package.json web-client/package.json))
 
@@ -80,14 +82,19 @@ test-browser: binaries
 	@scripts/setup.sh test
 	cd tests/browser && VESTIBULE_BIN_DIR='$(TARGET_DIR)/release' npm test
 
+.PHONY: webrtc-peer
+webrtc-peer:
+	@scripts/setup.sh rust
+	cargo build --release --locked --manifest-path $(WEBRTC_PEER) --target-dir '$(TARGET_DIR)/webrtc-peer'
+
 # A few calls of peers that are not ours, each peer and each network once; all of them are `make interop`.
 .PHONY: test-interop
-test-interop: binaries
+test-interop: binaries webrtc-peer
 	@scripts/setup.sh interop
 	$(INTEROP) --short
 
 .PHONY: interop
-interop: binaries ## Every peer with every other, in every network, into docs/interop.md
+interop: binaries webrtc-peer ## Every peer with every other, in every network, into docs/interop.md
 	@scripts/setup.sh interop
 	$(INTEROP) --write docs/interop.md
 
@@ -121,6 +128,7 @@ test-crash: client ## Kill writers 200 times on each database, and look for halv
 check: client ## Format, lints, dependency rules, types
 	@scripts/setup.sh check
 	cargo fmt --all --check
+	cargo fmt --check --manifest-path $(WEBRTC_PEER)
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo deny --log-level error check bans licenses sources
 	@for dir in $(JS_DIRS); do \

@@ -45,7 +45,7 @@ export class Network {
    */
   async call(names, codec) {
     const { links } = await this.server.session({ provider: ['One', 'Two'] });
-    const wish = { codec, relayOnly: this.name === 'turn' };
+    const wish = { codec, relayOnly: this.name === 'turn', tcpOnly: this.name === 'tcp' };
     const joined = await Promise.allSettled(names.map((name, index) => PEERS[name].join(links[index].link, wish)));
     const failed = joined.map((one) => (one.status === 'rejected' ? String(one.reason?.message ?? one.reason) : null));
     const peers = joined.map((one) => (one.status === 'fulfilled' ? one.value : null));

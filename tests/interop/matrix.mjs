@@ -7,6 +7,8 @@ import { ProgramPeer } from './peers/program.mjs';
 const here = (name) => fileURLToPath(new URL(`peers/${name}`, import.meta.url));
 const python = () => `${process.env.VESTIBULE_INTEROP_VENV}/bin/python`;
 
+const webrtc = () => String(process.env.VESTIBULE_INTEROP_WEBRTC);
+
 /**
  * @typedef {object} Peer
  * @property {string} title
@@ -14,7 +16,7 @@ const python = () => `${process.env.VESTIBULE_INTEROP_VENV}/bin/python`;
  * @property {string[]} [follows] what it sends and decodes as well, with a peer that offers nothing else
  * @property {Record<string, string>} [lacks] other codecs of the protocol, and why
  * @property {Record<string, string>} [cannot] networks in which it cannot take part, and why
- * @property {(link: string, wish: {codec: string, relayOnly: boolean}) => Promise<any>} join
+ * @property {(link: string, wish: {codec: string, relayOnly: boolean, tcpOnly: boolean}) => Promise<any>} join
  */
 
 /** @type {Record<string, Peer>} */
@@ -52,6 +54,11 @@ export const PEERS = {
     lacks: { AV1: 'Debian has none of its elements that put AV1 into packets of RTP' },
     join: (link, wish) => ProgramPeer.join({ program: '/usr/bin/python3', args: [here('gstreamer_peer.py')] }, link, wish),
   },
+  webrtc: {
+    title: 'webrtc crate',
+    codecs: ['VP8', 'VP9', 'H264', 'AV1'],
+    join: (link, wish) => ProgramPeer.join({ program: webrtc(), args: [python(), here('webrtc/codec.py')] }, link, wish),
+  },
 };
 
 /** The codecs of a call: those both have, if one of the two can wish for it. @param {string} one @param {string} two */
@@ -74,6 +81,7 @@ export const SHORT = [
   ['udp', 'chromium', 'aiortc'],
   ['udp', 'firefox', 'wrtc'],
   ['udp', 'gstreamer', 'aiortc'],
+  ['udp', 'webrtc', 'wrtc'],
   ['tcp', 'chromium', 'wrtc'],
   ['turn', 'aiortc', 'wrtc'],
   ['ipv6', 'aiortc', 'wrtc'],

@@ -4,9 +4,9 @@
  *
  * Commands are lines of JSON, `{id, method, params}`, and answers `{id, result}` or `{id, error}`:
  *
- *   offer {iceServers, relayOnly, codec}  → {sdp}: a microphone, a camera, one seat
- *   answer {sdp}                          → {}
- *   received {}                           → {state, frames, size, energy, protocol?, local?, remote?}
+ *   offer {iceServers, relayOnly, tcpOnly, codec}  → {sdp}: a microphone, a camera, one seat
+ *   answer {sdp}                                   → {}
+ *   received {}                                    → {state, frames, size, energy, protocol?, local?, remote?}
  */
 import { Socket } from '../../api/harness/socket.mjs';
 import { consent, post, tokenOf } from '../../browser/harness/door.mjs';
@@ -26,9 +26,9 @@ export class ProgramPeer {
   /**
    * @param {{program: string, args: string[]}} program
    * @param {string} link
-   * @param {{codec: string, relayOnly: boolean}} wish
+   * @param {{codec: string, relayOnly: boolean, tcpOnly: boolean}} wish
    */
-  static async join({ program, args }, link, { codec, relayOnly }) {
+  static async join({ program, args }, link, wish) {
     const { origin } = new URL(link);
     await consent(origin, link);
     const { body } = await post(origin, 'join', { token: tokenOf(link) });
@@ -38,7 +38,7 @@ export class ProgramPeer {
       const socket = await Socket.join(origin, link);
       peer = new ProgramPeer(process, socket);
       await socket.hears('welcome');
-      const { sdp } = await peer.ask('offer', { iceServers: body.iceServers, relayOnly, codec });
+      const { sdp } = await peer.ask('offer', { iceServers: body.iceServers, ...wish });
       socket.say({ type: 'offer', id: 1, sdp, negotiation: 1 });
       const refused = () => socket.heard.find(({ type, replyTo }) => type === 'error' && replyTo === 1);
       const answered = () => socket.heard.find(({ type }) => type === 'answer');
