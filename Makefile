@@ -89,7 +89,7 @@ webrtc-peer:
 
 # A few calls of peers that are not ours, each peer and each network once; all of them are `make interop`.
 .PHONY: test-interop
-test-interop: binaries webrtc-peer
+test-interop: binaries
 	@scripts/setup.sh interop
 	$(INTEROP) --short
 

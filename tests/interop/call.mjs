@@ -8,7 +8,7 @@ import { PEERS } from './matrix.mjs';
 
 /** How many pictures show that they go on and do not only begin; a voice must be heard after them. */
 const FRAMES_MIN = 30;
-const DEADLINE_MS = 12_000;
+const DEADLINE_MS = 30_000;
 
 /** The server, and what the network is to be like. */
 export class Network {
