@@ -21,7 +21,9 @@ export class Network {
 
   static async start(name) {
     const args = { ipv6: ['--media-bind', '::'], turn: ['--media-bind', ADDRESS, ...TURN_ARGS] };
-    const server = await Server.start(args[name] ?? ['--media-bind', ADDRESS]);
+    // Firefox looks for the address it sends from in the version of the page's.
+    const listen = name === 'ipv6' ? '[::1]:0' : undefined;
+    const server = await Server.start(args[name] ?? ['--media-bind', ADDRESS], { listen });
     const network = new Network(name, server);
     const port = server.media.split(':').at(-1);
     if (name === 'tcp') drop('meta l4proto udp');

@@ -32,7 +32,6 @@ export const PEERS = {
     codecs: ['VP8'],
     follows: ['VP9', 'AV1'],
     lacks: { H264: 'it fetches what decodes it from elsewhere, and no network here leads there' },
-    cannot: { ipv6: 'it does not connect in a namespace with IPv6 alone; why is not known yet' },
     join: (link) => BrowserPeer.join('firefox', link),
   },
   wrtc: {
