@@ -133,7 +133,10 @@ impl LayerFilter {
         // Layers of one picture have numbers next to each other.
         let lowest = Some(frame.back(av1.spatial.into()).value);
         let is_new = self.picture != lowest;
-        if is_new && (is_keyframe || (wanted != self.target && may_switch())) {
+        // Of a picture whose lower layers belong to none of the two, as they do between keyframes, nothing was sent so far.
+        let begins =
+            || is_new || (1..=av1.spatial).all(|b| self.frames.get(frame.back(b.into())) == Some(false));
+        if (is_new && is_keyframe) || (wanted != self.target && begins() && may_switch()) {
             self.is_whole |= is_keyframe;
             self.target = wanted;
             let (spatial, temporal) = wanted.map_or((0, 0), |wanted| structure.layers_of(wanted));

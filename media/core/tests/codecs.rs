@@ -118,6 +118,26 @@ fn temporal_layers_are_left_out_without_a_gap_and_what_was_lost_before_stays_one
 }
 
 #[test]
+fn temporal_layers_of_a_spatial_one_come_back_without_a_keyframe() {
+    for codec in [CodecName::Vp8, CodecName::Vp9, CodecName::Av1] {
+        for seed in 1..4 {
+            let mut world = World::preferring(seed, codec);
+            world.join(publisher());
+            // So long a way that the highest spatial layer is there before all of its pictures are.
+            let way = LinkConfig::default().delay_ms(150);
+            world.join_over(viewer(&CODECS), way, way.rate_bps(5_000_000).queue_ms(300));
+            world.seat(1, 0, Some(0));
+            world.run(secs(8));
+            let before = world.shown(1, 0).1.frames_decoded;
+            world.run(secs(4));
+            let (_, video) = world.shown(1, 0);
+            let frames = video.frames_decoded - before;
+            assert!(frames >= 4 * 27, "{codec:?} seed {seed}: {frames} pictures in four seconds, {video:?}");
+        }
+    }
+}
+
+#[test]
 fn a_codec_changes_when_somebody_joins_who_cannot_decode_it_and_nobody_is_left_without_a_picture() {
     for preferred in [CodecName::H264, CodecName::Vp9, CodecName::Av1] {
         let mut world = watched(4, preferred, &LinkConfig::default().delay_ms(20));
