@@ -73,7 +73,7 @@ pub struct Tier {
     pub profile: BandwidthProfile,
     /// Why no more.
     pub reason: TierReason,
-    /// Since when.
+    /// Since when it is so, for this reason.
     pub since: Timestamp,
 }
 
@@ -294,8 +294,8 @@ impl Ladder {
             self.tier = Tier { profile, reason, since: now };
             self.steps.push_back(Step::Changed(self.tier));
         } else if reason != self.tier.reason && profile != BandwidthProfile::Video {
-            // The same for another reason: what people read follows.
-            self.tier.reason = reason;
+            // The same for another reason, from now on: what people read follows.
+            (self.tier.reason, self.tier.since) = (reason, now);
             self.steps.push_back(Step::Changed(self.tier));
         }
         self.climb.aim(self.goal(), now);

@@ -322,6 +322,21 @@ fn who_is_not_heard_any_more_during_a_rehearsal_has_not_come_back() {
 }
 
 #[test]
+fn each_change_has_its_own_time_also_where_only_the_reason_is_another() {
+    let mut line = Line::new();
+    line.looks(5, GOOD).chooses(AudioOnly).looks(11, SLOW);
+    assert_eq!(line.changes().len(), 2);
+    line.passes(1_000).is_on_https(true).falls_silent().passes(20_000);
+    let since = line.steps.iter().filter_map(|(_, step)| match step {
+        Step::Changed(tier) => Some(tier.since),
+        Step::TestLine { .. } => None,
+    });
+    let since: Vec<Timestamp> = since.collect();
+    assert_eq!(since.len(), 4, "{:?}", line.changes());
+    assert!(since.windows(2).all(|pair| pair[0] < pair[1]), "{since:?}");
+}
+
+#[test]
 fn another_device_begins_with_all_that_its_person_wants() {
     let mut line = Line::new();
     line.looks(11, SLOW);
@@ -571,6 +586,26 @@ proptest! {
             }
             prop_assert!(!sign || *profile != AudioOnly || choices.iter().any(|(_, want)| *want == AudioOnly));
             before = *profile;
+        }
+        // After each fall within a minute of a climb nothing is reached for a minute, then for two, to sixteen.
+        let (mut climbed_at, mut failures, mut not_before, mut from) = (None, 0_u32, 0, Video);
+        for (at, profile, _) in &changes {
+            if chosen_at.contains(at) {
+                (climbed_at, not_before) = (None, 0);
+            } else if *profile < from {
+                let asked = chosen_at.iter().any(|asked| (not_before - 960..=*at).contains(asked));
+                prop_assert!(asked || *at + 1 >= not_before, "up at {at}, and not before {not_before}");
+                climbed_at = Some(*at);
+            } else if *profile > from
+                && let Some(climbed) = climbed_at.take()
+            {
+                failures = if at - climbed >= 600 { 0 } else { failures };
+                if at - climbed < 60 {
+                    not_before = at + 60 * 2_i64.pow(failures.min(4));
+                    failures += 1;
+                }
+            }
+            from = *profile;
         }
         // Climbs that nobody asked for: a picture takes a rehearsal of five seconds and two pauses of ten, and who fell back
         // within a minute waits as long again.

@@ -46,6 +46,8 @@ pub(crate) struct Watch {
     /// At the last look.
     at: Option<Time>,
     before: Totals,
+    /// What was expected and arrived when loss was told last.
+    counted: (u64, u64),
     uplink_loss: f64,
     camera_bps: u64,
     step: Step,
@@ -106,14 +108,19 @@ impl Watch {
         if since > SILENT_MAX {
             (self.step, self.uplink_loss, self.pending) = (Step::begin(look, now), 0.0, None);
             self.before = look.totals;
+            self.counted = (look.totals.expected, look.totals.arrived);
         }
-        let expected = look.totals.expected.saturating_sub(self.before.expected);
-        let arrived = look.totals.arrived.saturating_sub(self.before.arrived);
+        // Of who sends little it takes several looks until there is something to be told.
+        let expected = look.totals.expected.saturating_sub(self.counted.0);
+        let arrived = look.totals.arrived.saturating_sub(self.counted.1);
         if expected >= PACKETS_MIN {
             let lost = expected.saturating_sub(arrived) as f64 / expected as f64;
             self.uplink_loss += FOLLOWS * (lost - self.uplink_loss);
-        } else if expected == 0 {
+        } else if look.totals.expected == self.before.expected {
             self.uplink_loss = 0.0;
+        }
+        if expected >= PACKETS_MIN || look.totals.expected == self.before.expected {
+            self.counted = (look.totals.expected, look.totals.arrived);
         }
         let camera = look.totals.camera_bytes.saturating_sub(self.before.camera_bytes);
         self.camera_bps = camera * 8_000_000 / (since.as_micros() as u64).clamp(1, 10_000_000);
@@ -385,6 +392,19 @@ mod tests {
             "{quality:?}"
         );
         assert!(news.len() <= 2, "{news:?}");
+    }
+
+    #[test]
+    fn of_who_sends_little_loss_is_seen_and_forgiven_too() {
+        let mut watch = Watch::default();
+        let few = |look: &mut Look, lost: u64| {
+            look.totals.expected -= 97;
+            look.totals.arrived -= 97 + lost;
+        };
+        looks(&mut watch, 0, 30, |look| few(look, 1));
+        assert!(watch.uplink_loss > 0.25, "{}", watch.uplink_loss);
+        looks(&mut watch, 30, 30, |look| few(look, 0));
+        assert!(watch.uplink_loss < 0.04, "{}", watch.uplink_loss);
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use vestibule_domain::{
-    BandwidthProfile, ContentDigest, EndReason, ParticipantId, ParticipantRole, ParticipantState, SessionId,
-    SessionStatus, TierReason,
+    BandwidthProfile, Communication, ContentDigest, EndReason, ParticipantId, ParticipantRole,
+    ParticipantState, SessionId, SessionStatus, TierReason,
 };
 
 use super::client::{DenyReason, RequestId};
@@ -455,6 +455,15 @@ pub struct Policy {
     pub text_grace_minutes: u16,
     /// Whether anything may be recorded at all.
     pub recording_allowed: bool,
+    /// How they talk.
+    #[cfg_attr(test, ts(type = "Communication"))]
+    pub communication: Communication,
+    /// A line that carries less carries no voice, in kilobits per second.
+    pub audio_min_kbps: u32,
+    /// Nor does one that loses more.
+    pub audio_loss_max_percent: u32,
+    /// For how long that has to be so until a voice is given up.
+    pub audio_hold_ms: u32,
 }
 
 /// What somebody sends.

@@ -29,6 +29,7 @@ const VOICE_LOST_MAX: f64 = 0.25;
 const VOICE_BPS: u64 = 32_000;
 const POOR_MAX: Duration = Duration::from_secs(15);
 const POOR_ENDS: Duration = Duration::from_secs(10);
+const STOPS: Duration = Duration::from_secs(3);
 const CATCHES_UP: Duration = Duration::from_secs(10);
 const GOOD_LOOKS: u8 = 2;
 const ENDING_LOOK: Duration = Duration::from_millis(500);
@@ -336,7 +337,8 @@ impl Device {
         if !self.is_lost {
             let unheard = self.media_asked_at.is_some_and(|at| now.since(at) >= ANSWER_MAX);
             let poor_for = self.poor_since.map_or(Duration::ZERO, |since| now.since(since));
-            self.is_lost = (poor_for >= POOR_MAX && unheard) || (poor_for >= POOR_ENDS && !came);
+            let stops = !came && now.since(self.media_came_at) <= STOPS;
+            self.is_lost = (poor_for >= POOR_MAX && unheard) || (poor_for >= POOR_ENDS && stops);
             self.heard_again_at = None;
             return;
         }
@@ -403,6 +405,12 @@ impl Device {
             return;
         }
         self.uplink_look_at = world.now + UPLINK_LOOK;
+        if self.is_open && self.is_lost {
+            // The server cannot know why nothing is sent any more; heard of in time it gives up, too.
+            self.last_id += 1;
+            let id = self.last_id;
+            return self.put(&json!({"type": "line", "uplinkKbps": 0, "id": id}));
+        }
         let sends_camera = self.sends.is_some_and(|(_, camera)| camera[0]);
         if !self.is_open || !self.has_transport || !sends_camera {
             self.said_little = false;

@@ -49,8 +49,10 @@ pub struct Scenario {
 /// What a visit is to reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Aim {
-    /// Nothing changes.
+    /// Nothing changes, and the device does not think so either.
     NothingChanges,
+    /// The device never offers to write.
+    Talks,
     /// No more changes than so many, of whose line it is.
     ChangesMost(usize),
     /// Their line comes to this.
@@ -324,6 +326,11 @@ impl Seen {
         first.map(|sample| sample.at - good_again)
     }
 
+    /// At any time the device offers to write.
+    fn device_writes(&self) -> bool {
+        self.samples.iter().any(|sample| sample.writes)
+    }
+
     /// Whether an aim is met.
     #[must_use]
     pub fn judge(&self, scenario: &Scenario, aim: Aim) -> Verdict {
@@ -333,8 +340,11 @@ impl Seen {
         match aim {
             Aim::NothingChanges => Verdict {
                 text: format!("{} changes, for none", self.changes.len() + self.others_changes),
-                met: self.changes.is_empty() && self.others_changes == 0,
+                met: self.changes.is_empty() && self.others_changes == 0 && !self.device_writes(),
             },
+            Aim::Talks => {
+                Verdict { text: "the device does not offer to write".to_owned(), met: !self.device_writes() }
+            }
             Aim::ChangesMost(most) => Verdict {
                 text: format!("{} changes, for {most} at most", self.changes.len()),
                 met: self.changes.len() <= most && self.others_changes == 0,
@@ -410,7 +420,9 @@ const fn s(seconds: u64) -> Duration {
 /// All of them.
 #[must_use]
 pub fn all() -> Vec<Scenario> {
-    use Aim::{Avoids, ChangesMost, NothingChanges, PictureAgain, Reaches, TextDelay, VoiceGap, WritesAfter};
+    use Aim::{
+        Avoids, ChangesMost, NothingChanges, PictureAgain, Reaches, Talks, TextDelay, VoiceGap, WritesAfter,
+    };
     use BandwidthProfile::{AsyncText, AudioOnly};
     let plain = |name, changes, length, aims| Scenario {
         name,
@@ -457,7 +469,14 @@ pub fn all() -> Vec<Scenario> {
             120,
             kbps(100),
             kbps(100),
-            vec![ChangesMost(2), Reaches(AudioOnly), VoiceGap(s(1)), TextDelay(s(3)), PictureAgain(s(75))],
+            vec![
+                Talks,
+                ChangesMost(2),
+                Reaches(AudioOnly),
+                VoiceGap(s(1)),
+                TextDelay(s(3)),
+                PictureAgain(s(75)),
+            ],
         ),
         poor(
             "100 kbit/s up alone for 60 s",
@@ -465,7 +484,14 @@ pub fn all() -> Vec<Scenario> {
             120,
             kbps(100),
             good(),
-            vec![ChangesMost(2), Reaches(AudioOnly), VoiceGap(s(1)), TextDelay(s(5)), PictureAgain(s(75))],
+            vec![
+                Talks,
+                ChangesMost(2),
+                Reaches(AudioOnly),
+                VoiceGap(s(1)),
+                TextDelay(s(5)),
+                PictureAgain(s(75)),
+            ],
         ),
         poor(
             "100 kbit/s down alone for 60 s",
@@ -473,7 +499,14 @@ pub fn all() -> Vec<Scenario> {
             120,
             good(),
             kbps(100),
-            vec![ChangesMost(2), Reaches(AudioOnly), VoiceGap(s(1)), TextDelay(s(3)), PictureAgain(s(75))],
+            vec![
+                Talks,
+                ChangesMost(2),
+                Reaches(AudioOnly),
+                VoiceGap(s(1)),
+                TextDelay(s(3)),
+                PictureAgain(s(75)),
+            ],
         ),
         poor(
             "20 % lost on the way up for 60 s",
@@ -481,7 +514,14 @@ pub fn all() -> Vec<Scenario> {
             120,
             good().loss(0.2),
             good(),
-            vec![ChangesMost(2), Reaches(AudioOnly), VoiceGap(s(1)), TextDelay(s(3)), PictureAgain(s(75))],
+            vec![
+                Talks,
+                ChangesMost(2),
+                Reaches(AudioOnly),
+                VoiceGap(s(1)),
+                TextDelay(s(3)),
+                PictureAgain(s(75)),
+            ],
         ),
         poor(
             "20 % lost on the way down for 60 s",
@@ -489,7 +529,14 @@ pub fn all() -> Vec<Scenario> {
             120,
             good(),
             good().loss(0.2),
-            vec![ChangesMost(2), Reaches(AudioOnly), VoiceGap(s(1)), TextDelay(s(15)), PictureAgain(s(75))],
+            vec![
+                Talks,
+                ChangesMost(2),
+                Reaches(AudioOnly),
+                VoiceGap(s(1)),
+                TextDelay(s(15)),
+                PictureAgain(s(75)),
+            ],
         ),
         poor(
             "the way up cut for 20 s",
@@ -599,7 +646,7 @@ pub fn all() -> Vec<Scenario> {
             "2 Mbit/s and 100 kbit/s in turns of 8 s",
             wavers.collect(),
             BEGINS + s(8 * 23 + 240),
-            vec![ChangesMost(4), VoiceGap(s(1)), PictureAgain(s(220))],
+            vec![Talks, ChangesMost(4), VoiceGap(s(1)), PictureAgain(s(220))],
         ),
         Scenario {
             plot: Some("staircase"),

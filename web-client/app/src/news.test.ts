@@ -27,6 +27,13 @@ test('who comes, goes, is lost and comes back is told', () => {
   expect(news([alex], [])).toEqual(['Alex has left.']);
 });
 
+test('what somebody’s line is used for is told when it changes, and why', () => {
+  const alex = person('Alex');
+  const weak = person('Alex', { tier: 'audio_only', tierReason: 'uplink_rate' });
+  expect(news([alex], [weak])).toEqual(['Alex: Voice only: too little gets through from them.']);
+  expect(news([weak], [alex])).toEqual(['Alex: Video: the connection carries it.']);
+});
+
 test('so are muting and a shared screen', () => {
   const alex = person('Alex');
   const muted = person('Alex', { media: { audio: 'muted', camera: 'live', screen: 'off' } });

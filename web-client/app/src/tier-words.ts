@@ -9,10 +9,16 @@ export interface TierNoticeWords {
 
 const TRY_VIDEO = { want: 'video', word: 'Try video again' } as const;
 const WRITE = { want: 'async_text', word: 'Write instead' } as const;
-const TRY_ALL = { want: 'video', word: 'Try to talk again' } as const;
+
+export interface TierWishes {
+  /** The most they want. */
+  chosen: BandwidthProfile;
+  /** They talk in sign language: the picture is the conversation. */
+  signs: boolean;
+}
 
 /** What somebody is told of their own line; null while it carries everything. */
-export function tierNoticeWords({ profile, reason }: Tier): TierNoticeWords | null {
+export function tierNoticeWords({ profile, reason }: Tier, { chosen, signs }: TierWishes): TierNoticeWords | null {
   if (profile === 'video') return null;
   if (profile === 'audio_only') {
     if (reason === 'chosen') {
@@ -34,16 +40,26 @@ export function tierNoticeWords({ profile, reason }: Tier): TierNoticeWords | nu
   }
   if (reason === 'https_only') {
     return {
-      text: 'Your network lets only messages through just now. Go on writing; sound comes back by itself.',
+      text: `Your network lets only messages through just now. Go on writing; ${signs ? 'video' : 'sound'} comes back by itself.`,
       offers: [],
     };
   }
   if (reason === 'chosen') {
-    return { text: 'The visit goes on in writing, as you chose.', offers: [{ want: 'video', word: 'Back to sound and video' }] };
+    return {
+      text: 'The visit goes on in writing, as you chose.',
+      offers: [{ want: 'video', word: signs ? 'Back to video' : 'Back to sound and video' }],
+    };
+  }
+  if (signs) {
+    return {
+      text: 'Your connection does not carry your signs just now. Go on writing; video comes back by itself.',
+      offers: [TRY_VIDEO],
+    };
   }
   return {
     text: 'Your connection does not carry sound just now. Go on writing; sound comes back by itself.',
-    offers: [TRY_ALL],
+    // Who wanted a voice alone gets no more than that.
+    offers: [{ want: chosen === 'audio_only' ? 'audio_only' : 'video', word: 'Try to talk again' }],
   };
 }
 

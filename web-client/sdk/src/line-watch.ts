@@ -23,14 +23,12 @@ const ANSWER_MS_MAX = 2_000;
 /** How long it may take until its socket is given up: where no media come, and where they do. */
 export const ASK_MS_MAX = 4_000;
 const ASK_MS_MAX_POOR = 10_000;
-/** Where more of a voice is lost there is none. */
-const VOICE_LOST_MAX = 0.25;
-/** And a way that carries less than this, in kilobits per second, carries none. */
-const VOICE_KBPS = 32;
-/** How long that may be so until this end gives it up, if the server is not heard, in milliseconds. */
-const POOR_MS_MAX = 15_000;
-/** And if nothing of the others comes any more: the server gave up. */
-const POOR_MS_ENDS = 10_000;
+/** Of how long a voice may be none so much is enough where nothing of the others comes any more: the server gave up. */
+const ENDS_SHARE = 2 / 3;
+/** What came so long ago does not stop now, in milliseconds. */
+const STOPS_MS = 3_000;
+/** How often the server is told that a voice was given up here, in milliseconds. */
+const GIVEN_UP_MS = 2_000;
 /** Who is heard again has so long to say what the line is used for, in milliseconds. */
 const CATCHES_UP_MS = 10_000;
 /** One good look in between is no end of it. */
@@ -66,6 +64,16 @@ export interface Moment {
   heardAt: number;
 }
 
+/** What a voice takes of a line, as the clinic has it. */
+export interface VoiceLimits {
+  /** A line that carries less, in kilobits per second, carries none. */
+  audioMinKbps: number;
+  /** Nor does one that loses more of it. */
+  audioLossMaxPercent: number;
+  /** How long that has to be so until it is given up, in milliseconds. */
+  audioHoldMs: number;
+}
+
 export interface Deeds {
   /** To be told to the server. */
   say: number | null;
@@ -74,6 +82,7 @@ export interface Deeds {
 }
 
 export class LineWatch {
+  limits: VoiceLimits = { audioMinKbps: 32, audioLossMaxPercent: 25, audioHoldMs: 15_000 };
   /** Nothing of media is to be sent. */
   holds = false;
   /** There is no voice on this line, and the server cannot be heard. */
@@ -86,6 +95,7 @@ export class LineWatch {
   /** Whether media came since it was asked last. */
   #flowed = false;
   #askedAt: number | null = null;
+  #saidLostAt = 0;
   #lost = 0;
   /** Since when a voice is none; null while it is one. */
   #poorSince: number | null = null;
@@ -102,7 +112,8 @@ export class LineWatch {
   /** When it is to be looked again, in milliseconds. */
   get nextLookMs(): number {
     if (this.holds) return HOLDING_LOOK_MS;
-    return this.#poorSince !== null && this.#lookedAt - this.#poorSince >= POOR_MS_ENDS ? ENDING_LOOK_MS : LOOK_MS;
+    const poorFor = this.#lookedAt - (this.#poorSince ?? this.#lookedAt);
+    return poorFor >= this.limits.audioHoldMs * ENDS_SHARE ? ENDING_LOOK_MS : LOOK_MS;
   }
 
   /** A fresh transport. */
@@ -120,15 +131,23 @@ export class LineWatch {
     this.#packets = packets;
     this.#lost = lost;
     const share = come ? Math.max(0, missing) / (more + Math.max(0, missing)) : null;
-    const carriesNone = moment.sendsCamera && uplinkKbps !== null && uplinkKbps < VOICE_KBPS;
-    this.#judge(share, carriesNone || (voiceLost ?? 0) > VOICE_LOST_MAX, moment);
+    const carriesNone = moment.sendsCamera && uplinkKbps !== null && uplinkKbps < this.limits.audioMinKbps;
+    const lostMax = this.limits.audioLossMaxPercent / 100;
+    this.#judge(share === null ? null : share > lostMax, carriesNone || (voiceLost ?? 0) > lostMax, moment);
     if (come || moment.use === 'writing') this.#answersBefore = answers;
     if (come) this.cameAt = moment.now;
-    return { say: this.#uplink(uplinkKbps, moment), ask: this.#listen(come, answers, moment) };
+    const ask = this.#listen(come, answers, moment);
+    return { say: this.#uplink(uplinkKbps, moment), ask };
   }
 
   /** The server sees only what arrives: it is told while that may be little, and once when it is not any more. */
   #uplink(kbps: number | null, { now, sendsCamera }: Moment): number | null {
+    if (this.isLost) {
+      // The server cannot know why nothing is sent any more; heard of in time it gives up, too.
+      if (now - this.#saidLostAt < GIVEN_UP_MS) return null;
+      this.#saidLostAt = now;
+      return 0;
+    }
     this.#looks += 1;
     if (this.#looks % 2 !== 0) return null;
     const tells = sendsCamera && kbps !== null;
@@ -144,8 +163,8 @@ export class LineWatch {
   }
 
   /** Since when too much of a voice is lost: while nothing comes that does not get better. */
-  #judge(share: number | null, isPoorUp: boolean, { now, use }: Moment): void {
-    const isPoor = isPoorUp || (share === null ? this.#poorSince !== null : share > VOICE_LOST_MAX);
+  #judge(isPoorDown: boolean | null, isPoorUp: boolean, { now, use }: Moment): void {
+    const isPoor = isPoorUp || (isPoorDown ?? this.#poorSince !== null);
     this.#goodLooks = isPoor ? 0 : this.#goodLooks + 1;
     if (use !== 'media' || this.#goodLooks >= GOOD_LOOKS) this.#poorSince = null;
     else if (isPoor) this.#poorSince ??= now;
@@ -156,8 +175,9 @@ export class LineWatch {
     if (!this.isLost) {
       const unheardFor = now - (this.#askedAt ?? now);
       const poorFor = now - (this.#poorSince ?? now);
-      const ended = !come && poorFor >= POOR_MS_ENDS;
-      this.isLost = ended || (poorFor >= POOR_MS_MAX && unheardFor >= ANSWER_MS_MAX);
+      const { audioHoldMs } = this.limits;
+      const ended = !come && now - this.cameAt <= STOPS_MS && poorFor >= audioHoldMs * ENDS_SHARE;
+      this.isLost = ended || (poorFor >= audioHoldMs && unheardFor >= ANSWER_MS_MAX);
       this.#heardAgainAt = null;
       return;
     }

@@ -67,7 +67,7 @@ test('an answer asks for another voice on the first audio line alone', () => {
     'v=0',
     'm=audio 9 UDP/TLS/RTP/SAVPF 111',
     'a=rtpmap:111 opus/48000/2',
-    'a=fmtp:111 minptime=10;useinbandfec=1;maxaveragebitrate=16000;usedtx=1',
+    'a=fmtp:111 minptime=10;useinbandfec=1;maxaveragebitrate=16000',
     'a=ptime:60',
     'a=maxptime:60',
     ...ANSWER.split('\r\n').slice(5),

@@ -48,18 +48,12 @@ export function withVoice(sdp: string, { maxBitrateBps, frameMs, redundant }: Au
       return [media, port, protocol, red, ...formats.filter((format) => format !== red)].join(' ');
     });
   }
-  const asked = [
-    ...(maxBitrateBps === null ? [] : [`maxaveragebitrate=${maxBitrateBps}`]),
-    // On a line that is short of room nothing is sent of who says nothing (RFC 7587 section 7.1).
-    ...(frameMs === null ? [] : ['usedtx=1']),
-  ];
-  if (asked.length > 0) {
+  if (maxBitrateBps !== null) {
     const fmtp = new RegExp(`^a=fmtp:${payloadType} (.*)\r\n`, 'm');
     const given = fmtp.exec(lines)?.[1]?.split(';') ?? [];
-    const names = asked.map((parameter) => parameter.split('=')[0]);
-    const others = given.filter((parameter) => !names.includes(parameter.trim().split('=')[0]));
+    const others = given.filter((parameter) => !/^\s*maxaveragebitrate=/.test(parameter));
     lines = lines.replace(fmtp, '');
-    lines += `a=fmtp:${payloadType} ${[...others, ...asked].join(';')}\r\n`;
+    lines += `a=fmtp:${payloadType} ${[...others, `maxaveragebitrate=${maxBitrateBps}`].join(';')}\r\n`;
   }
   if (frameMs !== null) {
     lines = lines.replace(/^a=(max)?ptime:.*\r\n/gm, '');

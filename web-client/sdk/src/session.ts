@@ -206,6 +206,7 @@ export class Session extends Emitter<SessionEvents> {
   #unheardSince: number | null = null;
   /** What is sent for the server alone to look at. */
   #rehearses: BandwidthProfile | null = null;
+  #chosen: BandwidthProfile = 'video';
   /** How seats are wanted, where it was said. */
   #wishes = new Map<number, SeatWish>();
   /** Whether the voice is to have redundancy: over all transports, as the line is the same. */
@@ -399,8 +400,26 @@ export class Session extends Emitter<SessionEvents> {
   }
 
   /** What this participant wants of their line. */
-  chooseTier(want: BandwidthProfile): Promise<void> {
-    return this.#ask({ type: 'tier', want });
+  async chooseTier(want: BandwidthProfile): Promise<void> {
+    const before = this.#chosen;
+    this.#chosen = want;
+    try {
+      await this.#ask({ type: 'tier', want });
+    } catch (error) {
+      if (this.#chosen === want) this.#chosen = before;
+      throw error;
+    }
+  }
+
+  /** The most that this participant wants of their line. */
+  get chosen(): BandwidthProfile {
+    return this.#chosen;
+  }
+
+  /** A server that begins anew, or that let them in anew, knows nothing of what they chose. */
+  #chooseAgain(): void {
+    if (this.#chosen === 'video' || this.you?.tier === this.#chosen || !this.isIn) return;
+    this.#ask({ type: 'tier', want: this.#chosen }).catch(() => undefined);
   }
 
   /** Ends the session for everybody. */
@@ -674,6 +693,7 @@ export class Session extends Emitter<SessionEvents> {
     this.you = frame.you;
     this.session = frame.session;
     this.policy = frame.policy;
+    this.#lineWatch.limits = frame.policy;
     this.participants = frame.participants;
     this.knocks = [];
     this.recording = false;
@@ -689,6 +709,7 @@ export class Session extends Emitter<SessionEvents> {
       this.#setPhase({ name: 'waiting', ...nobody, newDevice, sentBack: false });
     } else this.#setPhase({ name: 'admitted' });
     this.#hasThread(frame.chat);
+    this.#chooseAgain();
     if (this.#connected) return this.#reconnect();
     this.#connected = this.#connect();
     // Whoever joins hears of it.
@@ -711,6 +732,9 @@ export class Session extends Emitter<SessionEvents> {
         this.#seated = [];
         this.#seat([]);
         this.participants = [];
+        // Who is let in again begins with all they want.
+        if (this.you) this.you = { ...this.you, tier: 'video', tierReason: null };
+        this.#rehearses = null;
         this.#setPhase(this.#waiting(frame));
         this.#putAll();
         break;
@@ -719,6 +743,7 @@ export class Session extends Emitter<SessionEvents> {
         this.participants = frame.participants;
         this.#setPhase({ name: 'admitted' });
         this.#hasThread(frame.chat);
+        this.#chooseAgain();
         this.#putAll();
         this.#wishAgain();
         break;
@@ -1000,17 +1025,19 @@ export class Session extends Emitter<SessionEvents> {
   // --- what is sent ----------------------------------------------------------------------------------------------
 
   async #send(what: keyof Tracks, track: MediaStreamTrack | null): Promise<void> {
+    const had = this.#tracks[what] !== null;
     this.#tracks[what] = track;
     await this.#put(what);
+    if (what === 'camera' && had !== (track !== null) && this.#signal) await this.#publish('camera').catch(() => undefined);
     this.#changed();
   }
 
   /** Whether the line is used for it, or the server is to look whether it could be. */
   #carries(what: keyof Tracks): boolean {
     if (this.#lineWatch.holds) return false;
-    const tier = this.you?.tier ?? 'video';
+    const tier = lower(this.you?.tier ?? 'video', this.#chosen);
     if (what === 'microphone') return tier !== 'async_text' || this.#rehearses !== null;
-    return tier === 'video' || (what === 'camera' && this.#rehearses === 'video');
+    return tier === 'video' || (what === 'camera' && this.#rehearses === 'video' && this.#chosen === 'video');
   }
 
   #putAll(): void {
@@ -1022,8 +1049,10 @@ export class Session extends Emitter<SessionEvents> {
   /** Puts a track on the line if it may be there. */
   async #put(what: keyof Tracks): Promise<void> {
     // A muted microphone goes on sending silence: the others hear no gap when it comes back, and it costs little.
-    const microphone = this.#tracks.microphone;
+    const { microphone, camera } = this.#tracks;
     if (microphone) microphone.enabled = !this.muted.audio;
+    // Where the line is not used for pictures none is taken, either.
+    if (camera) camera.enabled = !this.isIn || this.#carries('camera');
     const silent = !this.isIn || !this.#carries(what) || (what === 'camera' && this.muted.camera);
     await this.#transport?.send(what, silent ? null : this.#tracks[what]);
   }
@@ -1042,7 +1071,9 @@ export class Session extends Emitter<SessionEvents> {
 
   async #publish(kind: 'audio' | 'camera'): Promise<void> {
     if (this.you === null) return;
-    await this.#ask({ type: 'publish', kind: kind satisfies PublishKind, muted: this.muted[kind] });
+    // Of a camera that is gone nothing is to be waited for.
+    const muted = this.muted[kind] || (kind === 'camera' && this.#tracks.camera === null);
+    await this.#ask({ type: 'publish', kind: kind satisfies PublishKind, muted });
   }
 
   // --- small things ----------------------------------------------------------------------------------------------
@@ -1139,4 +1170,10 @@ function late(find: () => Promise<OutboxStore>): OutboxStore {
 /** Tells of another network, where the browser does (Network Information API). */
 function connection(): EventTarget | undefined {
   return (navigator as { connection?: EventTarget }).connection;
+}
+
+/** The lower of two: less is sent. */
+function lower(one: BandwidthProfile, other: BandwidthProfile): BandwidthProfile {
+  const order: BandwidthProfile[] = ['video', 'audio_only', 'async_text'];
+  return order.indexOf(one) > order.indexOf(other) ? one : other;
 }

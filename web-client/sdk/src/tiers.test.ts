@@ -118,6 +118,37 @@ describe('what is sent', () => {
   });
 });
 
+describe('who begins anew', () => {
+  test('who is sent back and let in again is sent all of theirs', async () => {
+    tier('async_text', 'uplink_loss');
+    await pass(20);
+    expect(sends()).toEqual([null, null]);
+    server.say({ type: 'waiting', position: null, providerPresent: true, deskAttended: true });
+    server.say({ type: 'admitted', participants: [person('other')], chat: [] });
+    await pass(20);
+    expect(session.tier.profile).toBe('video');
+    expect(sends()).toEqual([MICROPHONE, CAMERA]);
+  });
+
+  test('what somebody chose is kept by their device where the server knows nothing of it', async () => {
+    await Promise.all([session.chooseTier('audio_only'), pass(20)]);
+    tier('audio_only', 'chosen');
+    await pass(20);
+    server.restart();
+    await pass(2_000);
+    expect(sends()).toEqual([MICROPHONE, null]);
+    expect(asked('tier').at(-1)).toMatchObject({ want: 'audio_only' });
+    expect(asked('tier').length).toBeGreaterThan(1);
+  });
+
+  test('of a camera that is gone the server waits for nothing', async () => {
+    await Promise.all([session.setCamera(null), pass(20)]);
+    expect(asked('publish').at(-1)).toMatchObject({ kind: 'camera', muted: true });
+    await Promise.all([session.setCamera(CAMERA), pass(20)]);
+    expect(asked('publish').at(-1)).toMatchObject({ kind: 'camera', muted: false });
+  });
+});
+
 describe('what is said', () => {
   test('what the person wants is asked for once', async () => {
     await Promise.all([session.chooseTier('audio_only'), pass(20)]);

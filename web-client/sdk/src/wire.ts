@@ -638,7 +638,23 @@ textGraceMinutes: number,
 /**
  * Whether anything may be recorded at all.
  */
-recordingAllowed: boolean, };
+recordingAllowed: boolean, 
+/**
+ * How they talk.
+ */
+communication: Communication, 
+/**
+ * A line that carries less carries no voice, in kilobits per second.
+ */
+audioMinKbps: number, 
+/**
+ * Nor does one that loses more.
+ */
+audioLossMaxPercent: number, 
+/**
+ * For how long that has to be so until a voice is given up.
+ */
+audioHoldMs: number, };
 
 export type SessionState = { 
 /**
