@@ -464,7 +464,7 @@ impl Control {
     /// Nothing of what was sent lately is known to have come, nor to have been lost: as far as anybody can tell all of it was.
     pub(crate) fn is_unanswered(&self, now: Time) -> bool {
         let Line::Feedback(estimator) = &self.line else { return false };
-        estimator.answered_at().is_some_and(|at| now.since(at) > UNANSWERED)
+        estimator.unanswered_since().is_some_and(|at| now.since(at) > UNANSWERED)
     }
 
     /// The share of packets that got lost lately.

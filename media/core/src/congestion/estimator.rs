@@ -138,6 +138,8 @@ struct Answers {
     last_at: Option<Time>,
     /// Between two messages, rather more than less.
     interval: Duration,
+    /// The first packet since the last message was sent then.
+    awaited_since: Option<Time>,
 }
 
 /// What is sent, over the last half second.
@@ -266,6 +268,12 @@ impl Estimator {
         self.answers.last_at
     }
 
+    /// Since when an answer is waited for; none where everything was answered, or nothing ever was.
+    #[must_use]
+    pub fn unanswered_since(&self) -> Option<Time> {
+        self.answers.last_at.and(self.answers.awaited_since)
+    }
+
     /// How much would be sent at the most if the line carried it: nothing beyond is probed for.
     pub const fn want(&mut self, bps: u64) {
         self.wanted_bps = bps;
@@ -277,6 +285,7 @@ impl Estimator {
     pub fn sent(&mut self, sequence: u16, bytes: u16, probe: u16, now: Time) {
         self.history.sent(sequence, bytes, probe, now);
         self.sent_bytes.sent(bytes, now);
+        self.answers.awaited_since.get_or_insert(now);
     }
 
     /// Feedback has come. `rtt` is the round trip, where it is known.
@@ -540,6 +549,7 @@ impl Probes {
 impl Answers {
     /// Feedback came; the newest packet it tells of was sent then.
     fn came(&mut self, newest: Time, now: Time) {
+        self.awaited_since = None;
         if let Some(last) = self.last_at.replace(now) {
             let interval = now.since(last).min(ANSWER_INTERVAL_MAX);
             self.interval = interval.max(self.interval - (self.interval.saturating_sub(interval)) / 8);
