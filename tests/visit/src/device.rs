@@ -29,6 +29,7 @@ const VOICE_LOST_MAX: f64 = 0.25;
 const VOICE_BPS: u64 = 32_000;
 const POOR_MAX: Duration = Duration::from_secs(15);
 const POOR_ENDS: Duration = Duration::from_secs(10);
+const MOMENT: Duration = Duration::from_millis(500);
 const STOPS: Duration = Duration::from_secs(3);
 const CATCHES_UP: Duration = Duration::from_secs(10);
 const GOOD_LOOKS: u8 = 2;
@@ -337,7 +338,8 @@ impl Device {
         if !self.is_lost {
             let unheard = self.media_asked_at.is_some_and(|at| now.since(at) >= ANSWER_MAX);
             let poor_for = self.poor_since.map_or(Duration::ZERO, |since| now.since(since));
-            let stops = !came && now.since(self.media_came_at) <= STOPS;
+            let asked = self.media_asked_at.is_some_and(|at| now.since(at) >= MOMENT);
+            let stops = !came && asked && now.since(self.media_came_at) <= STOPS;
             self.is_lost = (poor_for >= POOR_MAX && unheard) || (poor_for >= POOR_ENDS && stops);
             self.heard_again_at = None;
             return;

@@ -155,13 +155,31 @@ describe('a voice that is none', () => {
     expect([line.watch.isLost, line.watch.holds]).toEqual([false, false]);
   });
 
-  test('has ended where nothing comes any more, though the server is heard', () => {
+  test('has ended where nothing comes any more, and the server does not answer for a moment', () => {
     const line = loses(new Watched().look(50), 11);
     line.heardAt = line.now;
-    line.look(0);
+    line.look(0).look(0);
     expect(line.watch.isLost).toBe(true);
     const short = loses(new Watched().look(50), 8).look(0);
     expect(short.watch.isLost).toBe(false);
+  });
+
+  test('of somebody else is not taken for the own one, whose server answers', () => {
+    const line = new Watched().look(50);
+    for (let count = 0; count < 40; count += 1) {
+      line.heardAt = line.now + 100;
+      if (count < 20) loses(line, 1);
+      else line.look(0);
+      expect(line.watch.isLost).toBe(false);
+    }
+    expect(line.said).toEqual([]);
+  });
+
+  test('is told to the server, which cannot know why nothing comes', () => {
+    const line = loses(new Watched().look(50), 16);
+    for (let count = 0; count < 6; count += 1) line.look(0);
+    expect(line.said.length).toBeGreaterThan(2);
+    expect(new Set(line.said)).toEqual(new Set([0]));
   });
 
   test('is the server’s to judge while it is heard', () => {

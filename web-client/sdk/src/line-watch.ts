@@ -25,6 +25,11 @@ export const ASK_MS_MAX = 4_000;
 const ASK_MS_MAX_POOR = 10_000;
 /** Of how long a voice may be none so much is enough where nothing of the others comes any more: the server gave up. */
 const ENDS_SHARE = 2 / 3;
+/**
+ * And if the server does not answer for a moment, in milliseconds: what is lost may be lost on somebody else's way, and what
+ * ends there be theirs.
+ */
+const MOMENT_MS = 500;
 /** What came so long ago does not stop now, in milliseconds. */
 const STOPS_MS = 3_000;
 /** How often the server is told that a voice was given up here, in milliseconds. */
@@ -176,7 +181,8 @@ export class LineWatch {
       const unheardFor = now - (this.#askedAt ?? now);
       const poorFor = now - (this.#poorSince ?? now);
       const { audioHoldMs } = this.limits;
-      const ended = !come && now - this.cameAt <= STOPS_MS && poorFor >= audioHoldMs * ENDS_SHARE;
+      const stops = !come && now - this.cameAt <= STOPS_MS && unheardFor >= MOMENT_MS;
+      const ended = stops && poorFor >= audioHoldMs * ENDS_SHARE;
       this.isLost = ended || (poorFor >= audioHoldMs && unheardFor >= ANSWER_MS_MAX);
       this.#heardAgainAt = null;
       return;
