@@ -88,6 +88,34 @@ test('a visit goes down to writing and comes back up by itself', async (t) => {
   result('down and up', times);
 });
 
+test('where no socket gets through, and no media, the visit goes on over HTTPS', async (t) => {
+  const { provider, patient, relay, line } = await inTheVisit(t);
+  await provider.plays(await patient.id());
+  await relay.command(`down ${CUT}`);
+  await relay.command(`up ${CUT}`);
+  line.blockSockets();
+  await patient.page.getByText('lets only messages through').waitFor({ timeout: 60_000 });
+  await provider.page.getByText('they read and write').waitFor();
+  assert.equal(await patient.page.evaluate(() => window.vestibule.session.writing), 'https');
+  await write(patient, 'By HTTPS');
+  if (!(await provider.page.getByRole('textbox').isVisible())) await provider.press('Chat');
+  await provider.page.getByText('By HTTPS').waitFor();
+  await write(provider, 'I read you');
+  await patient.page.getByText('I read you').waitFor();
+  await look(patient.page, 'tier-6-https-patient');
+  await patient.page.getByRole('textbox').fill('Half a line');
+  await provider.press('Connections');
+  await provider.page.getByText('only messages come through from them').first().waitFor();
+  await look(provider.page, 'tier-6-https-provider');
+
+  line.letSocketsThrough();
+  await relay.command(`down ${GOOD}`);
+  await relay.command(`up ${GOOD}`);
+  await isOn(patient, 'video', CLIMB_MS);
+  assert.equal(await patient.page.getByRole('textbox').inputValue(), 'Half a line', 'what was being written is still there');
+  for (const guest of [provider, patient]) assert.deepEqual(await linesOf(guest), ['By HTTPS', 'I read you']);
+});
+
 test('a person chooses less by hand, and more again', async (t) => {
   const { provider, patient } = await inTheVisit(t);
   await provider.plays(await patient.id());

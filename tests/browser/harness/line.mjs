@@ -4,6 +4,9 @@ import { connect, createServer } from 'node:net';
 
 import { until } from './wait.mjs';
 
+/** How the request for a WebSocket begins. */
+const SIGNAL = 'GET /v1/signal';
+
 export class Line {
   /** @type {Set<import('node:net').Socket>} */
   #sockets = new Set();
@@ -11,6 +14,7 @@ export class Line {
   #target;
   #isDown = false;
   #isSilent = false;
+  #blocksSockets = false;
   /**
    * Bytes that were lost each way since the last cut; `null` where nothing gets lost.
    * @type {Record<'up' | 'down', number | null>}
@@ -60,6 +64,16 @@ export class Line {
     for (const socket of this.#sockets) socket.destroy();
   }
 
+  /** From now on requests get through and no WebSocket does, as behind many a proxy; what is connected is cut. */
+  blockSockets() {
+    this.#blocksSockets = true;
+    this.cut();
+  }
+
+  letSocketsThrough() {
+    this.#blocksSockets = false;
+  }
+
   /** Cuts it, and nobody gets through. */
   takeDown() {
     this.#isDown = true;
@@ -87,6 +101,7 @@ export class Line {
     let isFirst = true;
     from.on('data', (data) => {
       if (this.#isSilent) return;
+      if (way === 'up' && this.#blocksSockets && data.toString('latin1', 0, SIGNAL.length) === SIGNAL) return from.destroy();
       if (isFirst || this.#lost[way] === null) to.write(data);
       else this.#lost[way] += data.length;
       isFirst = false;
