@@ -568,7 +568,7 @@ pub fn all() -> Vec<Scenario> {
             240,
             good(),
             kbps(24),
-            vec![ChangesMost(5), Reaches(AsyncText), WritesAfter(s(3)), PictureAgain(s(200))],
+            vec![ChangesMost(5), Reaches(AsyncText), WritesAfter(s(4)), PictureAgain(s(200))],
         ),
         Scenario {
             whose: Who::Provider,
@@ -664,7 +664,7 @@ pub fn all() -> Vec<Scenario> {
                     ChangesMost(5),
                     Reaches(AudioOnly),
                     Reaches(AsyncText),
-                    WritesAfter(s(3)),
+                    WritesAfter(s(4)),
                     PictureAgain(s(120)),
                 ],
             )
