@@ -185,8 +185,8 @@ test('after a reload the other is seen and heard, though the own camera takes it
   };
   await reload('slow');
   await until('sound without a touch once the own camera is there', () =>
-    patient.page.evaluate(() => [...document.querySelectorAll('video')].some(({ muted, paused, srcObject }) =>
-      !muted && !paused && window.vestibule.session.seats.some(({ stream }) => stream === srcObject))),
+    patient.page.evaluate(() => [...document.querySelectorAll('audio')].some(({ muted, paused, srcObject }) =>
+      !muted && !paused && window.vestibule.session.seats.some(({ voice }) => voice === srcObject))),
   );
   await reload('refused');
   await patient.page.getByText('You are back without your').first().waitFor();

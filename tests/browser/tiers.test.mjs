@@ -41,7 +41,7 @@ test('a visit goes down to writing and comes back up by itself', async (t) => {
   await patient.page.getByText('We turned video off so that you can keep talking.').waitFor();
   await provider.page.getByText('connection is weak: voice only').waitFor();
   await sendsNoPicture(patient);
-  await hears(patient);
+  await patient.hears();
   await look(patient.page, 'tier-1-voice-patient');
   await look(provider.page, 'tier-1-voice-provider');
 
@@ -74,6 +74,7 @@ test('a visit goes down to writing and comes back up by itself', async (t) => {
     (guest) => until(`${guest.name} to read them`, async () => (await linesOf(guest)).length >= all.length, 60_000),
   )));
   await since('back to a voice, ms', isOn(patient, 'audio_only', CLIMB_MS));
+  await Promise.all([patient.hears(), provider.hears()]);
   await look(patient.page, 'tier-3-voice-again-patient');
   await since('voice to the picture, ms', isOn(patient, 'video', CLIMB_MS));
   await Promise.all([seesMore(provider), seesMore(patient)]);
@@ -174,11 +175,6 @@ async function sendsNoPicture(guest) {
     await new Promise((resolve) => setTimeout(resolve, 1_000));
     return same;
   });
-}
-
-async function hears(guest) {
-  const { audioEnergy } = await guest.traffic();
-  await until(`${guest.name} to hear more`, async () => (await guest.traffic()).audioEnergy > audioEnergy);
 }
 
 async function seesMore(guest) {

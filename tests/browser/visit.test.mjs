@@ -75,6 +75,24 @@ test('who speaks is marked, and a poor line is shown to those who may know', asy
   });
 });
 
+test('who comes without a picture is heard', async (t) => {
+  const { links } = await server.session({});
+  const open = async (role) => {
+    const guest = await Guest.open(chromium, links.find((link) => link.role === role).link, role);
+    t.after(() => guest.page.close());
+    if (role === 'patient') await guest.agree();
+    await guest.devicesReady();
+    await guest.press('Turn camera off');
+    await guest.join();
+    return guest;
+  };
+  const provider = await open('provider');
+  const patient = await open('patient');
+  await provider.button('Admit').first().click();
+  await Promise.all([provider.hears(), patient.hears()]);
+  await look(patient.page, 'no-pictures-patient');
+});
+
 test('the scripts a patient loads are small', async () => {
   const { links } = await server.session();
   const bytes = await javaScriptBytes(links.find(({ role }) => role === 'patient').link);

@@ -7,7 +7,7 @@ export function countFrames() {
   const painted = new WeakMap();
   const look = () => {
     const seats = window.vestibule?.session?.seats ?? [];
-    const tracks = new Set(seats.flatMap(({ stream }) => stream.getTracks()));
+    const tracks = new Set(seats.flatMap(({ picture }) => picture.getTracks()));
     for (const video of document.querySelectorAll('video')) {
       const stream = /** @type {MediaStream | null} */ (video.srcObject);
       if (!stream?.getTracks().some((track) => tracks.has(track)) || !video.checkVisibility()) continue;

@@ -108,13 +108,19 @@ export class Guest {
     );
   }
 
+  /** Waits until more is heard: what a browser decodes and does not play has no energy. */
+  async hears() {
+    const { audioEnergy } = await this.traffic();
+    await until(`${this.name} to hear more`, async () => (await this.traffic()).audioEnergy > audioEnergy);
+  }
+
   /** Frames decoded in a participant's seat, and whether the page shows them in a video that is visible and moves on. */
   shown(participant) {
     return this.page.evaluate((participant) => {
       const { session } = window.vestibule;
       const seat = session.seats.find((seat) => seat.participant === participant && !seat.screen);
       const playing = [...document.querySelectorAll('video')].find(
-        (video) => video.checkVisibility() && seat && /** @type {MediaStream} */ (video.srcObject)?.getTracks().some((track) => seat.stream.getTracks().includes(track)),
+        (video) => video.checkVisibility() && seat && video.srcObject === seat.picture,
       );
       return Boolean(playing && playing.videoWidth > 0 && playing.currentTime > 0);
     }, participant);

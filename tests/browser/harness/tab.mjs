@@ -254,9 +254,10 @@ async function enter([token, size]) {
   await session.join();
   document.body.replaceChildren();
   for (const seat of session.seats) {
-    const element = Object.assign(document.createElement('video'), { autoplay: true, playsInline: true, width: 320 });
-    element.srcObject = seat.stream;
+    const silent = { autoplay: true, muted: true, playsInline: true, width: 320, srcObject: seat.picture };
+    const element = Object.assign(document.createElement('video'), silent);
     videos.set(seat.id, element);
     document.body.append(element);
+    if (seat.voice) document.body.append(Object.assign(new Audio(), { autoplay: true, srcObject: seat.voice }));
   }
 }

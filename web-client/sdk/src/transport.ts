@@ -56,8 +56,13 @@ export interface Seat {
   readonly screen: boolean;
   /** Who sits in it. */
   participant: string | null;
-  /** What to play. */
-  readonly stream: MediaStream;
+  /** What to show in a `<video>`. */
+  readonly picture: MediaStream;
+  /**
+   * What to play in an `<audio>`; null of a screen. In a `<video>` it would not be heard before the first picture, and there
+   * may be none. Browsers keep the two in step all the same.
+   */
+  readonly voice: MediaStream | null;
   readonly audio: RTCRtpTransceiver | null;
   readonly video: RTCRtpTransceiver;
 }
@@ -313,8 +318,8 @@ export class Transport {
     for (let index = 0; index < count; index += 1) {
       const audio = screen ? null : add('audio');
       const video = add('video');
-      const tracks = [audio, video].flatMap((transceiver) => transceiver?.receiver.track ?? []);
-      this.seats.push({ id: null, screen, participant: null, stream: new MediaStream(tracks), audio, video });
+      const [picture, voice] = [new MediaStream([video.receiver.track]), audio && new MediaStream([audio.receiver.track])];
+      this.seats.push({ id: null, screen, participant: null, picture, voice, audio, video });
     }
   }
 
