@@ -119,7 +119,7 @@ test('where no socket gets through, and no media, the visit goes on over HTTPS',
 test('a person chooses less by hand, and more again', async (t) => {
   const { provider, patient } = await inTheVisit(t);
   await provider.plays(await patient.id());
-  await patient.press('Voice only: turn all video off');
+  await patient.press('No video: talk by voice alone');
   await patient.page.getByText('Video is off, as you chose. You can talk.').waitFor();
   await provider.page.getByText('is here by voice.').waitFor();
   await sendsNoPicture(patient);
