@@ -207,14 +207,14 @@ test('a picture that is late at its publisher stays with the voice', async (cont
     await relay.command(`late ${LATE_MS} ${ssrcs.join(' ')}`);
     await until('the late streams to be held', async () => (await relay.command('stats')).held > 100);
     const soon = await apart(viewer);
-    // Browsers shift what they play by little at a time.
+    // Chromium shifts what it plays by little at a time, and by half of what it still finds: that takes half a minute.
     const begun = performance.now();
     const seen = [];
     await until('both to be together again', async () => {
       seen.push(await apart(viewer));
       const isTogether = seen.length > 20 && Math.abs(median(seen.slice(-10))) <= APART_MS_MAX;
-      return isTogether || performance.now() - begun > 25_000;
-    });
+      return isTogether || performance.now() - begun > 60_000;
+    }, 70_000);
     const together = performance.now() - begun;
     const after = median(await watch(5_000, () => apart(viewer), 500));
     return { before, soon, after, 'together after ms': Math.round(together) };
