@@ -45,7 +45,8 @@ pub struct PolicyValues {
     pub no_show_minutes: u16,
     /// How long a session stays open with nobody there who matters. 1 to 240.
     pub abandon_minutes: u16,
-    /// How long somebody lost may take to come back before the session fails. 5 to 600.
+    /// How long somebody lost may take to come back before the session fails. 5 to 600, and longer than `audio_hold_ms` of the
+    /// fallback: after that they have gone on in writing.
     pub grace_reconnect_seconds: u16,
     /// How long somebody who went on as text, or composes offline, may be without contact before the session fails: they
     /// are reachable later by design. 1 to 240.
@@ -104,13 +105,14 @@ impl SessionPolicy {
     /// # Errors
     /// The first field out of its bounds.
     pub fn new(values: PolicyValues) -> Result<Self, PolicyError> {
+        let in_writing_after = u16::try_from(values.fallback.audio_hold_ms / 1_000).unwrap_or(u16::MAX);
         let bounds: [(&'static str, u16, u16, u16); 7] = [
             ("max_participants", values.max_participants, PARTICIPANTS_LEAST, PARTICIPANTS_MAX),
             ("session_grace_minutes_before", values.session_grace_minutes_before, 1, 1440),
             ("session_grace_minutes_after", values.session_grace_minutes_after, 0, 1440),
             ("no_show_minutes", values.no_show_minutes, 1, 240),
             ("abandon_minutes", values.abandon_minutes, 1, 240),
-            ("grace_reconnect_seconds", values.grace_reconnect_seconds, 5, 600),
+            ("grace_reconnect_seconds", values.grace_reconnect_seconds, 5.max(in_writing_after + 1), 600),
             ("text_grace_minutes", values.text_grace_minutes, 1, 240),
         ];
         for (field, value, min, max) in bounds {

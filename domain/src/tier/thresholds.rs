@@ -37,7 +37,7 @@ pub enum ThresholdFault {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ThresholdValues {
-    /// Below this there is no video. 50 to 5000 kbit/s.
+    /// Below this there is no video. 50 to 5000 kbit/s, and above `audio_min_kbps`.
     pub video_min_kbps: u32,
     /// Bursts of this have to get through before there is again. Above `video_min_kbps`, to 10000 kbit/s.
     pub video_resume_kbps: u32,
@@ -49,7 +49,7 @@ pub struct ThresholdValues {
     pub audio_min_kbps: u32,
     /// Bursts of this have to get through before there is again. Above `audio_min_kbps`, to 256 kbit/s.
     pub audio_resume_kbps: u32,
-    /// Where more is lost there is no audio. 1 to 95 percent.
+    /// Where more is lost there is no audio. Above `video_loss_max_percent`, to 95 percent.
     pub audio_loss_max_percent: u32,
     /// How long a line must be too poor for audio. 500 to 60000 ms.
     pub audio_hold_ms: u32,
@@ -115,6 +115,14 @@ impl FallbackThresholds {
         let pairs = [
             ("videoResumeKbps", values.video_resume_kbps, "videoMinKbps", values.video_min_kbps),
             ("audioResumeKbps", values.audio_resume_kbps, "audioMinKbps", values.audio_min_kbps),
+            // A line on which there is no voice has no picture.
+            ("videoMinKbps", values.video_min_kbps, "audioMinKbps", values.audio_min_kbps),
+            (
+                "audioLossMaxPercent",
+                values.audio_loss_max_percent,
+                "videoLossMaxPercent",
+                values.video_loss_max_percent,
+            ),
         ];
         for (what, value, below, least) in pairs {
             if value <= least {

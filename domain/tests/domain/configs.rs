@@ -295,6 +295,26 @@ fn a_logo_comes_from_a_host_the_operator_allows() {
 }
 
 #[test]
+fn who_is_lost_is_waited_for_until_they_are_in_writing_at_the_least() {
+    let values = |grace_reconnect_seconds, audio_hold_ms| PolicyValues {
+        grace_reconnect_seconds,
+        fallback: FallbackThresholds::new(ThresholdValues { audio_hold_ms, ..ThresholdValues::default() })
+            .unwrap(),
+        ..PolicyValues::default()
+    };
+    let refused = |values| ConfigRejection::from(SessionPolicy::new(values).unwrap_err());
+    let rejection = refused(values(15, 15_000));
+    assert_eq!(rejection.field(), Some(ConfigField::GraceReconnectSeconds));
+    let message = "graceReconnectSeconds: graceReconnectSeconds is 15, and must be 16 to 600";
+    assert_eq!(rejection.to_string(), message);
+    assert!(refused(values(60, 60_000)).to_string().contains("61 to 600"));
+    assert!(refused(values(4, 500)).to_string().contains("5 to 600"));
+    for (grace, hold) in [(16, 15_000), (5, 4_999), (61, 60_000)] {
+        assert!(SessionPolicy::new(values(grace, hold)).is_ok(), "{grace} s after {hold} ms");
+    }
+}
+
+#[test]
 fn thresholds_have_bounds_and_the_way_back_lies_above() {
     let refused = |change: fn(&mut ThresholdValues)| {
         let mut values = ThresholdValues::default();
@@ -319,6 +339,13 @@ fn thresholds_have_bounds_and_the_way_back_lies_above() {
     assert!(refused(|fallback| fallback.resume_loss_max_percent = 51).contains("resumeLossMaxPercent"));
     assert!(refused(|fallback| fallback.probe_interval_ms = 999).contains("probeIntervalMs"));
     assert!(refused(|fallback| fallback.retry_after_ms = 3_600_001).contains("retryAfterMs"));
+    // What is no line for a voice is none for a picture.
+    let message = refused(|fallback| {
+        (fallback.video_min_kbps, fallback.audio_min_kbps, fallback.audio_resume_kbps) = (60, 60, 61)
+    });
+    assert_eq!(message, "fallbackThresholds: videoMinKbps must be above audioMinKbps");
+    let message = refused(|fallback| fallback.audio_loss_max_percent = 12);
+    assert_eq!(message, "fallbackThresholds: audioLossMaxPercent must be above videoLossMaxPercent");
     let usual = FallbackThresholds::new(ThresholdValues::default()).unwrap();
     assert_eq!(usual, FallbackThresholds::default());
     let stored = serde_json::to_string(&usual).unwrap();
