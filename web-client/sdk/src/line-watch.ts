@@ -86,68 +86,207 @@ export interface Deeds {
   ask: number | null;
 }
 
+/** What one look says beside its numbers. */
+interface Seen extends Moment {
+  /** Media came since the last look. */
+  come: boolean;
+  answers: number;
+}
+
 export class LineWatch {
-  limits: VoiceLimits = { audioMinKbps: 32, audioLossMaxPercent: 25, audioHoldMs: 15_000 };
-  /** Nothing of media is to be sent. */
-  holds = false;
-  /** There is no voice on this line, and the server cannot be heard. */
-  isLost = false;
-  /** The way to the server carries hardly a voice. */
-  isNarrow = false;
   /** When media were seen to come last, in milliseconds; 0: not yet. */
   cameAt = 0;
+  readonly #voice = new VoiceWatch();
+  readonly #sign = new SignOfLife();
+  readonly #uplink = new UplinkWatch();
   #packets = 0;
-  /** Whether media came since it was asked last. */
-  #flowed = false;
-  #askedAt: number | null = null;
-  #saidLostAt = 0;
   #lost = 0;
-  /** Since when a voice is none; null while it is one. */
-  #poorSince: number | null = null;
-  #goodLooks = 0;
-  /** When the server was heard first after a voice was given up here. */
-  #heardAgainAt: number | null = null;
-  /** Checks of the path that were answered when media came last. */
-  #answersBefore = 0;
   #lookedAt = 0;
-  #narrowAt = 0;
-  #looks = 0;
-  #saidLittle = false;
+
+  set limits(limits: VoiceLimits) {
+    this.#voice.limits = limits;
+  }
+
+  /** Nothing of media is to be sent. */
+  get holds(): boolean {
+    return this.#sign.holds;
+  }
+
+  /** There is no voice on this line, and the server cannot be heard. */
+  get isLost(): boolean {
+    return this.#voice.isLost;
+  }
+
+  /** The way to the server carries hardly a voice. */
+  get isNarrow(): boolean {
+    return this.#uplink.isNarrow;
+  }
 
   /** When it is to be looked again, in milliseconds. */
   get nextLookMs(): number {
     if (this.holds) return HOLDING_LOOK_MS;
-    const poorFor = this.#lookedAt - (this.#poorSince ?? this.#lookedAt);
-    return poorFor >= this.limits.audioHoldMs * ENDS_SHARE ? ENDING_LOOK_MS : LOOK_MS;
+    return this.#voice.mayEnd(this.#lookedAt) ? ENDING_LOOK_MS : LOOK_MS;
   }
 
   /** A fresh transport. */
   begin(): void {
     this.#packets = this.#lost = 0;
-    this.#flowed = this.#saidLittle = this.isNarrow = this.holds = this.isLost = false;
-    this.#askedAt = this.#poorSince = null;
-    this.#narrowAt = this.#answersBefore = 0;
+    this.#voice.begin();
+    this.#sign.begin();
+    this.#uplink.begin();
   }
 
   saw({ uplinkKbps, packets, lost, voiceLost, answers }: LineLook, moment: Moment): Deeds {
-    const [come, more, missing] = [packets > this.#packets, packets - this.#packets, lost - this.#lost];
-    if (moment.now - this.#lookedAt > SLEPT_MS) this.#askedAt = this.#poorSince = null;
+    const [more, missing] = [packets - this.#packets, Math.max(0, lost - this.#lost)];
+    const seen: Seen = { ...moment, come: more > 0, answers };
+    if (moment.now - this.#lookedAt > SLEPT_MS) {
+      this.#voice.slept();
+      this.#sign.slept();
+    }
     this.#lookedAt = moment.now;
-    this.#packets = packets;
-    this.#lost = lost;
-    const share = come ? Math.max(0, missing) / (more + Math.max(0, missing)) : null;
-    const carriesNone = moment.sendsCamera && uplinkKbps !== null && uplinkKbps < this.limits.audioMinKbps;
-    const lostMax = this.limits.audioLossMaxPercent / 100;
-    this.#judge(share === null ? null : share > lostMax, carriesNone || (voiceLost ?? 0) > lostMax, moment);
-    if (come || moment.use === 'writing') this.#answersBefore = answers;
-    if (come) this.cameAt = moment.now;
-    const ask = this.#listen(come, answers, moment);
-    return { say: this.#uplink(uplinkKbps, moment), ask };
+    [this.#packets, this.#lost] = [packets, lost];
+    const downLost = seen.come ? missing / (more + missing) : null;
+    this.#voice.heard(downLost, Math.max(voiceLost ?? 0, this.#voice.shareLostAt(uplinkKbps, moment)), moment);
+    if (seen.come) this.cameAt = moment.now;
+    this.#sign.heard(moment);
+    this.#voice.settle(seen, this.cameAt, this.#sign.waitsSince);
+    return { say: this.#uplink.tells(uplinkKbps, this.isLost, moment), ask: this.#sign.asks(seen, this.#voice) };
+  }
+}
+
+/** Whether a voice is one, and for how long it has been none. */
+class VoiceWatch {
+  limits: VoiceLimits = { audioMinKbps: 32, audioLossMaxPercent: 25, audioHoldMs: 15_000 };
+  /** It is given up here. */
+  isLost = false;
+  /** Since when it is none; null while it is one. */
+  #poorSince: number | null = null;
+  #goodLooks = 0;
+  /** When the server was heard first after it was given up. */
+  #heardAgainAt: number | null = null;
+
+  get isPoor(): boolean {
+    return this.#poorSince !== null;
   }
 
-  /** The server sees only what arrives: it is told while that may be little, and once when it is not any more. */
-  #uplink(kbps: number | null, { now, sendsCamera }: Moment): number | null {
-    if (this.isLost) {
+  begin(): void {
+    this.isLost = false;
+    this.#poorSince = null;
+  }
+
+  slept(): void {
+    this.#poorSince = null;
+  }
+
+  /** It may be given up soon. */
+  mayEnd(now: number): boolean {
+    return this.#poorFor(now) >= this.limits.audioHoldMs * ENDS_SHARE;
+  }
+
+  /** Of a voice all is lost that the way to the server does not carry. */
+  shareLostAt(uplinkKbps: number | null, { sendsCamera }: Moment): number {
+    return sendsCamera && uplinkKbps !== null && uplinkKbps < this.limits.audioMinKbps ? 1 : 0;
+  }
+
+  /** What was lost of it each way; null where nothing came, and while nothing comes it does not get better. */
+  heard(downLost: number | null, upLost: number, { now, use }: Moment): void {
+    const lostMax = this.limits.audioLossMaxPercent / 100;
+    const isPoor = upLost > lostMax || (downLost === null ? this.isPoor : downLost > lostMax);
+    this.#goodLooks = isPoor ? 0 : this.#goodLooks + 1;
+    if (use !== 'media' || this.#goodLooks >= GOOD_LOOKS) this.#poorSince = null;
+    else if (isPoor) this.#poorSince ??= now;
+  }
+
+  /** Whether it is given up. What comes first of the server, then, was said before it gave up itself. */
+  settle({ come, use, now }: Seen, cameAt: number, waitsSince: number | null): void {
+    if (!this.isLost) {
+      const unheardFor = now - (waitsSince ?? now);
+      const stops = !come && now - cameAt <= STOPS_MS && unheardFor >= MOMENT_MS;
+      this.isLost =
+        (stops && this.mayEnd(now)) || (this.#poorFor(now) >= this.limits.audioHoldMs && unheardFor >= ANSWER_MS_MAX);
+      this.#heardAgainAt = null;
+      return;
+    }
+    if (waitsSince === null) this.#heardAgainAt ??= now;
+    const catchesUp = this.#heardAgainAt === null || now - this.#heardAgainAt < CATCHES_UP_MS;
+    if (use === 'media' && catchesUp) return;
+    this.begin();
+  }
+
+  #poorFor(now: number): number {
+    return now - (this.#poorSince ?? now);
+  }
+}
+
+/** Asks the server for a sign of life, and holds back what is sent where none comes. */
+class SignOfLife {
+  holds = false;
+  /** Since when a sign is waited for; null while none is. */
+  waitsSince: number | null = null;
+  /** Whether media came since it was asked last. */
+  #flowed = false;
+  /** Checks of the path that were answered when media came last. */
+  #answersBefore = 0;
+
+  begin(): void {
+    this.holds = this.#flowed = false;
+    this.#answersBefore = 0;
+    this.slept();
+  }
+
+  slept(): void {
+    this.waitsSince = null;
+  }
+
+  heard({ heardAt }: Moment): void {
+    if (this.waitsSince !== null && heardAt >= this.waitsSince) this.waitsSince = null;
+  }
+
+  /** How long the server has to answer, in milliseconds; null: it is not asked now. */
+  asks({ come, answers, use, now }: Seen, voice: VoiceWatch): number | null {
+    if (come || use === 'writing') this.#answersBefore = answers;
+    if (use === 'media' && come && voice.isPoor) {
+      this.#flowed = true;
+      this.holds = voice.isLost;
+      if (this.waitsSince !== null) return null;
+      this.waitsSince = now;
+      return ASK_MS_MAX_POOR;
+    }
+    if (use === 'writing' || (use === 'media' && come)) {
+      this.#flowed = come;
+      this.holds = false;
+      this.waitsSince = null;
+      return null;
+    }
+    // Of a rehearsal it is asked each time anew: what is sent may keep from coming through that it is over.
+    // Who was asked while media came, and did not answer, is given less time now.
+    const mayAsk = this.waitsSince === null || voice.isPoor;
+    const asks = mayAsk && (use === 'rehearsal' || this.#flowed);
+    if (asks) {
+      this.waitsSince ??= now;
+      this.#flowed = false;
+    }
+    const unanswered = this.waitsSince !== null && now - this.waitsSince >= ANSWER_MS_MAX;
+    this.holds = voice.isLost || (unanswered && answers > this.#answersBefore) || (this.holds && use === 'rehearsal');
+    return asks ? ASK_MS_MAX : null;
+  }
+}
+
+/** The server sees only what arrives: it is told what the way to it carries while that may be little, and once when not any more. */
+class UplinkWatch {
+  isNarrow = false;
+  #narrowAt = 0;
+  #looks = 0;
+  #saidLittle = false;
+  #saidLostAt = 0;
+
+  begin(): void {
+    this.isNarrow = this.#saidLittle = false;
+    this.#narrowAt = 0;
+  }
+
+  tells(kbps: number | null, isLost: boolean, { now, sendsCamera }: Moment): number | null {
+    if (isLost) {
       // The server cannot know why nothing is sent any more; heard of in time it gives up, too.
       if (now - this.#saidLostAt < GIVEN_UP_MS) return null;
       this.#saidLostAt = now;
@@ -165,60 +304,5 @@ export class LineWatch {
     const wasLittle = this.#saidLittle;
     this.#saidLittle = kbps < SAID_KBPS;
     return this.#saidLittle || wasLittle ? kbps : null;
-  }
-
-  /** Since when too much of a voice is lost: while nothing comes that does not get better. */
-  #judge(isPoorDown: boolean | null, isPoorUp: boolean, { now, use }: Moment): void {
-    const isPoor = isPoorUp || (isPoorDown ?? this.#poorSince !== null);
-    this.#goodLooks = isPoor ? 0 : this.#goodLooks + 1;
-    if (use !== 'media' || this.#goodLooks >= GOOD_LOOKS) this.#poorSince = null;
-    else if (isPoor) this.#poorSince ??= now;
-  }
-
-  /** Whether a voice is given up here. What comes first of the server, then, was said before it gave up itself. */
-  #give(come: boolean, now: number, use: Moment['use']): void {
-    if (!this.isLost) {
-      const unheardFor = now - (this.#askedAt ?? now);
-      const poorFor = now - (this.#poorSince ?? now);
-      const { audioHoldMs } = this.limits;
-      const stops = !come && now - this.cameAt <= STOPS_MS && unheardFor >= MOMENT_MS;
-      const ended = stops && poorFor >= audioHoldMs * ENDS_SHARE;
-      this.isLost = ended || (poorFor >= audioHoldMs && unheardFor >= ANSWER_MS_MAX);
-      this.#heardAgainAt = null;
-      return;
-    }
-    if (this.#askedAt === null) this.#heardAgainAt ??= now;
-    if (use === 'media' && (this.#heardAgainAt === null || now - this.#heardAgainAt < CATCHES_UP_MS)) return;
-    this.isLost = false;
-    this.#poorSince = null;
-  }
-
-  #listen(come: boolean, answers: number, { now, use, heardAt }: Moment): number | null {
-    if (this.#askedAt !== null && heardAt >= this.#askedAt) this.#askedAt = null;
-    this.#give(come, now, use);
-    if (use === 'media' && come && this.#poorSince !== null) {
-      this.#flowed = true;
-      this.holds = this.isLost;
-      if (this.#askedAt !== null) return null;
-      this.#askedAt = now;
-      return ASK_MS_MAX_POOR;
-    }
-    if (use === 'writing' || (use === 'media' && come)) {
-      this.#flowed = come;
-      this.#askedAt = null;
-      this.holds = false;
-      return null;
-    }
-    // Of a rehearsal it is asked each time anew: what is sent may keep from coming through that it is over.
-    // Who was asked while media came, and did not answer, is given less time now.
-    const mayAsk = this.#askedAt === null || this.#poorSince !== null;
-    const asks = mayAsk && (use === 'rehearsal' || this.#flowed);
-    if (asks) {
-      this.#askedAt ??= now;
-      this.#flowed = false;
-    }
-    const unanswered = this.#askedAt !== null && now - this.#askedAt >= ANSWER_MS_MAX;
-    this.holds = this.isLost || (unanswered && answers > this.#answersBefore) || (this.holds && use === 'rehearsal');
-    return asks ? ASK_MS_MAX : null;
   }
 }
