@@ -19,11 +19,13 @@ export class Network {
     this.server = server;
   }
 
-  static async start(name) {
+  /** @param {keyof typeof import('./matrix.mjs').NETWORKS} name @param {string} codec that of its sessions, as far as all have it */
+  static async start(name, codec) {
     const args = { ipv6: ['--media-bind', '::'], turn: ['--media-bind', ADDRESS, ...TURN_ARGS] };
     // Firefox looks for the address it sends from in the version of the page's.
     const listen = name === 'ipv6' ? '[::1]:0' : undefined;
-    const server = await Server.start(args[name] ?? ['--media-bind', ADDRESS], { listen });
+    const bind = args[name] ?? ['--media-bind', ADDRESS];
+    const server = await Server.start([...bind, '--video-codec', codec.toLowerCase()], { listen });
     const network = new Network(name, server);
     const port = server.media.split(':').at(-1);
     if (name === 'tcp') drop('meta l4proto udp');
@@ -55,7 +57,7 @@ export class Network {
       if (failed.some(Boolean)) return { received: [null, null], errors: failed };
       const received = [null, null];
       const errors = await Promise.all(
-        peers.map((peer, index) => decodes(peer, (now) => (received[index] = now)).catch((error) => String(error.message))),
+        peers.map((peer, index) => decodes(peer, codec, (now) => (received[index] = now)).catch((error) => String(error.message))),
       );
       return { received, errors };
     } finally {
@@ -64,14 +66,14 @@ export class Network {
   }
 }
 
-/** Waits until a peer has decoded enough; null then. */
-async function decodes(peer, note) {
+/** Waits until a peer has decoded enough, in that codec if it says in which; null then. */
+async function decodes(peer, codec, note) {
   let last = null;
   let heard = Infinity;
   const enough = async () => {
     last = await peer.received();
     note(last);
-    if (last.frames < FRAMES_MIN) return false;
+    if (last.frames < FRAMES_MIN || (last.codec ?? codec) !== codec) return false;
     heard = Math.min(heard, last.energy);
     return last.energy > heard;
   };

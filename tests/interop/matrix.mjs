@@ -12,8 +12,7 @@ const webrtc = () => String(process.env.VESTIBULE_INTEROP_WEBRTC);
 /**
  * @typedef {object} Peer
  * @property {string} title
- * @property {string[]} codecs what it sends and decodes of what the server forwards, each by itself when it is wished
- * @property {string[]} [follows] what it sends and decodes as well, with a peer that offers nothing else
+ * @property {string[]} codecs what it sends and decodes of what the server forwards
  * @property {Record<string, string>} [lacks] other codecs of the protocol, and why
  * @property {Record<string, string>} [cannot] networks in which it cannot take part, and why
  * @property {(link: string, wish: {codec: string, relayOnly: boolean, tcpOnly: boolean}) => Promise<any>} join
@@ -23,14 +22,12 @@ const webrtc = () => String(process.env.VESTIBULE_INTEROP_WEBRTC);
 export const PEERS = {
   chromium: {
     title: 'Chromium',
-    codecs: ['VP8'],
-    follows: ['VP9', 'H264', 'AV1'],
+    codecs: ['VP8', 'VP9', 'H264', 'AV1'],
     join: (link) => BrowserPeer.join('chromium', link),
   },
   firefox: {
     title: 'Firefox ESR',
-    codecs: ['VP8'],
-    follows: ['VP9', 'AV1'],
+    codecs: ['VP8', 'VP9', 'AV1'],
     lacks: { H264: 'it fetches what decodes it from elsewhere, and no network here leads there' },
     join: (link) => BrowserPeer.join('firefox', link),
   },
@@ -60,11 +57,9 @@ export const PEERS = {
   },
 };
 
-/** The codecs of a call: those both have, if one of the two can wish for it. @param {string} one @param {string} two */
+/** The codecs of a call: those both have. @param {string} one @param {string} two */
 export function codecsOf(one, two) {
-  const all = ({ codecs, follows = [] }) => [...codecs, ...follows];
-  const wished = [...PEERS[one].codecs, ...PEERS[two].codecs];
-  return all(PEERS[one]).filter((codec) => all(PEERS[two]).includes(codec) && wished.includes(codec));
+  return PEERS[one].codecs.filter((codec) => PEERS[two].codecs.includes(codec));
 }
 
 /** @type {Record<string, {title: string, kind: 'ipv4' | 'ipv6'}>} */

@@ -36,12 +36,12 @@ function callsIn(network) {
   );
 }
 
-/** In a namespace: makes its calls, one after the other. */
-async function runHere(network) {
+/** In a namespace: makes its calls in a codec, one after the other. */
+async function runHere(network, codec) {
   const { Network } = await import('./call.mjs');
-  const place = await Network.start(network);
+  const place = await Network.start(network, codec);
   try {
-    for (const { names, codec } of callsIn(network)) {
+    for (const { names } of callsIn(network).filter((call) => call.codec === codec)) {
       const began = performance.now();
       const { received, errors } = await place.call(names, codec);
       const tookMs = Math.round(performance.now() - began);
@@ -52,26 +52,29 @@ async function runHere(network) {
   }
 }
 
-/** Outside: a namespace for each network, and what came of it. */
+/** Outside: a namespace for each codec in each network, and what came of it. */
 async function runAll() {
   const calls = [];
   for (const [network, { kind }] of Object.entries(NETWORKS)) {
-    if ((options.only && !options.only.split(',').includes(network)) || !callsIn(network).length) continue;
-    let rest = '';
-    const hear = (text) => {
-      rest += text;
-      const lines = rest.split('\n');
-      rest = lines.pop() ?? '';
-      for (const line of lines) {
-        if (!line.startsWith(MARK)) continue;
-        const call = JSON.parse(line.slice(MARK.length));
-        calls.push(call);
-        console.log(said(call));
-      }
-    };
-    const { code, output } = await enter([fileURLToPath(import.meta.url), ...process.argv.slice(2)], network, kind, hear);
-    if (process.env.VESTIBULE_TEST_LOG) console.error(output);
-    if (code !== 0) throw new Error(`${network}: ${output}`);
+    if (options.only && !options.only.split(',').includes(network)) continue;
+    for (const codec of new Set(callsIn(network).map((call) => call.codec))) {
+      let rest = '';
+      const hear = (text) => {
+        rest += text;
+        const lines = rest.split('\n');
+        rest = lines.pop() ?? '';
+        for (const line of lines) {
+          if (!line.startsWith(MARK)) continue;
+          const call = JSON.parse(line.slice(MARK.length));
+          calls.push(call);
+          console.log(said(call));
+        }
+      };
+      const args = [fileURLToPath(import.meta.url), ...process.argv.slice(2)];
+      const { code, output } = await enter(args, `${network} ${codec}`, kind, hear);
+      if (process.env.VESTIBULE_TEST_LOG) console.error(output);
+      if (code !== 0) throw new Error(`${network}: ${output}`);
+    }
   }
   return calls;
 }
@@ -115,7 +118,7 @@ function page(calls, before) {
   return `${head}<!-- matrix -->\n\n${tables.join('\n\n')}\n\n## Codecs\n\n${lacks.join('\n')}\n`;
 }
 
-if (inside) await runHere(inside);
+if (inside) await runHere(...inside.split(' '));
 else {
   const calls = await runAll();
   if (options.write) writeFileSync(options.write, page(calls, readFileSync(options.write, 'utf8')));

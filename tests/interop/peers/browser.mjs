@@ -22,7 +22,9 @@ export class BrowserPeer {
   async received() {
     const { audio, video } = await this.#tab.received();
     const { local, remote } = await this.#tab.path();
+    const codec = (await this.#tab.stats()).find(({ id }) => id === video?.codecId)?.mimeType;
     return {
+      codec: codec?.split('/')[1],
       frames: video?.framesDecoded ?? 0,
       size: video?.frameWidth ? `${video.frameWidth}x${video.frameHeight}` : null,
       energy: audio?.totalAudioEnergy ?? 0,
