@@ -93,7 +93,7 @@ class Patient {
   async agrees() {
     await this.reads('I agree and continue');
     await this.page.evaluate(() => {
-      for (const box of document.querySelectorAll('input[type=checkbox]')) if (!box.checked) box.click();
+      for (const box of document.querySelectorAll('input')) if (box.type === 'checkbox' && !box.checked) box.click();
     });
     await this.press('I agree and continue');
   }
