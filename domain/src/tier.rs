@@ -306,7 +306,8 @@ impl Ladder {
         let reached = self.carried.max(self.chosen);
         if self.is_on_https && reached != BandwidthProfile::AsyncText {
             (BandwidthProfile::AsyncText, TierReason::HttpsOnly)
-        } else if self.chosen > self.carried {
+        } else if self.chosen != BandwidthProfile::Video && self.chosen >= self.carried {
+            // Also where the line carries no more just now: nothing more is tried than they want.
             (reached, TierReason::Chosen)
         } else {
             (reached, self.why)

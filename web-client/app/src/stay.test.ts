@@ -5,6 +5,7 @@ import { forgetStay, keepStay, recallStay } from './stay.ts';
 import type { Stay } from './stay.ts';
 
 const STAY: Stay = {
+  chosen: 'audio_only',
   token: 'token',
   invitation: { clinic: { name: 'Clinic', logoUrl: null, primaryColor: null }, iceServers: [], participant: { role: 'patient' } },
   choices: { microphone: { deviceId: 'mic', off: true, none: false }, camera: { off: false, none: true } },

@@ -2,7 +2,7 @@
  * What this tab remembers of the visit it is in, so that a reload goes straight back, with the devices of before. The
  * secret that opens it is kept by the SDK; without it none of this is of use.
  */
-import type { JoinReply } from '../../sdk/src/index.ts';
+import type { BandwidthProfile, JoinReply } from '../../sdk/src/index.ts';
 import type { Choices } from './own-media.svelte.ts';
 
 const KEY = 'vestibule.stay';
@@ -12,6 +12,8 @@ export interface Stay {
   token: string;
   invitation: Pick<JoinReply, 'clinic' | 'iceServers'> & { participant: Pick<JoinReply['participant'], 'role'> };
   choices: Choices;
+  /** The most they want of their line. */
+  chosen: BandwidthProfile;
 }
 
 export function keepStay(stay: Stay): void {

@@ -52,3 +52,6 @@ export const HANDED_OVER =
 
 /** What was written too late, and is for nobody any more. */
 export const UNDELIVERED = 'The visit ended before your last message was sent. Nobody has read it.';
+
+/** What was written on a device whose place another one took. */
+export const UNSENT_HERE = 'What you wrote here last was not sent. Write it again on the other device.';

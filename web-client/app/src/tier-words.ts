@@ -25,7 +25,7 @@ export function tierNoticeWords({ profile, reason }: Tier, { chosen, signs }: Ti
       return { text: 'Video is off, as you chose. You can talk.', offers: [{ want: 'video', word: 'Turn video on' }, WRITE] };
     }
     if (reason === 'recovered') {
-      return { text: 'You can talk again. Video comes back by itself when your connection carries it.', offers: [TRY_VIDEO] };
+      return { text: 'You can talk again. Video comes back by itself when your connection carries it.', offers: [TRY_VIDEO, WRITE] };
     }
     return {
       text: 'Your connection is weak. We turned video off so that you can keep talking.',

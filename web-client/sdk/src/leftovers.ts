@@ -7,8 +7,8 @@ import { TextLine } from './text-line.ts';
 
 /** What came of it. */
 export interface Leftovers {
-  /** Lines that were said, or went to the provider's desk. */
-  sent: number;
+  /** Lines that came after the visit was over, and went to the provider's desk. */
+  handedOver: number;
   /** Lines that nobody takes any more: they are deleted from the device. */
   lost: number;
 }
@@ -19,13 +19,13 @@ const GONE = new Set(['resume_invalid', 'removed', 'session_over']);
 /** Sends all of it that can be; what cannot be just now stays. */
 export async function sendLeftovers(store?: OutboxStore): Promise<Leftovers> {
   const kept = store ?? (await bestStore());
-  const result: Leftovers = { sent: 0, lost: 0 };
+  const result: Leftovers = { handedOver: 0, lost: 0 };
   for (const [owner, { base, secret }] of await kept.owners()) {
     const line = new TextLine(base, () => secret);
     let gone = false;
     const outbox = new Outbox(owner, kept, {
       change: () => undefined,
-      confirmed: () => (result.sent += 1),
+      confirmed: (_, outcome) => (result.handedOver += outcome === 'handed_over' ? 1 : 0),
     });
     await outbox.load();
     const watched = async <Reply>(reply: Promise<Reply>): Promise<Reply> => {
@@ -38,10 +38,11 @@ export async function sendLeftovers(store?: OutboxStore): Promise<Leftovers> {
     };
     await outbox.flush({
       say: (words) => watched(line.say(words)),
-      upload: (image, progress) => watched(line.upload(image, progress)),
+      upload: (image, progress, givenUp) => watched(line.upload(image, progress, givenUp)),
     });
-    if (gone) result.lost += outbox.lines.length;
-    if (gone || outbox.isEmpty) await outbox.clear();
+    if (!gone) continue;
+    result.lost += outbox.lines.length;
+    await outbox.clear();
   }
   return result;
 }

@@ -30,9 +30,8 @@ export interface OutboxStore {
   /** What waits of an owner, in order. */
   load: (owner: string) => Promise<WaitingLine[]>;
   put: (line: WaitingLine) => Promise<void>;
+  /** Deletes a line; with the last one of an owner how to send them, too. */
   remove: (owner: string, clientId: string) => Promise<void>;
-  /** All that is kept of an owner. */
-  clear: (owner: string) => Promise<void>;
   keep: (owner: string, credential: Credential) => Promise<void>;
   /** The owners of whom something waits, and how to send it. */
   owners: () => Promise<Map<string, Credential>>;
@@ -52,12 +51,7 @@ export class MemoryStore implements OutboxStore {
 
   remove = (owner: string, clientId: string) => {
     this.#lines.delete(`${owner} ${clientId}`);
-    return Promise.resolve();
-  };
-
-  clear = (owner: string) => {
-    for (const [key, line] of this.#lines) if (line.owner === owner) this.#lines.delete(key);
-    this.#credentials.delete(owner);
+    if (![...this.#lines.values()].some((line) => line.owner === owner)) this.#credentials.delete(owner);
     return Promise.resolve();
   };
 
@@ -99,22 +93,22 @@ export class DeviceStore implements OutboxStore {
     const { owner, clientId, writtenAt, text, image, attachment } = line;
     const said = await this.#seal(encoded({ writtenAt, text, attachment, type: image?.type ?? null }));
     const sealed = image ? await this.#seal(await image.arrayBuffer()) : null;
-    await this.#write('lines', (store) => store.put({ owner, clientId, said, image: sealed } satisfies Row));
+    await this.#write(['lines'], (store) => store.put({ owner, clientId, said, image: sealed } satisfies Row));
   }
 
   async remove(owner: string, clientId: string): Promise<void> {
-    await this.#write('lines', (store) => store.delete([owner, clientId]));
-  }
-
-  async clear(owner: string): Promise<void> {
-    const rows = await this.#read<Row[]>('lines', (store) => store.index('owner').getAll(owner));
-    for (const { clientId } of rows) await this.remove(owner, clientId);
-    await this.#write('owners', (store) => store.delete(owner));
+    await this.#write(['lines', 'owners'], (lines, owners) => {
+      lines.delete([owner, clientId]);
+      const left = lines.index('owner').count(owner);
+      left.onsuccess = () => {
+        if (left.result === 0) owners?.delete(owner);
+      };
+    });
   }
 
   async keep(owner: string, credential: Credential): Promise<void> {
     const sealed = await this.#seal(encoded(credential));
-    await this.#write('owners', (store) => store.put({ owner, sealed }));
+    await this.#write(['owners'], (store) => store.put({ owner, sealed }));
   }
 
   async owners(): Promise<Map<string, Credential>> {
@@ -193,11 +187,12 @@ export class DeviceStore implements OutboxStore {
     });
   }
 
-  async #write(name: string, change: (store: IDBObjectStore) => IDBRequest): Promise<void> {
+  async #write(names: string[], change: (...stores: [IDBObjectStore, IDBObjectStore?]) => unknown): Promise<void> {
     const database = await this.#database();
     return new Promise((resolve, reject) => {
-      const transaction = database.transaction(name, 'readwrite');
-      change(transaction.objectStore(name));
+      const transaction = database.transaction(names, 'readwrite');
+      const [one, other] = names.map((name) => transaction.objectStore(name));
+      if (one) change(one, other);
       transaction.oncomplete = () => resolve();
       transaction.onerror = transaction.onabort = () => reject(failed(transaction.error));
     });

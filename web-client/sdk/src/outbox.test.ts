@@ -1,6 +1,6 @@
 import 'fake-indexeddb/auto';
 import { IDBFactory } from 'fake-indexeddb';
-import { beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
 
 import { OUTBOX_BYTES_MAX, OUTBOX_LINES_MAX, Outbox } from './outbox.ts';
 import type { Carrier } from './outbox.ts';
@@ -29,7 +29,7 @@ class FakeLine implements Carrier {
     return Promise.resolve(this.outcome);
   };
 
-  upload = (image: Blob, progress: (part: number) => void) => {
+  upload: Carrier['upload'] = (image, progress) => {
     progress(1);
     return Promise.resolve({ digest: `digest of ${image.size}`, mediaType: 'image/png', width: 1, height: 1, bytes: 1 });
   };
@@ -96,6 +96,21 @@ describe.each([
     expect((await store.owners()).size).toBe(0);
   });
 
+  test('is not deleted with what another page of theirs sends', async () => {
+    const store = make();
+    const [first, other] = [outbox(store), outbox(store)];
+    await first.add('one');
+    await first.keep({ base: 'https://x', secret: 's' });
+    await other.load();
+    await first.add('two');
+    await other.flush(new FakeLine());
+    expect(other.isEmpty).toBe(true);
+    expect((await store.load(ME)).map(({ text }) => text)).toEqual(['two']);
+    expect((await store.owners()).size).toBe(1);
+    await first.clear();
+    expect([await store.load(ME), (await store.owners()).size]).toEqual([[], 0]);
+  });
+
   test('is nobody else’s', async () => {
     const store = make();
     await outbox(store).add('one');
@@ -142,6 +157,38 @@ describe('an outbox', () => {
     await Promise.all(flushes);
     await box.flush(line);
     expect(line.said.map(({ text }) => text)).toEqual(['one', 'two']);
+  });
+
+  test('does not have words wait for an image that takes long, and gives it up when it is not wanted any more', async () => {
+    const box = outbox(new MemoryStore());
+    const line = new FakeLine();
+    let arrives: () => void = () => undefined;
+    let isGivenUp = false;
+    line.upload = (_, __, givenUp) =>
+      new Promise((resolve, reject) => {
+        arrives = () => resolve({ digest: 'there', mediaType: 'image/png', width: 1, height: 1, bytes: 1 });
+        givenUp.addEventListener('abort', () => {
+          isGivenUp = true;
+          reject(away);
+        });
+      });
+    await box.add('look', new Blob(['pixels']));
+    await box.add('it hurts');
+    const flushing = box.flush(line);
+    await box.add('very much');
+    void box.flush(line);
+    await vi.waitFor(() => expect(line.said.map(({ text }) => text)).toEqual(['it hurts', 'very much']));
+    expect(box.lines.map(({ state }) => state)).toEqual(['sending']);
+    arrives();
+    expect(await flushing).toBe('done');
+    expect(line.said.at(-1)).toMatchObject({ text: 'look', attachment: 'there' });
+
+    const { clientId, said } = await box.add('', new Blob(['more']));
+    const gone = expect(said).rejects.toMatchObject({ code: 'given_up' });
+    void box.flush(line);
+    await box.discard(clientId);
+    await gone;
+    expect([isGivenUp, box.isEmpty, line.said.length]).toEqual([true, true, 3]);
   });
 
   test('does not say again what the server told everybody already', async () => {

@@ -1,7 +1,7 @@
 /**
  * Lines and images this participant composed and the server has not confirmed: kept on the device, sent in the order they
- * were written, each until it is confirmed, and deleted from the device then. It knows no line; whoever owns it says when
- * there is one, and sends.
+ * were written, each until it is confirmed, and deleted from the device then. Words wait for no image that was to go before
+ * them: on a slow line it takes minutes. It knows no line; whoever owns it says when there is one, and sends.
  */
 import type { Credential, OutboxStore, WaitingLine } from './outbox-store.ts';
 import { Refusal } from './signal.ts';
@@ -36,7 +36,7 @@ export interface UnsaidLine {
 export interface Carrier {
   /** Rejects with a {@link Refusal}: one that is retryable says that there is no line just now. */
   say: (words: LineWords) => Promise<Outcome>;
-  upload: (image: Blob, progress: (part: number) => void) => Promise<Attachment>;
+  upload: (image: Blob, progress: (part: number) => void, given: AbortSignal) => Promise<Attachment>;
 }
 
 /** What the outbox tells. */
@@ -59,18 +59,26 @@ export type Flushed =
 interface Entry {
   line: WaitingLine;
   shown: UnsaidLine;
+  /** It is given up: its image is not sent on. */
+  givenUp: AbortController;
   /** Who waits for it to be confirmed. */
   resolve: () => void;
   reject: (why: Refusal) => void;
 }
+
+/** What is sent beside the other: images, and words with what is there of their images. */
+type Way = 'words' | 'images';
 
 export class Outbox {
   readonly owner: string;
   readonly #store: OutboxStore;
   readonly #handlers: OutboxHandlers;
   #entries: Entry[] = [];
-  #flushing: Promise<Flushed> | null = null;
-  #again = false;
+  /** What runs of each, and what is to run after it. */
+  readonly #turns: Record<Way, { now: Promise<Flushed> | null; next: Promise<Flushed> | null }> = {
+    words: { now: null, next: null },
+    images: { now: null, next: null },
+  };
   #lastWrittenAt = 0;
 
   constructor(owner: string, store: OutboxStore, handlers: OutboxHandlers) {
@@ -93,7 +101,7 @@ export class Outbox {
     const waiting = (await this.#store.load(this.owner)).filter(({ clientId }) => !known.has(clientId));
     // Who wrote them is gone.
     const nobody = () => undefined;
-    const entries = waiting.map((line) => ({ line, shown: shown(line), resolve: nobody, reject: nobody }));
+    const entries = waiting.map((line) => entryOf(line, nobody, nobody));
     this.#entries = [...entries, ...this.#entries];
     if (waiting.length > 0) this.#handlers.change();
   }
@@ -113,7 +121,7 @@ export class Outbox {
     const clientId = crypto.randomUUID?.() ?? `${writtenAt}-${Math.random()}`;
     const line = { owner: this.owner, clientId, writtenAt, text, image, attachment: null };
     const said = new Promise<void>((resolve, reject) => {
-      this.#entries.push({ line, shown: shown(line), resolve, reject });
+      this.#entries.push(entryOf(line, resolve, reject));
     });
     // Nobody has to wait for it.
     said.catch(() => undefined);
@@ -130,9 +138,11 @@ export class Outbox {
 
   /** Gives a line up. */
   async discard(clientId: string): Promise<void> {
-    this.#take(clientId)?.reject(GIVEN_UP);
+    const entry = this.#take(clientId);
+    entry?.givenUp.abort();
+    entry?.reject(GIVEN_UP);
     this.#handlers.change();
-    await this.#store.remove(this.owner, clientId).catch(() => undefined);
+    await this.#forget(clientId);
   }
 
   /** The server has a line, as it told everybody. */
@@ -145,35 +155,42 @@ export class Outbox {
     if (!this.isEmpty) await this.#store.keep(this.owner, credential).catch(() => undefined);
   }
 
-  /** Deletes all of it from the device. */
+  /** Gives all of it up. What another page of theirs wrote meanwhile is that page's. */
   async clear(): Promise<void> {
-    for (const { line } of this.#entries) this.#take(line.clientId)?.reject(GIVEN_UP);
-    this.#handlers.change();
-    await this.#store.clear(this.owner).catch(() => undefined);
+    await Promise.all(this.#entries.map(({ line }) => this.discard(line.clientId)));
   }
 
   /** There is a line: sends what waits, in order, until all is confirmed or there is none any more. */
-  flush(carrier: Carrier): Promise<Flushed> {
-    if (this.#flushing) {
-      this.#again = true;
-      return this.#flushing;
-    }
-    this.#flushing = this.#flush(carrier).finally(() => {
-      this.#flushing = null;
-      if (!this.#again) return;
-      this.#again = false;
-      void this.flush(carrier);
-    });
-    return this.#flushing;
+  async flush(carrier: Carrier): Promise<Flushed> {
+    const came = await Promise.all([this.#run('words', carrier), this.#run('images', carrier)]);
+    return came.includes('over') ? 'over' : came.includes('later') ? 'later' : 'done';
   }
 
-  async #flush(carrier: Carrier): Promise<Flushed> {
+  /** One at a time of each; once more for who asked meanwhile. */
+  #run(way: Way, carrier: Carrier): Promise<Flushed> {
+    const turn = this.#turns[way];
+    if (turn.now) {
+      return (turn.next ??= turn.now.then(() => {
+        turn.next = null;
+        return this.#run(way, carrier);
+      }));
+    }
+    return (turn.now = this.#flush(way, carrier).finally(() => (turn.now = null)));
+  }
+
+  async #flush(way: Way, carrier: Carrier): Promise<Flushed> {
     for (;;) {
-      const next = this.#entries.find(({ shown }) => shown.state !== 'failed');
+      const next = this.#entries.find((entry) => entry.shown.state !== 'failed' && wayOf(entry.line) === way);
       if (!next) return 'done';
       const { clientId } = next.line;
+      this.#show(clientId, { state: 'sending' });
       try {
-        await this.#confirm(clientId, await this.#send(next, carrier));
+        if (way === 'words') await this.#confirm(clientId, await carrier.say(wordsOf(next.line)));
+        else {
+          await this.#upload(next, carrier);
+          const said = await this.#run('words', carrier);
+          if (said !== 'done') return said;
+        }
       } catch (error) {
         const refusal = error instanceof Refusal ? error : new Refusal('unreachable', String(error), true);
         if (refusal.retryable || ENDS.has(refusal.code)) {
@@ -186,15 +203,11 @@ export class Outbox {
     }
   }
 
-  async #send({ line }: Entry, carrier: Carrier): Promise<Outcome> {
-    this.#show(line.clientId, { state: 'sending' });
-    if (line.image && line.attachment === null) {
-      const show = (progress: number) => this.#show(line.clientId, { progress });
-      line.attachment = (await carrier.upload(line.image, show)).digest;
-      await this.#store.put(line).catch(() => undefined);
-    }
-    const { clientId, text, attachment } = line;
-    return carrier.say({ clientId, ...(text && { text }), ...(attachment !== null && { attachment }) });
+  async #upload({ line, givenUp: { signal } }: Entry, carrier: Carrier): Promise<void> {
+    if (!line.image) return;
+    const show = (progress: number) => this.#show(line.clientId, { progress });
+    line.attachment = (await carrier.upload(line.image, show, signal)).digest;
+    if (!signal.aborted) await this.#store.put(line).catch(() => undefined);
   }
 
   async #confirm(clientId: string, outcome: Outcome): Promise<void> {
@@ -203,8 +216,11 @@ export class Outbox {
     entry.resolve();
     this.#handlers.confirmed(clientId, outcome);
     this.#handlers.change();
+    await this.#forget(clientId);
+  }
+
+  async #forget(clientId: string): Promise<void> {
     await this.#store.remove(this.owner, clientId).catch(() => undefined);
-    if (this.isEmpty) await this.#store.clear(this.owner).catch(() => undefined);
   }
 
   #take(clientId: string): Entry | undefined {
@@ -226,6 +242,16 @@ const GIVEN_UP = new Refusal('given_up', 'the line is not sent any more', false)
 /** What says nothing of the line, but that nothing can be sent any more by who asks. */
 const ENDS = new Set(['resume_invalid', 'not_admitted', 'removed', 'session_over', 'superseded']);
 
-function shown({ clientId, text, image }: WaitingLine): UnsaidLine {
-  return { clientId, text, image, state: 'queued', progress: 0, reason: null };
+function entryOf(line: WaitingLine, resolve: Entry['resolve'], reject: Entry['reject']): Entry {
+  const { clientId, text, image } = line;
+  const shown: UnsaidLine = { clientId, text, image, state: 'queued', progress: 0, reason: null };
+  return { line, shown, givenUp: new AbortController(), resolve, reject };
+}
+
+function wayOf({ image, attachment }: WaitingLine): Way {
+  return image && attachment === null ? 'images' : 'words';
+}
+
+function wordsOf({ clientId, text, attachment }: WaitingLine): LineWords {
+  return { clientId, ...(text && { text }), ...(attachment !== null && { attachment }) };
 }

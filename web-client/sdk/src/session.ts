@@ -134,8 +134,8 @@ export interface SessionEvents {
   chat: ChatLine;
   /** A line was confirmed after the visit was over: it goes to the provider's desk. */
   handedOver: string;
-  /** So many lines were not sent before it was over, and nobody takes them any more. */
-  undelivered: number;
+  /** These lines were not sent before it was over, and nobody takes them any more. */
+  undelivered: readonly UnsaidLine[];
   /** Something did not work, and what it was stays as it was. */
   problem: Error;
 }
@@ -145,6 +145,8 @@ export interface SessionOptions {
   token: string;
   microphone?: MediaStreamTrack | null;
   camera?: MediaStreamTrack | null;
+  /** The most that they want of their line, as they chose before a reload. */
+  chosen?: BandwidthProfile;
   /** Seats to offer, in place of what the server says. */
   people?: number;
   screens?: number;
@@ -206,7 +208,7 @@ export class Session extends Emitter<SessionEvents> {
   #unheardSince: number | null = null;
   /** What is sent for the server alone to look at. */
   #rehearses: BandwidthProfile | null = null;
-  #chosen: BandwidthProfile = 'video';
+  #chosen: BandwidthProfile;
   /** How seats are wanted, where it was said. */
   #wishes = new Map<number, SeatWish>();
   /** Whether the voice is to have redundancy: over all transports, as the line is the same. */
@@ -219,6 +221,7 @@ export class Session extends Emitter<SessionEvents> {
   constructor(options: SessionOptions) {
     super();
     this.#options = options;
+    this.#chosen = options.chosen ?? 'video';
     this.#store = options.store ?? tabStore;
     this.#door = new Door(options.token, options.base);
     this.#textLine = new TextLine(this.#door.base, () => this.#secret);
@@ -402,13 +405,22 @@ export class Session extends Emitter<SessionEvents> {
   /** What this participant wants of their line. */
   async chooseTier(want: BandwidthProfile): Promise<void> {
     const before = this.#chosen;
-    this.#chosen = want;
+    this.#choose(want);
     try {
       await this.#ask({ type: 'tier', want });
     } catch (error) {
-      if (this.#chosen === want) this.#chosen = before;
+      // Where only the line is gone, the server hears of it with the next one.
+      if (error instanceof Refusal && error.retryable) return;
+      if (this.#chosen === want) this.#choose(before);
       throw error;
     }
+  }
+
+  /** Less is sent at once, whether the server can be told or not. */
+  #choose(want: BandwidthProfile): void {
+    this.#chosen = want;
+    this.#putAll();
+    this.#changed();
   }
 
   /** The most that this participant wants of their line. */
@@ -720,6 +732,7 @@ export class Session extends Emitter<SessionEvents> {
     const state = this.peerConnection?.iceConnectionState ?? '';
     if (this.#restartDue || ['disconnected', 'failed'].includes(state)) this.#restart();
     if (this.#thread.hasGap) this.#readOlder();
+    this.#sayComposing();
     this.#flush();
   }
 
@@ -870,7 +883,11 @@ export class Session extends Emitter<SessionEvents> {
     });
     this.#outbox = outbox;
     outbox.load().then(
-      () => this.#flush(),
+      () => {
+        // What an earlier page kept with them is replaced with each page.
+        this.#keepCredential();
+        this.#flush();
+      },
       () => undefined,
     );
   }
@@ -895,7 +912,7 @@ export class Session extends Emitter<SessionEvents> {
 
   /** What nobody takes any more stays on no device, and the person hears of it. */
   #giveUp(outbox: Outbox): void {
-    this.emit('undelivered', outbox.lines.length);
+    this.emit('undelivered', outbox.lines);
     void outbox.clear();
   }
 
@@ -905,7 +922,7 @@ export class Session extends Emitter<SessionEvents> {
       await this.#ask({ type: 'chat', ...words });
       return 'said';
     },
-    upload: (image, progress) => this.#textLine.upload(image, progress),
+    upload: (image, progress, givenUp) => this.#textLine.upload(image, progress, givenUp),
   };
 
   #lineIs(line: Line): void {
@@ -1050,8 +1067,8 @@ export class Session extends Emitter<SessionEvents> {
   async #put(what: keyof Tracks): Promise<void> {
     // A muted microphone goes on sending silence: the others hear no gap when it comes back, and it costs little.
     const { microphone, camera } = this.#tracks;
-    if (microphone) microphone.enabled = !this.muted.audio;
-    // Where the line is not used for pictures none is taken, either.
+    // What the line is not used for is not taken, either.
+    if (microphone) microphone.enabled = !this.muted.audio && (!this.isIn || this.#carries('microphone'));
     if (camera) camera.enabled = !this.isIn || this.#carries('camera');
     const silent = !this.isIn || !this.#carries(what) || (what === 'camera' && this.muted.camera);
     await this.#transport?.send(what, silent ? null : this.#tracks[what]);
@@ -1126,8 +1143,9 @@ export class Session extends Emitter<SessionEvents> {
 
   /** What is not sent goes to the provider's desk where it may; it stays on no device whose person is done with the visit. */
   #settleOutbox(why: Over): void {
+    const outbox = this.#outbox;
     if (why.name === 'ended' || why.name === 'refused' || why.name === 'superseded') this.#flush();
-    else void this.#outbox?.clear();
+    else void outbox?.load().then(() => outbox.clear());
   }
 
   #isOver(): boolean {
@@ -1161,7 +1179,6 @@ function late(find: () => Promise<OutboxStore>): OutboxStore {
     load: async (owner) => (await find()).load(owner),
     put: async (line) => (await find()).put(line),
     remove: async (owner, clientId) => (await find()).remove(owner, clientId),
-    clear: async (owner) => (await find()).clear(owner),
     keep: async (owner, credential) => (await find()).keep(owner, credential),
     owners: async () => (await find()).owners(),
   };

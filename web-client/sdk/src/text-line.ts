@@ -51,8 +51,8 @@ export class TextLine {
     return (await this.#ask(`thread/images/${digest}`)).blob();
   }
 
-  /** Sends an image for a line to come; tells how much of it is there, from 0 to 1. */
-  upload(image: Blob, progress: (part: number) => void): Promise<Attachment> {
+  /** Sends an image for a line to come, unless it is given up; tells how much of it is there, from 0 to 1. */
+  upload(image: Blob, progress: (part: number) => void, givenUp: AbortSignal): Promise<Attachment> {
     return new Promise((resolve, reject) => {
       const request = new XMLHttpRequest();
       request.open('POST', `${this.#base}/v1/thread/images`);
@@ -60,7 +60,8 @@ export class TextLine {
       request.setRequestHeader('content-type', 'application/octet-stream');
       request.timeout = UPLOAD_MS_MAX;
       request.upload.onprogress = ({ loaded, total }) => progress(total > 0 ? loaded / total : 0);
-      request.onerror = request.ontimeout = () => reject(unreachable());
+      request.onerror = request.ontimeout = request.onabort = () => reject(unreachable());
+      givenUp.addEventListener('abort', () => request.abort());
       request.onload = () => {
         const body = parsed(request.responseText);
         if (request.status === 201) resolve(body as Attachment);

@@ -130,6 +130,33 @@ describe('who begins anew', () => {
     expect(sends()).toEqual([MICROPHONE, CAMERA]);
   });
 
+  test('less than before is sent at once, though the server cannot be told just now', async () => {
+    server.isUp = false;
+    server.socket.closedBy(1006);
+    await pass(10);
+    const chosen = session.chooseTier('audio_only');
+    await pass(20);
+    expect([sends(), session.chosen]).toEqual([[MICROPHONE, null], 'audio_only']);
+    // A server that begins anew has not heard of it.
+    server.restart();
+    server.isUp = true;
+    await pass(10_000);
+    await chosen;
+    expect([session.chosen, asked('tier').at(-1)]).toMatchObject(['audio_only', { want: 'audio_only' }]);
+    expect(sends()).toEqual([MICROPHONE, null]);
+  });
+
+  test('what somebody chose before a reload holds after it', async () => {
+    void session.leave();
+    const options = { token: 'token', base: 'https://visit.example.org', microphone: MICROPHONE, camera: CAMERA };
+    session = new Session({ ...options, outbox: Promise.resolve(new MemoryStore()), chosen: 'audio_only' });
+    const joined = session.join();
+    await pass(60);
+    await joined;
+    expect(sends()).toEqual([MICROPHONE, null]);
+    expect(asked('tier')).toMatchObject([{ want: 'audio_only' }]);
+  });
+
   test('what somebody chose is kept by their device where the server knows nothing of it', async () => {
     await Promise.all([session.chooseTier('audio_only'), pass(20)]);
     tier('audio_only', 'chosen');

@@ -164,6 +164,17 @@ describe('who composes', () => {
     await pass(20);
     expect(said()).toEqual([true, false]);
   });
+
+  test('says what changed while the socket was away when it goes on', async () => {
+    await join();
+    session.setComposing(true);
+    await pass(20);
+    await loseSockets();
+    session.setComposing(false);
+    server.isUp = true;
+    await pass(6_000);
+    expect([session.line, said()]).toEqual(['open', [true, false]]);
+  });
 });
 
 describe('after the end', () => {
@@ -198,14 +209,45 @@ describe('after the end', () => {
     thread.isUp = true;
     const sending = sendLeftovers(store);
     await pass(100);
-    expect(await sending).toEqual({ sent: 1, lost: 0 });
+    expect(await sending).toEqual({ handedOver: 1, lost: 0 });
     expect(thread.handedOver).toEqual(['too late']);
     expect((await store.owners()).size).toBe(0);
   });
 
+  test('what a page that is opened beside the visit sends is no line that came too late', async () => {
+    await join();
+    await loseSockets();
+    thread.isUp = false;
+    write('in time');
+    await pass(10);
+    thread.isUp = true;
+    const sending = sendLeftovers(store);
+    await pass(100);
+    expect(await sending).toEqual({ handedOver: 0, lost: 0 });
+    expect(server.chat.map(({ text }) => text)).toEqual(['in time']);
+  });
+
+  test('a page that comes back keeps with what waits how it is sent now', async () => {
+    await join();
+    await loseSockets();
+    thread.isUp = false;
+    write('waits', new Blob(['for HTTPS']));
+    await pass(10);
+    const [[owner, before] = []] = [...(await store.owners())];
+    vi.clearAllTimers();
+    server.isUp = true;
+    session = make();
+    const back = session.comeBack();
+    await pass(60);
+    await back;
+    const after = (await store.owners()).get(owner ?? '');
+    expect(after?.secret).toBe(server.secrets.at(-1));
+    expect(after?.secret).not.toBe(before?.secret);
+  });
+
   test('what nobody takes any more is deleted, and the person hears of it', async () => {
     let undelivered = 0;
-    session.on('undelivered', (count) => (undelivered += count));
+    session.on('undelivered', ({ length }) => (undelivered += length));
     await endUnheard();
     thread.takesLate = false;
     thread.isUp = true;

@@ -96,6 +96,8 @@ export class FakeThread {
       open = () => undefined;
       setRequestHeader = () => undefined;
 
+      abort = () => this.onerror?.();
+
       send(image: Blob): void {
         setTimeout(() => this.upload.onprogress?.({ loaded: image.size / 2, total: image.size }), 1);
         setTimeout(() => {
