@@ -87,6 +87,7 @@ fn thread() -> Router<App> {
     let images = post(thread::add_image).layer(DefaultBodyLimit::max(IMAGE_BYTES_MAX + 1));
     Router::new()
         .route("/thread", lines)
+        .route("/thread/visit", get(thread::visit))
         .route("/thread/images", images)
         .route("/thread/images/{digest}", get(thread::image))
 }

@@ -19,7 +19,7 @@ pub use door::{
 pub use server::{
     Attachment, ChatLine, ErrorCode, MediaState, Numbered, Participant, ParticipantMedia, Policy,
     QualityCode, QualityLevel, QualityReason, SeatCounts, SeatMids, SeatTaken, ServerMessage, SessionState,
-    Stretch, ThreadPage, TierChange, VideoCodec, VideoKind,
+    Stretch, ThreadPage, TierChange, VideoCodec, VideoKind, VisitState,
 };
 pub use thread::{LineOutcome, LineState, LineWords, ThreadReply, ThreadRequest};
 

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use vestibule_domain::{ContentDigest, ParticipantId, SessionId};
 use vestibule_signaling::wire::{
-    Attachment, ErrorCode, LineOutcome, LineState, ThreadPage, ThreadReply, ThreadRequest,
+    Attachment, ErrorCode, LineOutcome, LineState, ThreadPage, ThreadReply, ThreadRequest, VisitState,
 };
 use vestibule_signaling::{ResumeKey, TextAsk, TextError, TextReply, Words};
 
@@ -90,7 +90,15 @@ pub(crate) async fn poll(
 ) -> Result<Json<ThreadPage>, ApiError> {
     match writer.ask(&app, TextAsk::Poll { after }).await? {
         TextReply::Page(page) => Ok(Json(page)),
-        TextReply::Done | TextReply::HandedOver => Ok(Json(ThreadPage::default())),
+        _ => Ok(Json(ThreadPage::default())),
+    }
+}
+
+/// `GET /v1/thread/visit`: how the visit stands.
+pub(crate) async fn visit(State(app): State<App>, writer: Writer) -> Result<Json<VisitState>, ApiError> {
+    match writer.ask(&app, TextAsk::Visit).await? {
+        TextReply::Visit(state) => Ok(Json(*state)),
+        _ => Err(ApiError::SecretVoid),
     }
 }
 

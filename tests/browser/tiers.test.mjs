@@ -59,6 +59,11 @@ test('a visit goes down to writing and comes back up by itself', async (t) => {
   await patient.page.getByText('There is no connection just now.').waitFor();
   for (const text of WRITTEN) await write(patient, text);
   await look(patient.page, 'tier-2-writing-patient');
+  // What is not sent would be gone with who leaves: they are asked.
+  await patient.press('Leave');
+  await patient.heading2('Leave before all is sent?').waitFor();
+  await look(patient.page, 'tier-2-leaving-patient');
+  await patient.press('Stay');
   await look(provider.page, 'tier-2-writing-provider');
   // Meanwhile the provider writes, too, in the chat beside the picture that is missing.
   if (!(await provider.page.getByRole('textbox').isVisible())) await provider.press('Chat');
@@ -103,6 +108,11 @@ test('where no socket gets through, and no media, the visit goes on over HTTPS',
   await write(provider, 'I read you');
   await patient.page.getByText('I read you').waitFor();
   await look(patient.page, 'tier-6-https-patient');
+  await patient.page.reload();
+  await patient.page.getByText('lets only messages through').waitFor({ timeout: 60_000 });
+  await patient.page.getByText('I read you').waitFor();
+  await write(patient, 'After a reload');
+  await provider.page.getByText('After a reload').waitFor();
   await patient.page.getByRole('textbox').fill('Half a line');
   await provider.press('Connections');
   await provider.page.getByText('In writing only').first().waitFor();
@@ -113,7 +123,7 @@ test('where no socket gets through, and no media, the visit goes on over HTTPS',
   await relay.command(`up ${GOOD}`);
   await isOn(patient, 'video', CLIMB_MS);
   assert.equal(await patient.page.getByRole('textbox').inputValue(), 'Half a line', 'what was being written is still there');
-  for (const guest of [provider, patient]) assert.deepEqual(await linesOf(guest), ['By HTTPS', 'I read you']);
+  for (const guest of [provider, patient]) assert.deepEqual(await linesOf(guest), ['By HTTPS', 'I read you', 'After a reload']);
 });
 
 test('a person chooses less by hand, and more again', async (t) => {

@@ -437,14 +437,26 @@ fn what_a_person_chose_is_never_exceeded_and_their_way_up_is_tried_at_once() {
 #[test]
 fn on_a_line_that_is_as_low_as_a_person_wants_it_nothing_more_is_promised() {
     let mut line = Line::new();
-    line.looks(5, GOOD).chooses(AudioOnly).looks(20, GOOD).falls_silent().passes(60_000).is_heard().passes(5_000);
+    line.looks(5, GOOD)
+        .chooses(AudioOnly)
+        .looks(20, GOOD)
+        .falls_silent()
+        .passes(60_000)
+        .is_heard()
+        .passes(5_000);
     line.looks(60, GOOD);
     let told: Vec<_> = line.changes().iter().map(|(_, to, why)| (*to, *why)).collect();
     let cut = (AsyncText, TierReason::Silence);
     assert_eq!(told, [(AudioOnly, TierReason::Chosen), cut, (AudioOnly, TierReason::Chosen)]);
 
     let mut line = Line::new();
-    line.looks(5, GOOD).chooses(AsyncText).falls_silent().passes(60_000).is_heard().passes(5_000).looks(60, GOOD);
+    line.looks(5, GOOD)
+        .chooses(AsyncText)
+        .falls_silent()
+        .passes(60_000)
+        .is_heard()
+        .passes(5_000)
+        .looks(60, GOOD);
     assert_eq!(line.changes(), [(5, AsyncText, TierReason::Chosen)]);
     assert_eq!(line.ladder.rehearses(), None);
 }

@@ -11,7 +11,7 @@ use super::{CallError, CloseReason, Commit, Entry, LiveSession, Output, PEOPLE_F
 use crate::media::MediaCommand;
 use crate::member::{ConnectionId, Member, Place};
 use crate::resume::{FreshSecret, ResumeKey, ResumeKeys};
-use crate::wire::{ErrorCode, Policy, RequestId, SeatCounts, ServerMessage};
+use crate::wire::{ErrorCode, RequestId, SeatCounts, ServerMessage};
 
 /// A `hello`.
 #[derive(Clone, Debug)]
@@ -221,7 +221,6 @@ impl LiveSession {
         let Some(you) = self.describe_device(index) else { return };
         let participants = self.look(index);
         let chat = if inside { self.chat_of(participant) } else { Vec::new() };
-        let policy = self.session.policy();
         let welcome = ServerMessage::Welcome {
             you,
             new_device: place != Place::First,
@@ -229,15 +228,7 @@ impl LiveSession {
             participants,
             seats: SeatCounts { people, screens: 1 },
             chat,
-            policy: Policy {
-                grace_reconnect_seconds: policy.grace_reconnect_seconds,
-                text_grace_minutes: policy.text_grace_minutes,
-                recording_allowed: policy.recording_allowed,
-                communication: self.session.communication(),
-                audio_min_kbps: policy.fallback.audio_min_kbps,
-                audio_loss_max_percent: policy.fallback.audio_loss_max_percent,
-                audio_hold_ms: policy.fallback.audio_hold_ms,
-            },
+            policy: self.policy(),
             resume: secret,
             incarnation: self.numbers.incarnation(id),
             reply_to: request,

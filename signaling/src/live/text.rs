@@ -16,6 +16,7 @@ use crate::member::{Member, MemberId};
 use crate::resume::ResumeKey;
 use crate::wire::{
     CHAT_CHARACTERS_MAX, CLIENT_ID_CHARACTERS_MAX, ErrorCode, RequestId, ServerMessage, ThreadPage,
+    VisitState,
 };
 
 /// How long an ask waits for news.
@@ -38,6 +39,8 @@ pub struct ReadId(pub u64);
 pub enum TextAsk {
     /// Whether they may read and write here.
     Look,
+    /// How the visit stands.
+    Visit,
     /// Says a line.
     Say(Words),
     /// What was said after a position; if nothing was, it waits.
@@ -69,6 +72,8 @@ pub enum TextReply {
     HandedOver,
     /// Lines.
     Page(ThreadPage),
+    /// How it stands.
+    Visit(Box<VisitState>),
 }
 
 /// Why nothing came of an ask.
@@ -188,6 +193,10 @@ impl LiveSession {
         self.note_there(participant, now);
         match ask {
             TextAsk::Look => self.answer(call, Ok(TextReply::Done)),
+            TextAsk::Visit => {
+                let state = self.visit_state(participant).ok_or(TextError::Void);
+                self.answer(call, state.map(|state| TextReply::Visit(Box::new(state))));
+            }
             TextAsk::Say(words) => self.say_line(now, participant, Asker::Call(call), words),
             TextAsk::Composing(on) => {
                 self.asking.set_composing(participant, on);
@@ -464,6 +473,7 @@ impl std::fmt::Debug for TextAsk {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Look => formatter.write_str("Look"),
+            Self::Visit => formatter.write_str("Visit"),
             Self::Say(words) => write!(formatter, "Say({words:?})"),
             Self::Poll { after } => write!(formatter, "Poll({after})"),
             Self::Composing(on) => write!(formatter, "Composing({on})"),

@@ -15,7 +15,9 @@ use super::{LiveSession, Output, PEOPLE_MAX, Waits};
 use crate::media::{MediaCommand, PeerId, SeatId, SeatWish};
 use crate::member::{Member, MemberId};
 use crate::seating;
-use crate::wire::{ChatLine, Participant, ParticipantMedia, SeatTaken, ServerMessage, SessionState};
+use crate::wire::{
+    ChatLine, Participant, ParticipantMedia, Policy, SeatTaken, ServerMessage, SessionState, VisitState,
+};
 
 /// Those who are in and heard from or waited for, as others' seats take them.
 struct Sitters {
@@ -80,6 +82,28 @@ impl LiveSession {
             version: self.session.version(),
             started_at: self.session.started_at(),
         }
+    }
+
+    /// The session's rules that matter to a client.
+    pub(super) fn policy(&self) -> Policy {
+        let policy = self.session.policy();
+        Policy {
+            grace_reconnect_seconds: policy.grace_reconnect_seconds,
+            text_grace_minutes: policy.text_grace_minutes,
+            recording_allowed: policy.recording_allowed,
+            communication: self.session.communication(),
+            audio_min_kbps: policy.fallback.audio_min_kbps,
+            audio_loss_max_percent: policy.fallback.audio_loss_max_percent,
+            audio_hold_ms: policy.fallback.audio_hold_ms,
+        }
+    }
+
+    /// How the visit stands, for somebody who is in and may be on no socket.
+    pub(super) fn visit_state(&mut self, viewer: ParticipantId) -> Option<VisitState> {
+        let is_provider = self.role_of(viewer) == Some(ParticipantRole::Provider);
+        let participants = self.current_roster().seen_by(viewer, is_provider).cloned().collect();
+        let (session, policy) = (self.session_state(), self.policy());
+        Some(VisitState { you: self.describe(viewer)?, session, participants, policy })
     }
 
     /// A participant as those see them who may.

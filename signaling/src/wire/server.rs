@@ -556,6 +556,21 @@ pub struct ThreadPage {
     pub more: bool,
 }
 
+/// What a `welcome` says of a visit, for who is in and on no socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase")]
+pub struct VisitState {
+    /// Who asks.
+    pub you: Participant,
+    /// The session.
+    pub session: SessionState,
+    /// Those they may see, in join order, without themselves.
+    pub participants: Vec<Participant>,
+    /// Its rules.
+    pub policy: Policy,
+}
+
 /// An image of a line. Its bytes are at `/v1/thread/images/{digest}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]

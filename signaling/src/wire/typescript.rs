@@ -74,6 +74,7 @@ fn typescript() -> String {
         ChatLine,
         Attachment,
         ThreadPage,
+        VisitState,
         ThreadRequest,
         LineWords,
         ThreadReply,

@@ -39,6 +39,10 @@ export class Guest {
     return this.page.getByRole('heading', { name, level: 1 });
   }
 
+  heading2(name) {
+    return this.page.getByRole('heading', { name, level: 2 });
+  }
+
   /** From the device check into the waiting room or the visit; returns the milliseconds from the click to a transport. */
   async join() {
     await this.devicesReady();

@@ -41,6 +41,7 @@ import type {
   Stretch,
   TierChange,
   TierReason,
+  VisitState,
 } from './wire.ts';
 
 /** How long a broken path may mend by itself before ICE is restarted, in milliseconds. */
@@ -492,6 +493,7 @@ export class Session extends Emitter<SessionEvents> {
 
   async #enter(secret: string | null): Promise<void> {
     this.#signal?.close();
+    this.#secret = secret;
     const current = <Heard extends unknown[]>(handle: (...heard: Heard) => void) => {
       return (...heard: Heard) => {
         if (this.#signal === signal && !this.#isOver()) handle(...heard);
@@ -934,7 +936,8 @@ export class Session extends Emitter<SessionEvents> {
   }
 
   #startPolling(): void {
-    if (this.line === 'open' || this.#polling || this.#secret === null || !this.isIn) return;
+    const mayBeIn = this.isIn || this.phase.name === 'joining';
+    if (this.line === 'open' || this.#polling || this.#secret === null || !mayBeIn) return;
     this.#polling = new AbortController();
     void this.#poll(this.#polling.signal);
   }
@@ -949,6 +952,7 @@ export class Session extends Emitter<SessionEvents> {
   async #poll(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       try {
+        this.#stands(await this.#textLine.visit(signal));
         const page = await this.#textLine.poll(this.#thread.upTo, signal);
         if (signal.aborted) return;
         this.#httpsCarries = true;
@@ -964,6 +968,20 @@ export class Session extends Emitter<SessionEvents> {
         await new Promise<void>((resolve) => this.#later(TEXT_RETRY_MS, resolve));
       }
     }
+  }
+
+  /** How the visit stands while it is told by HTTPS alone; for a page that comes back this is the way in. */
+  #stands({ you, session, participants, policy }: VisitState): void {
+    if (this.line === 'open' || this.#isOver()) return;
+    [this.you, this.session, this.participants] = [you, session, participants];
+    [this.policy, this.#lineWatch.limits] = [policy, policy];
+    this.#httpsCarries = true;
+    if (this.phase.name === 'joining') {
+      this.#isCutOff = true;
+      this.phase = { name: 'admitted' };
+      this.#findOutbox();
+    }
+    this.#changed();
   }
 
   /** Tells the server whether there is something to come, while it can be told. */

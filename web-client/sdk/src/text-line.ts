@@ -4,7 +4,7 @@
  */
 import { noteServerTime } from './clock.ts';
 import { Refusal } from './signal.ts';
-import type { Attachment, EndReason, LineOutcome, LineWords, Problem, ThreadPage, ThreadReply } from './wire.ts';
+import type { Attachment, EndReason, LineOutcome, LineWords, Problem, ThreadPage, ThreadReply, VisitState } from './wire.ts';
 
 /** How long a request may take, in milliseconds; one that waits for news takes up to 25 seconds by design. */
 const REQUEST_MS_MAX = 20_000;
@@ -29,6 +29,12 @@ export class TextLine {
   constructor(base: string, secret: () => string | null) {
     this.#base = base;
     this.#secret = secret;
+  }
+
+  /** How the visit stands, as a welcome says it. */
+  async visit(signal: AbortSignal): Promise<VisitState> {
+    const response = await this.#ask('thread/visit', {}, AbortSignal.any([signal, AbortSignal.timeout(REQUEST_MS_MAX)]));
+    return (await response.json()) as VisitState;
   }
 
   /** What was said after a position, now or when there is something. */

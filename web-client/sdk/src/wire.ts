@@ -774,6 +774,24 @@ upTo: number,
  */
 more: boolean, };
 
+export type VisitState = { 
+/**
+ * Who asks.
+ */
+you: Participant, 
+/**
+ * The session.
+ */
+session: SessionState, 
+/**
+ * Those they may see, in join order, without themselves.
+ */
+participants: Array<Participant>, 
+/**
+ * Its rules.
+ */
+policy: Policy, };
+
 export type ThreadRequest = { 
 /**
  * Said in this order. `clientId` as in `chat`.

@@ -152,6 +152,42 @@ describe('what was said', () => {
   });
 });
 
+describe('a page that comes back where no socket gets through', () => {
+  test('reads and writes over HTTPS, and has the whole visit when one does', async () => {
+    await join();
+    thread.hearsOf('before');
+    await pass(20);
+    server.isUp = false;
+    server.socket.closedBy(1006);
+    vi.clearAllTimers();
+    session = make();
+    const back = session.comeBack();
+    await pass(20_000);
+    expect([session.isIn, session.writing, session.tier.reason]).toEqual([true, 'https', 'https_only']);
+    expect([texts(), session.others.map(({ id }) => id)]).toEqual([['before'], ['other']]);
+    write('after it');
+    await pass(5_000);
+    expect(server.chat.map(({ text }) => text)).toEqual(['before', 'after it']);
+    server.isUp = true;
+    await pass(60_000);
+    await back;
+    expect([session.line, session.tier.profile, texts()]).toEqual(['open', 'video', ['before', 'after it']]);
+    expect(session.peerConnection).not.toBeNull();
+  });
+
+  test('is told where the visit is over', async () => {
+    await join();
+    server.isUp = false;
+    server.socket.closedBy(1006);
+    vi.clearAllTimers();
+    session = make();
+    void session.comeBack();
+    thread.over = true;
+    await pass(20_000);
+    expect(session.phase).toMatchObject({ name: 'over', why: { name: 'ended' } });
+  });
+});
+
 describe('who composes', () => {
   const said = () => server.done.filter((frame) => frame.type === 'composing').map(({ on }) => on);
 

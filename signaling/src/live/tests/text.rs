@@ -1,6 +1,6 @@
 //! The thread: kept before it is told, said once, read from any position, on the socket and over HTTPS.
 
-use vestibule_domain::{BandwidthProfile, TierReason};
+use vestibule_domain::{BandwidthProfile, ParticipantState, TierReason};
 
 use super::*;
 
@@ -204,6 +204,24 @@ fn over_https_by_the_secret_a_line_is_said_and_heard() {
 }
 
 #[test]
+fn who_comes_back_over_https_alone_is_told_how_the_visit_stands() {
+    let mut harness = Harness::new();
+    let (_, patient) = harness.begun();
+    harness.vanish(patient);
+    let asked = harness.ask("patient", patient, TextAsk::Visit);
+    let Some(Ok(TextReply::Visit(state))) = harness.answer(asked) else { panic!("it is told") };
+    assert_eq!(state.you.id, harness.ids["patient"]);
+    assert_eq!(state.you.state, ParticipantState::Lost, "until their line is settled");
+    assert_eq!(state.session.status, SessionStatus::Active);
+    let names: Vec<_> = state.participants.iter().map(|other| other.id).collect();
+    assert_eq!(names, [harness.ids["provider"]]);
+    harness.pass(1);
+    let asked = harness.ask("patient", patient, TextAsk::Visit);
+    let Some(Ok(TextReply::Visit(state))) = harness.answer(asked) else { panic!("it is told") };
+    assert_eq!((state.you.state, state.you.tier), (ParticipantState::Admitted, BandwidthProfile::AsyncText));
+}
+
+#[test]
 fn a_poll_waits_so_long_and_a_second_one_takes_its_place() {
     let mut harness = Harness::new();
     let (_, patient) = harness.begun();
@@ -274,7 +292,8 @@ fn who_may_not_read_and_write_on_a_socket_may_not_over_https() {
     let refused = |harness: &Harness, call, error| {
         assert_eq!(harness.answer(call), Some(Err(error)));
     };
-    for ask in [TextAsk::Look, say("x"), TextAsk::Poll { after: 0 }, TextAsk::Composing(true)] {
+    for ask in [TextAsk::Look, TextAsk::Visit, say("x"), TextAsk::Poll { after: 0 }, TextAsk::Composing(true)]
+    {
         let call = harness.ask("interpreter", waiting, ask.clone());
         refused(&harness, call, TextError::NotIn);
         let call = harness.ask("interpreter", patient, ask);

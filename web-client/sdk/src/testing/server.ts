@@ -106,6 +106,16 @@ export class FakeServer {
   #heard = 0;
   #socket: FakeSocket | null = null;
 
+  /** How the visit stands. */
+  get visit() {
+    return {
+      you: this.you,
+      session: { id: 's', status: 'active', version: 1, startedAt: null },
+      participants: [person('other')],
+      policy: { graceReconnectSeconds: 60, textGraceMinutes: 30, recordingAllowed: false },
+    };
+  }
+
   /** For `vi.stubGlobal('WebSocket', …)`. */
   get socketClass(): typeof WebSocket {
     const open = (url: URL) => new FakeSocket(url, this);
@@ -206,13 +216,10 @@ export class FakeServer {
     this.#seq = this.#heard = 0;
     socket.says({
       type: 'welcome',
-      you: this.you,
+      ...this.visit,
       newDevice: this.newDevice,
-      session: { id: 's', status: 'active', version: 1, startedAt: null },
-      participants: [person('other')],
       seats: { people: 1, screens: 1 },
       chat: this.chat.slice(-this.chatMax),
-      policy: { graceReconnectSeconds: 60, textGraceMinutes: 30, recordingAllowed: false },
       resume,
       incarnation: this.incarnation,
       replyTo: null,

@@ -35,7 +35,7 @@ export class FakeThread {
     if (pathname.startsWith('/v1/join')) return Response.json({ ticket: 't', expiresAt: '' }, { status: 201 });
     await pause(TRIP_MS);
     if (!this.isUp) throw new TypeError('no way');
-    const answer = await this.#answer(init, Number(searchParams.get('after') ?? 0));
+    const answer = await this.#answer(init, pathname, Number(searchParams.get('after') ?? 0));
     await pause(TRIP_MS);
     init.signal?.throwIfAborted();
     if (!this.isUp) throw new TypeError('no way back');
@@ -46,12 +46,13 @@ export class FakeThread {
     return answer;
   };
 
-  async #answer(init: RequestInit, after: number): Promise<Response> {
+  async #answer(init: RequestInit, path: string, after: number): Promise<Response> {
     const secret = new Headers(init.headers).get('authorization')?.replace('Bearer ', '') ?? '';
     if (!this.#server.secrets.includes(secret)) return problem(401, 'resume_invalid');
     if (init.method === 'POST') return this.#say(JSON.parse(init.body as string) as { lines: LineWords[] });
-    this.polls += 1;
     if (this.over) return problem(410, 'session_over', { reason: 'reconnect_expired' });
+    if (path.endsWith('/visit')) return Response.json(this.#server.visit);
+    this.polls += 1;
     if (this.#after(after).length === 0) await this.#news();
     const lines = this.#after(after);
     return Response.json({ lines, upTo: lines.at(-1)?.position ?? after, more: false });
