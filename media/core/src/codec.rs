@@ -401,7 +401,8 @@ impl Reader {
             for (known, height) in self.heights.iter_mut().zip(structure.heights) {
                 *known = Some(height).filter(|height| *height > 0);
             }
-        } else if (read.spatial, read.temporal) == (0, 0) {
+        } else if (read.spatial, read.temporal) == (0, 0) && !read.references.is_empty() {
+            // A keyframe, in however many packets, is for the layers above in each mode.
             let best = structure.target_within(u8::MAX, u8::MAX).unwrap_or(0);
             self.is_independent = read.indications.of(best) == Indication::NotPresent;
         }

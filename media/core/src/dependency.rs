@@ -78,6 +78,11 @@ pub struct References {
 }
 
 impl References {
+    /// It needs none: a keyframe of the lowest layer.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.near == 0 && !self.far
+    }
+
     const fn add(&mut self, difference: u32) {
         if difference <= REFERENCE_MAX {
             self.near |= 1 << (difference - 1);
