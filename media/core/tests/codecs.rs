@@ -185,6 +185,28 @@ fn av1_for_who_takes_no_dependency_descriptor_is_its_lowest_layer() {
 }
 
 #[test]
+fn a_keyframe_of_a_stream_with_layers_is_not_thought_to_make_it_larger() {
+    for codec in [CodecName::Vp9, CodecName::Av1] {
+        let mut world = watched(9, codec, &LinkConfig::default().delay_ms(20));
+        world.run(secs(5));
+        let wanted = |world: &mut World| world.stats(1).downlink.wanted_bps;
+        let usual = wanted(&mut world);
+        let mut most = 0;
+        for _ in 0..4 {
+            // Whoever joins has everybody get one.
+            world.join(viewer(&CODECS));
+            let late = world.members.len() - 1;
+            world.seat(late, 0, Some(0));
+            for _ in 0..40 {
+                world.run(Duration::from_millis(25));
+                most = most.max(wanted(&mut world));
+            }
+        }
+        assert!(most < usual * 5 / 4, "{codec:?}: {most} of {usual} bit/s");
+    }
+}
+
+#[test]
 fn frame_numbers_picture_ids_and_sequence_numbers_wrap_unseen() {
     // Clients begin close below all of their ends.
     for codec in [CodecName::Vp9, CodecName::Av1] {

@@ -32,7 +32,7 @@ const GROWTH_BYTES_PER_ROUND_TRIP: f64 = 1_200.0;
 /// From a change of rate to what feedback says of it: a round trip, and the interval of feedback.
 const FEEDBACK_DELAY: Duration = Duration::from_millis(100);
 /// Beyond what is seen to get through nothing is known.
-const ACKNOWLEDGED_SHARE_MAX: f64 = 1.35;
+const ACKNOWLEDGED_SHARE_MAX: f64 = 1.5;
 const ACKNOWLEDGED_SPARE_BPS: f64 = 10_000.0;
 /// Who sends less than this share of what is allowed does not show that it is too much, nor that it is not.
 const LIMITED_SHARE: f64 = 0.65;
