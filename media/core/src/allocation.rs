@@ -192,8 +192,16 @@ impl Sfu {
                 }
                 None => slot.hold_back(),
             }
-            if (slot.target, slot.temporal(), slot.aspired) != before || pressed {
+            let is_news = (slot.target, slot.temporal(), slot.aspired) != before || pressed;
+            // The keyframe that was asked for may have come apart, or behind what follows it, and been of no use here.
+            let waits = slot.target.is_some_and(|target| {
+                let source = self.sources.get(bound);
+                source.is_some_and(|source| slot.waits_for(bound, source, target.encoding))
+            });
+            if is_news || waits {
                 self.want_keyframes_of(bound, now);
+            }
+            if is_news {
                 self.update_wanted(bound, now);
             }
         }

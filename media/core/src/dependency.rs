@@ -184,6 +184,7 @@ pub fn parse_without_structure(bytes: &[u8]) -> Result<Descriptor, DependencyErr
         end: flags & 0x40 != 0,
         frame_number: u16::from_be_bytes([high, low]),
         indications: Indications::ALL,
+        references: References { near: 0, far: true },
         ..Descriptor::default()
     })
 }

@@ -130,12 +130,17 @@ impl LayerFilter {
                     .filter(|back| av1.references.near & (1 << back) != 0)
                     .all(|back| self.frames.get(frame.back(back + 1)) == Some(true))
         };
-        // Layers of one picture have numbers next to each other.
+        // Whichever of its packets comes first: only one of them says that it begins a sequence.
+        let is_keyframe = is_keyframe || (av1.spatial == 0 && av1.references.is_empty());
+        // Layers of one picture have numbers next to each other. One that was overtaken by the next is as it was begun.
         let lowest = Some(frame.back(av1.spatial.into()).value);
-        let is_new = self.picture != lowest;
+        let is_newer = self.frames.is_newer(frame);
+        let is_new = is_newer && self.picture != lowest;
         // Of a picture whose lower layers belong to none of the two, as they do between keyframes, nothing was sent so far.
-        let begins =
-            || is_new || (1..=av1.spatial).all(|b| self.frames.get(frame.back(b.into())) == Some(false));
+        let begins = || {
+            let is_left_out = |below: u8| self.frames.get(frame.back(below.into())) == Some(false);
+            is_new || (is_newer && av1.spatial > 0 && (1..=av1.spatial).all(is_left_out))
+        };
         if (is_new && is_keyframe) || (wanted != self.target && begins() && may_switch()) {
             self.is_whole |= is_keyframe;
             self.target = wanted;

@@ -185,6 +185,28 @@ fn av1_for_who_takes_no_dependency_descriptor_is_its_lowest_layer() {
 }
 
 #[test]
+fn a_keyframe_whose_first_packet_is_overtaken_is_where_a_higher_layer_is_entered() {
+    for codec in [CodecName::Vp9, CodecName::Av1] {
+        for seed in 0..12 {
+            let overtaken = LinkConfig::default().delay_ms(20).jitter_ms(10).reorder(0.4, 15);
+            let mut world = World::preferring(seed, codec);
+            world.join_over(publisher(), overtaken, LinkConfig::default());
+            world.join(viewer(&CODECS));
+            world.seat(1, 0, Some(0));
+            world.run(secs(4));
+            for round in 0..4 {
+                world.height(1, 0, 180);
+                world.run(secs(1));
+                world.height(1, 0, 1_080);
+                world.run(secs(3));
+                let (_, video) = world.shown(1, 0);
+                assert_eq!(video.shows, Some((1, 2)), "{codec:?}, seed {seed}, round {round}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_keyframe_of_a_stream_with_layers_is_not_thought_to_make_it_larger() {
     for codec in [CodecName::Vp9, CodecName::Av1] {
         let mut world = watched(9, codec, &LinkConfig::default().delay_ms(20));
