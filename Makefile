@@ -106,8 +106,8 @@ test-sim: ## 100,000 visits under every order of events, from seeds; SIM_SEEDS f
 .PHONY: test-media
 test-media: ## Conversations on bad lines, a minute each from three seeds, and all of the interoperability matrix
 	@scripts/setup.sh rust
-	cargo run --release --locked --package vestibule-sim --bin media-report -- --assert
 	@$(MAKE) --no-print-directory interop
+	cargo run --release --locked --package vestibule-sim --bin media-report -- --assert
 
 .PHONY: media-report
 media-report: ## The same, into docs/media.md with its charts

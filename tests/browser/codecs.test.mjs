@@ -25,6 +25,7 @@ if (inside) {
     test(`Chromium and Firefox in ${codec}`, (t) => betweenBoth(t, codec));
   }
   test('a seat goes on in another codec when Firefox joins who has no H264', switchesCodec);
+  test('a seat in Firefox goes on in another codec, from Firefox, when somebody joins who has but one', switchesInFirefox);
 } else {
   test('codecs of real browsers', { skip }, () => runInside(import.meta.url));
 }
@@ -97,6 +98,26 @@ async function switchesCodec(t) {
   result('H264 to VP8 in a seat', { frames, 'longest gap, ms': gapMsMax, links: links.length, server: server.origin });
 }
 
+async function switchesInFirefox(t) {
+  const { join } = await visit(t, 'VP9', ['Provider', 'Second', 'Third']);
+  const firefox = await startFirefox();
+  t.after(() => firefox.end());
+  const publisher = await join(firefox, 'Provider');
+  const viewer = await join(firefox, 'Second');
+  await viewer.plays();
+  assert.deepEqual([await shown(viewer), await sent(publisher)], ['VP9', ['VP9']]);
+  const before = await viewer.descriptions();
+  const chromium = await startChromium();
+  t.after(() => chromium.end());
+  const late = await join(chromium, 'Third', ['video/VP9', 'video/AV1', 'video/H264']);
+  await late.plays(await seatOf(late, publisher));
+  await until('the seat to go on in VP8', async () => (await shown(viewer)) === 'VP8');
+  await viewer.playsOn(60);
+  assert.deepEqual(await sent(publisher), ['VP8']);
+  assert.equal((await viewer.descriptions()).remote.match(/^m=/gm)?.length, before.remote.match(/^m=/gm)?.length);
+  result('VP9 to VP8 in Firefox', { frames: (await viewer.received()).video.framesDecoded });
+}
+
 /** A visit in a codec, with a browser for each program and somebody in each; one program: two people in it. */
 async function enter(t, codec, programs) {
   const { join } = await visit(t, codec, ['One', 'Two']);
@@ -113,8 +134,9 @@ async function visit(t, codec, names) {
   const server = await Server.start(['--media-bind', ADDRESS, '--video-codec', codec.toLowerCase()]);
   t.after(() => server.end());
   const { links } = await server.session({ provider: names });
-  const join = (browser, name) =>
-    Tab.join(browser, links.find((link) => link.name === name).link, `${browser.name} (${name})`);
+  /** `without`: codecs that their browser is taken to have none of. */
+  const join = (browser, name, without = []) =>
+    Tab.join(browser, links.find((link) => link.name === name).link, `${browser.name} (${name})`, {}, undefined, without);
   return { server, links, join };
 }
 

@@ -427,6 +427,17 @@ mod negotiation {
         assert_eq!(directions(&idle), ["inactive"; 5]);
     }
 
+    /// RFC 7587 section 7: a sender leaves silence out where its receiver says that it may.
+    #[test]
+    fn who_would_leave_out_silence_may() {
+        let offer = include_str!("../../../tests/fuzz/seeds/sdp/rare-forms.sdp");
+        let asks = offer.replace("useinbandfec=1", "useinbandfec=1;usedtx=1");
+        assert_ne!(asks, offer);
+        let answered = answer(&Offer::parse(&asks).unwrap());
+        assert!(answered.contains("useinbandfec=1;usedtx=1"), "{answered}");
+        assert!(!answer(&Offer::parse(offer).unwrap()).contains("usedtx"));
+    }
+
     #[test]
     fn rare_forms_are_understood() {
         let offer = Offer::parse(include_str!("../../../tests/fuzz/seeds/sdp/rare-forms.sdp")).unwrap();

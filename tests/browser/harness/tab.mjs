@@ -16,11 +16,13 @@ export class Tab {
    * @param {{width?: number, height?: number} | null} [camera] below 960x540 Chromium sends fewer than three encodings, and
    *   it is the highest rid that it leaves out; null: none
    * @param {import('./server.mjs').Relay} [relay] media goes through it
+   * @param {string[]} [without] codecs that the browser is taken not to have
    */
-  static async join(browser, link, name, camera = {}, relay = undefined) {
+  static async join(browser, link, name, camera = {}, relay = undefined, without = []) {
     const { origin, hash } = new URL(link);
     const tab = new Tab(await browser.open(`${origin}/`), name);
     if (relay) await tab.page.evaluate(reroute, relay.address);
+    if (without.length > 0) await tab.page.evaluate(forget, without);
     const size = camera && [camera.width ?? 960, camera.height ?? 540];
     await tab.page.evaluate(enter, [hash.slice(1), size]);
     await tab.connected();
@@ -207,6 +209,17 @@ export function reroute(address) {
     const there = lines.map((line) => line.replace(/^(a=candidate:\S+ \d+ udp \d+) \S+ \d+/i, `$1 ${host} ${port}`));
     return Reflect.apply(setRemoteDescription, this, [{ type, sdp: there.join('\r\n') }]);
   };
+}
+
+/** Runs in a page: these codecs are none of its browser's. */
+function forget(mimeTypes) {
+  for (const side of [RTCRtpReceiver, RTCRtpSender]) {
+    const { getCapabilities } = side;
+    side.getCapabilities = (kind) => {
+      const found = getCapabilities.call(side, kind);
+      return found && { ...found, codecs: found.codecs.filter(({ mimeType }) => !mimeTypes.includes(mimeType)) };
+    };
+  }
 }
 
 /** Runs in the page. */

@@ -33,13 +33,13 @@ export class TextLine {
 
   /** How the visit stands, as a welcome says it. */
   async visit(signal: AbortSignal): Promise<VisitState> {
-    const response = await this.#ask('thread/visit', {}, AbortSignal.any([signal, AbortSignal.timeout(REQUEST_MS_MAX)]));
+    const response = await this.#ask('thread/visit', {}, within(REQUEST_MS_MAX, signal));
     return (await response.json()) as VisitState;
   }
 
   /** What was said after a position, now or when there is something. */
   async poll(after: number, signal: AbortSignal): Promise<ThreadPage> {
-    const response = await this.#ask(`thread?after=${after}`, {}, AbortSignal.any([signal, AbortSignal.timeout(POLL_MS_MAX)]));
+    const response = await this.#ask(`thread?after=${after}`, {}, within(POLL_MS_MAX, signal));
     return (await response.json()) as ThreadPage;
   }
 
@@ -109,6 +109,11 @@ function refusal(status: number, problem: Partial<Problem>): Refusal {
   // A proxy in between may answer in its own words.
   const retryable = problem.code === undefined || status >= 500 || status === 429 || status === 408;
   return new Refusal(problem.code ?? 'unreachable', words, retryable);
+}
+
+/** Aborts with `signal`, and after so long; where a browser joins none, by the signal alone. */
+function within(milliseconds: number, signal: AbortSignal): AbortSignal {
+  return AbortSignal.any?.([signal, AbortSignal.timeout(milliseconds)]) ?? signal;
 }
 
 function parsed(text: string): unknown {

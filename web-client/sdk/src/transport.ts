@@ -263,15 +263,17 @@ export class Transport {
   #activate(kind: VideoKind): void {
     const wanted = this.#wanted.get(kind);
     const codec = this.#codecs.get(kind) ?? firstCodec(this.#answer, this.#midOf(kind));
-    const isLayered = codec !== null && LAYERED.has(codec);
+    const mayBeLayered = codec !== null && LAYERED.has(codec);
     const rehearses = kind === 'camera' && this.#rehearses;
     this.#change(this.#transceivers[kind].sender, (encodings) => {
       for (const [at, encoding] of (encodings as ScalableEncoding[]).entries()) {
-        // One without a rid is the only one there is; one without a mode is of a browser that makes no layers.
-        if (!encoding.rid || (isLayered && !encoding.scalabilityMode)) continue;
+        // One without a rid is the only one there is.
+        if (!encoding.rid) continue;
+        // One without a mode is of a browser that makes no layers: it sends each size beside the others in every codec.
+        const isLayered = mayBeLayered && encoding.scalabilityMode !== undefined;
         // The lowest stands first.
         encoding.active = isLayered || rehearses ? at === 0 : (wanted?.includes(encoding.rid) ?? true);
-        if (encoding.scalabilityMode) Object.assign(encoding, isLayered && at === 0 ? LAYERS[kind] : ENCODINGS[kind][at]);
+        if (encoding.scalabilityMode) Object.assign(encoding, isLayered && at === 0 && !rehearses ? LAYERS[kind] : ENCODINGS[kind][at]);
       }
     });
   }
@@ -333,10 +335,11 @@ export class Transport {
 
 /** Offers these codecs and no others, as far as the browser has them, in their order. */
 function preferCodecs(transceiver: RTCRtpTransceiver, kind: 'audio' | 'video', mimeTypes: string[]): void {
-  const codecs = RTCRtpReceiver.getCapabilities(kind)?.codecs ?? [];
+  // A browser that cannot be asked offers what it has: the answer takes what is forwarded.
+  const codecs = RTCRtpReceiver.getCapabilities?.(kind)?.codecs ?? [];
   const wanted = mimeTypes.flatMap((mimeType) => {
     const isForwarded = ({ sdpFmtpLine = '' }: RTCRtpCodec): boolean => PROFILES[mimeType]?.test(sdpFmtpLine) ?? true;
     return codecs.filter((codec) => codec.mimeType.toLowerCase() === mimeType && isForwarded(codec));
   });
-  transceiver.setCodecPreferences(wanted);
+  transceiver.setCodecPreferences?.(wanted);
 }

@@ -324,7 +324,7 @@ impl CodecName {
     /// another packetization. What describes only what the client itself can decode is not repeated.
     fn answer_to(self, fmtp: &str) -> Option<String> {
         match self {
-            Self::Opus => Some(mirrored(fmtp, &["minptime", "useinbandfec"])),
+            Self::Opus => Some(mirrored(fmtp, &["minptime", "useinbandfec", "usedtx"])),
             Self::Vp8 => Some(String::new()),
             Self::Vp9 => {
                 matches!(parameter(fmtp, "profile-id"), None | Some("0")).then(|| "profile-id=0".to_owned())

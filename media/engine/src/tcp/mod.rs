@@ -26,7 +26,7 @@ pub(crate) use frames::Frames;
 const CONNECTIONS_MAX: usize = 1_024;
 /// Connections of one IPv4 address, or of one /64 of IPv6; a clinic behind one NAT has to fit.
 const CONNECTIONS_PER_ADDRESS_MAX: usize = 256;
-/// Connections that have not shown a good check yet; the oldest gives way.
+/// Connections that have not shown a good check yet; of the address with most of them the oldest gives way.
 const STRANGERS_MAX: usize = 128;
 /// How long a connection may take until it has shown a good check.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -256,8 +256,13 @@ impl TcpPaths {
         }
         let strangers = self.connections.iter().filter(|(_, connection)| !connection.is_path);
         if strangers.clone().count() >= STRANGERS_MAX {
-            let oldest = strangers.map(|(token, connection)| (connection.opened_at, *token)).min();
-            if let Some((_, oldest)) = oldest {
+            // Of those who crowd most, so that nobody else has to give way.
+            let mut crowds: HashMap<IpAddr, Vec<(Time, u64)>> = HashMap::new();
+            for (token, connection) in strangers {
+                crowds.entry(network(connection.from)).or_default().push((connection.opened_at, *token));
+            }
+            let largest = crowds.into_values().max_by_key(Vec::len);
+            if let Some((_, oldest)) = largest.and_then(|crowd| crowd.into_iter().min()) {
                 self.close(oldest, Closing::Stranger);
             }
         }

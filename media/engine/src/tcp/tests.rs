@@ -44,6 +44,20 @@ fn connect(paths: &mut TcpPaths, to: SocketAddr, now: Time) -> TcpStream {
     stream
 }
 
+/// The same from another address of this machine.
+fn connect_from(paths: &mut TcpPaths, from: Ipv4Addr, to: SocketAddr, now: Time) -> TcpStream {
+    let taken = paths.counters().accepted;
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((from, 0)).into()).unwrap();
+    socket.connect(&to.into()).unwrap();
+    let stream = TcpStream::from(socket);
+    eventually("a connection is taken", || {
+        paths.poll(now);
+        paths.counters().accepted > taken
+    });
+    stream
+}
+
 fn frame(packet: &[u8]) -> Vec<u8> {
     [&(packet.len() as u16).to_be_bytes(), packet].concat()
 }
@@ -146,6 +160,18 @@ fn of_too_many_strangers_the_oldest_gives_way_and_no_path_does() {
     assert_eq!((paths.len(), paths.counters().closed_strangers), (STRANGERS_MAX + 1, 1));
     assert!(strangers[0].read(&mut [0; 16]).map_or(true, |bytes| bytes == 0), "the first is over");
     assert!(paths.tokens.contains_key(&path.local_addr().unwrap()));
+}
+
+#[test]
+fn who_crowds_the_door_pushes_out_their_own() {
+    let (mut paths, address) = open();
+    let patient = connect_from(&mut paths, Ipv4Addr::new(127, 0, 0, 2), address, at(1));
+    let _crowd: Vec<_> = (0..STRANGERS_MAX + 20).map(|_| connect(&mut paths, address, at(2))).collect();
+    assert_eq!((paths.len(), paths.counters().closed_strangers), (STRANGERS_MAX, 21));
+    assert!(
+        paths.tokens.contains_key(&patient.local_addr().unwrap()),
+        "they came first, and are still there"
+    );
 }
 
 #[test]
