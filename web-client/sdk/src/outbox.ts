@@ -36,7 +36,7 @@ export interface UnsaidLine {
 export interface Carrier {
   /** Rejects with a {@link Refusal}: one that is retryable says that there is no line just now. */
   say: (words: LineWords) => Promise<Outcome>;
-  upload: (image: Blob, progress: (part: number) => void, given: AbortSignal) => Promise<Attachment>;
+  upload: (image: Blob, progress: (part: number) => void, givenUp: AbortSignal) => Promise<Attachment>;
 }
 
 /** What the outbox tells. */
