@@ -68,6 +68,7 @@ test('a visit goes down to writing and comes back up by itself', async (t) => {
   // Meanwhile the provider writes, too, in the chat beside the picture that is missing.
   if (!(await provider.page.getByRole('textbox').isVisible())) await provider.press('Chat');
   await write(provider, ASKED);
+  await until('the server to have it', async () => (await linesOf(provider)).length > 0);
   assert.deepEqual(await linesOf(provider), [ASKED], 'nothing went through');
   assert.deepEqual(await linesOf(patient), []);
 

@@ -228,6 +228,44 @@ fn a_keyframe_of_a_stream_with_layers_is_not_thought_to_make_it_larger() {
     }
 }
 
+/// Late packets of what was shown before, and of what is to be shown before its keyframe: the checker fails at one that is
+/// sent.
+#[test]
+fn packets_that_come_late_across_a_switch_are_left_out_in_every_codec() {
+    for codec in CODECS {
+        let mut late = 0;
+        for seed in 0..6 {
+            let line = LinkConfig::default().delay_ms(20).jitter_ms(10).reorder(0.3, 15);
+            let mut world = World::preferring(seed, codec);
+            (0..2).for_each(|_| _ = world.join_over(publisher(), line, line));
+            world.join_over(viewer(&CODECS), line, line);
+            for whom in [0, 1, 0, 1, 0, 1] {
+                world.seat(2, 0, Some(whom));
+                world.run(Duration::from_millis(1_100));
+            }
+            late += world.sfu.counters().switch_late;
+        }
+        assert!(late > 0, "{codec:?}: nothing came late, so nothing was tried");
+    }
+}
+
+#[test]
+fn padding_opens_no_gap_in_any_codec() {
+    for codec in CODECS {
+        let mut world = watched(10, codec, &LinkConfig::default().delay_ms(20));
+        for round in 0..60 {
+            world.members[0].client.send_rtx_padding(2);
+            if round % 3 == 0 {
+                world.members[0].client.send_media_padding(2);
+            }
+            world.run(Duration::from_millis(50));
+        }
+        let (_, video) = world.shown(1, 0);
+        assert_eq!((video.lost, video.keyframe_requests, video.frames_skipped), (0, 0, 0), "{codec:?}");
+        assert!(video.longest_gap < Duration::from_millis(200), "{codec:?}: {video:?}");
+    }
+}
+
 #[test]
 fn frame_numbers_picture_ids_and_sequence_numbers_wrap_unseen() {
     // Clients begin close below all of their ends.
