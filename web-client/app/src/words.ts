@@ -177,13 +177,7 @@ export function withoutWords(kinds: readonly ('microphone' | 'camera')[]): strin
 }
 
 /** What the browser does not play before this person has touched the page, or their own camera is on. */
-export type Blocked = 'sound' | 'picture' | 'all';
-
-export const PLAY_WORDS: Record<Blocked, string> = {
-  sound: 'Tap to hear them',
-  picture: 'Tap to see them',
-  all: 'Tap to hear and see them',
-};
+export const PLAY_WORDS = { sound: 'Tap to hear them', picture: 'Tap to see them', all: 'Tap to hear and see them' };
 
 /** Somebody at the door, as those hear of it who can let them in. `firstIsLost`: the device that they are in on is away. */
 export function knockWords({ participant, newDevice, isIn }: Knock, firstIsLost = false): string {

@@ -410,10 +410,14 @@ export class Session extends Emitter<SessionEvents> {
     try {
       await this.#ask({ type: 'tier', want });
     } catch (error) {
-      // Where only the line is gone, the server hears of it with the next one.
-      if (error instanceof Refusal && error.retryable) return;
-      if (this.#chosen === want) this.#choose(before);
-      throw error;
+      if (!(error instanceof Refusal) || !error.retryable) {
+        if (this.#chosen === want) this.#choose(before);
+        throw error;
+      }
+      // The server hears of it as soon as it can, unless they chose something else meanwhile.
+      this.#later(RECONNECT_MS, () => {
+        if (this.#chosen === want && this.isIn) this.chooseTier(want).catch((error: unknown) => this.#problem(error));
+      });
     }
   }
 
@@ -965,6 +969,11 @@ export class Session extends Emitter<SessionEvents> {
         this.#changed();
         if (error instanceof SessionOver) return this.#finish({ name: 'ended', reason: error.reason ?? 'provider_ended' });
         if (error instanceof Refusal && error.code === 'removed') return this.#finish({ name: 'removed' });
+        if (error instanceof Refusal && error.code === 'resume_invalid') {
+          // To show it again and again looks like guessing; a socket brings another, or says what to do without.
+          this.#secret = null;
+          return this.#stopPolling();
+        }
         await new Promise<void>((resolve) => this.#later(TEXT_RETRY_MS, resolve));
       }
     }

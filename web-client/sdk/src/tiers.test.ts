@@ -146,6 +146,21 @@ describe('who begins anew', () => {
     expect(sends()).toEqual([MICROPHONE, null]);
   });
 
+  test('more than before is asked for again where the server could not be told', async () => {
+    await Promise.all([session.chooseTier('audio_only'), pass(20)]);
+    tier('audio_only', 'chosen');
+    await pass(20);
+    server.isUp = false;
+    server.socket.closedBy(1006);
+    const chosen = session.chooseTier('video');
+    await pass(20);
+    server.logMax = -1;
+    server.isUp = true;
+    await pass(20_000);
+    await chosen;
+    expect(asked('tier').at(-1)).toMatchObject({ want: 'video' });
+  });
+
   test('what somebody chose before a reload holds after it', async () => {
     void session.leave();
     const options = { token: 'token', base: 'https://visit.example.org', microphone: MICROPHONE, camera: CAMERA };

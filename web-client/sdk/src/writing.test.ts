@@ -175,6 +175,20 @@ describe('a page that comes back where no socket gets through', () => {
     expect(session.peerConnection).not.toBeNull();
   });
 
+  test('does not show a secret again and again that is void', async () => {
+    await join();
+    server.isUp = false;
+    server.socket.closedBy(1006);
+    vi.clearAllTimers();
+    session = make();
+    server.secrets = [];
+    const fetched = vi.spyOn(thread, 'fetch');
+    vi.stubGlobal('fetch', fetched);
+    void session.comeBack();
+    await pass(60_000);
+    expect(fetched.mock.calls.filter(([url]) => url.includes('/v1/thread'))).toHaveLength(1);
+  });
+
   test('is told where the visit is over', async () => {
     await join();
     server.isUp = false;
