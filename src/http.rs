@@ -7,6 +7,7 @@ mod caller;
 mod client;
 mod cookie;
 mod door;
+mod listen;
 mod metrics;
 mod once;
 mod origin;
@@ -29,20 +30,18 @@ use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
-use hyper_util::rt::TokioTimer;
 use tokio::time::timeout;
 
 use crate::app::App;
 use crate::images::IMAGE_BYTES_MAX;
 pub(crate) use api::Streams;
+pub(crate) use listen::serve;
 pub(crate) use metrics::Readers;
 use problem::ApiError;
 pub(crate) use rates::Rates;
 
 /// Bytes of a request's body.
 const BODY_BYTES_MAX: usize = 16 * 1024;
-/// How long a client may take to say the head of a request, from its connection on.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a request may take as a whole, most of it for a client to say its body.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// And one that sends an image, perhaps from where a call is not possible.
@@ -144,12 +143,4 @@ async fn secure(State(app): State<App>, request: Request, next: Next) -> Respons
         say(header::STRICT_TRANSPORT_SECURITY, STRICT_TRANSPORT_SECURITY);
     }
     response
-}
-
-/// How connections are read: a client that says nothing, or half the head of a request and no more, is cut off.
-pub(crate) fn configure<A>(server: &mut axum_server::Server<std::net::SocketAddr, A>) {
-    let builder = server.http_builder();
-    // Nothing is sniffed: a connection that says nothing would be sniffed at for ever.
-    *builder = builder.clone().http1_only();
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
 }

@@ -39,14 +39,11 @@ mod tls;
 mod visits;
 
 use std::io::IsTerminal as _;
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
-use axum::Router;
 use axum_server::Handle;
-use axum_server::tls_rustls::RustlsConfig;
 use clap::Parser as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
@@ -216,7 +213,8 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     });
 
     let handle = Handle::new();
-    let mut server = tokio::spawn(listen(listener, identity, http::router(app), handle.clone()));
+    let tls = identity.map(|identity| identity.config);
+    let mut server = tokio::spawn(http::serve(listener, tls, http::router(app), handle.clone()));
     let reason = tokio::select! {
         reason = stop(&engine, terminate) => reason,
         ended = &mut server => Err(anyhow!("the HTTP server has ended: {ended:?}")),
@@ -238,28 +236,6 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         engine.shutdown()?;
     }
     reason
-}
-
-async fn listen(
-    listener: std::net::TcpListener,
-    identity: Option<Identity>,
-    router: Router,
-    handle: Handle<SocketAddr>,
-) -> std::io::Result<()> {
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    match identity {
-        None => {
-            let mut server = axum_server::from_tcp(listener)?.handle(handle);
-            http::configure(&mut server);
-            server.serve(service).await
-        }
-        Some(identity) => {
-            let mut server =
-                axum_server::from_tcp_rustls(listener, RustlsConfig::from_config(identity.config))?;
-            http::configure(&mut server);
-            server.handle(handle).serve(service).await
-        }
-    }
 }
 
 /// The names and addresses people may open the page by: what a certificate of our own must cover.

@@ -38,6 +38,7 @@ const HOLDING_LOOK: Duration = Duration::from_millis(200);
 const CUT_OFF: Duration = Duration::from_secs(15);
 const UPLINK_LOOK: Duration = Duration::from_secs(2);
 const UPLINK_SAID_KBPS: u64 = 500;
+const OVERLOADED: [&str; 3] = ["downlink_rate", "downlink_loss", "uplink_loss"];
 /// Browsers take a path for broken on which nothing came for so long.
 const ICE_DISCONNECTED: Duration = Duration::from_secs(5);
 /// How often it looks whether something of that is due.
@@ -106,6 +107,8 @@ pub struct Device {
     /// Packets that came and that did not, as of the last look.
     media_counted: (u64, u64),
     poor_since: Option<Time>,
+    /// Since when the server says that the line carries too little for what is on it.
+    overloaded_since: Option<Time>,
     good_looks: u8,
     /// There is no voice on this line, and the server cannot be heard.
     is_lost: bool,
@@ -158,6 +161,7 @@ impl Device {
             media_asked_at: None,
             media_counted: (0, 0),
             poor_since: None,
+            overloaded_since: None,
             good_looks: 0,
             is_lost: false,
             heard_again_at: None,
@@ -283,7 +287,8 @@ impl Device {
         }
         self.give_up_voice(came, in_writing, now);
         let mut holds = self.is_lost;
-        if !in_writing && came && self.poor_since.is_some() {
+        let is_doubtful = self.poor_since.is_some() || self.may_end(now);
+        if !in_writing && came && is_doubtful {
             self.media_flowed = true;
             if self.media_asked_at.is_none() {
                 self.media_asked_at = Some(now);
@@ -295,7 +300,7 @@ impl Device {
             self.media_flowed = came;
             self.media_asked_at = None;
         } else {
-            let may_ask = self.media_asked_at.is_none() || self.poor_since.is_some();
+            let may_ask = self.media_asked_at.is_none() || is_doubtful;
             if may_ask && (rehearses || self.media_flowed) {
                 self.media_asked_at.get_or_insert(now);
                 self.media_flowed = false;
@@ -308,11 +313,10 @@ impl Device {
             let is_there = unanswered.is_some() && checked_at.is_some_and(|at| at > self.media_came_at);
             holds |= is_there || (self.holds && rehearses);
         }
-        let is_ending = self.poor_since.is_some_and(|since| now.since(since) >= POOR_ENDS);
         self.media_look_at = now
             + if holds {
                 HOLDING_LOOK
-            } else if is_ending {
+            } else if self.may_end(now) {
                 ENDING_LOOK
             } else {
                 MEDIA_LOOK
@@ -340,7 +344,7 @@ impl Device {
             let poor_for = self.poor_since.map_or(Duration::ZERO, |since| now.since(since));
             let asked = self.media_asked_at.is_some_and(|at| now.since(at) >= MOMENT);
             let stops = !came && asked && now.since(self.media_came_at) <= STOPS;
-            self.is_lost = (poor_for >= POOR_MAX && unheard) || (poor_for >= POOR_ENDS && stops);
+            self.is_lost = (poor_for >= POOR_MAX && unheard) || (self.may_end(now) && stops);
             self.heard_again_at = None;
             return;
         }
@@ -348,8 +352,14 @@ impl Device {
             self.heard_again_at.get_or_insert(now);
         }
         if in_writing || self.heard_again_at.is_some_and(|at| now.since(at) >= CATCHES_UP) {
-            (self.is_lost, self.poor_since) = (false, None);
+            (self.is_lost, self.poor_since, self.overloaded_since) = (false, None, None);
         }
+    }
+
+    /// As this end sees the line, or as the server said it: it may be about to give the voice up.
+    fn may_end(&self, now: Time) -> bool {
+        let since = [self.poor_since, self.overloaded_since];
+        since.into_iter().flatten().any(|since| now.since(since) >= POOR_ENDS)
     }
 
     /// Since when too much of a voice is lost, one way or the other.
@@ -365,7 +375,9 @@ impl Device {
         let is_poor_down = if came { share > VOICE_LOST_MAX } else { self.poor_since.is_some() };
         let is_poor = is_poor_down || carries_none || client.voice_lost() > VOICE_LOST_MAX;
         self.good_looks = if is_poor { 0 } else { self.good_looks.saturating_add(1) };
-        if in_writing || self.good_looks >= GOOD_LOOKS {
+        if in_writing {
+            (self.poor_since, self.overloaded_since) = (None, None);
+        } else if self.good_looks >= GOOD_LOOKS {
             self.poor_since = None;
         } else if is_poor {
             self.poor_since.get_or_insert(world.now);
@@ -554,6 +566,12 @@ impl Device {
             }
             "tier" => self.tier = tier(&frame["profile"]).expect("a tier"),
             "rehearse" => self.rehearses = tier(&frame["profile"]),
+            "quality" if frame["participantId"] == json!(self.participant) => {
+                let code = frame["reason"]["code"].as_str();
+                let is_overloaded =
+                    frame["level"] == "bad" && code.is_some_and(|code| OVERLOADED.contains(&code));
+                self.overloaded_since = self.overloaded_since.or(Some(now)).filter(|_| is_overloaded);
+            }
             "knock" => {
                 let (participant, device) = (&frame["participant"]["id"], &frame["device"]);
                 self.request(json!({"type": "admit", "participantId": participant, "device": device}));
@@ -586,7 +604,8 @@ impl Device {
         client.uplink = Some(Uplink::default());
         (self.has_transport, self.broken_since, self.restart_due, self.sends) = (true, None, false, None);
         (self.media_flowed, self.media_asked_at, self.holds) = (false, None, false);
-        (self.media_counted, self.poor_since, self.is_lost) = ((0, 0), None, false);
+        (self.media_counted, self.is_lost) = ((0, 0), false);
+        (self.poor_since, self.overloaded_since) = (None, None);
         self.negotiation += 1;
         let sdp = client.offer_sdp();
         self.apply(world);

@@ -449,9 +449,9 @@ pub fn all() -> Vec<Scenario> {
             PictureAgain(s(75)),
         ]
     };
-    // One that carries no voice is used for writing, offered after so many seconds, and for pictures again after so many.
-    let in_writing = |changes: usize, offered: u64, back: u64| {
-        vec![ChangesMost(changes), Reaches(AsyncText), WritesAfter(s(offered)), PictureAgain(s(back))]
+    // One that carries no voice is used for writing, and for pictures again after so many seconds.
+    let in_writing = |changes: usize, back: u64| {
+        vec![ChangesMost(changes), Reaches(AsyncText), WritesAfter(s(3)), PictureAgain(s(back))]
     };
     let wavers = (0..24).map(|at| {
         let line = if at % 2 == 0 { kbps(100) } else { good() };
@@ -460,18 +460,18 @@ pub fn all() -> Vec<Scenario> {
     vec![
         dip("cut for 1 s", 1, 40, vec![NothingChanges, PictureAgain(s(5))]),
         dip("cut for 5 s", 5, 40, vec![NothingChanges, PictureAgain(s(8))]),
-        dip("cut for 20 s", 20, 120, in_writing(4, 3, 75)),
-        dip("cut for 60 s", 60, 120, in_writing(4, 3, 75)),
-        dip("cut for 300 s", 300, 120, in_writing(4, 3, 75)),
+        dip("cut for 20 s", 20, 120, in_writing(4, 75)),
+        dip("cut for 60 s", 60, 120, in_writing(4, 75)),
+        dip("cut for 300 s", 300, 120, in_writing(4, 75)),
         poor("100 kbit/s both ways for 60 s", 60, 120, kbps(100), kbps(100), by_voice(3)),
-        poor("100 kbit/s up alone for 60 s", 60, 120, kbps(100), good(), by_voice(5)),
+        poor("100 kbit/s up alone for 60 s", 60, 120, kbps(100), good(), by_voice(15)),
         poor("100 kbit/s down alone for 60 s", 60, 120, good(), kbps(100), by_voice(3)),
         poor("20 % lost on the way up for 60 s", 60, 120, good().loss(0.2), good(), by_voice(3)),
-        poor("20 % lost on the way down for 60 s", 60, 120, good(), good().loss(0.2), by_voice(15)),
-        poor("the way up cut for 20 s", 20, 120, cut(), good(), in_writing(4, 3, 75)),
-        poor("the way down cut for 20 s", 20, 120, good(), cut(), in_writing(4, 3, 75)),
-        poor("24 kbit/s up alone for 60 s", 60, 240, kbps(24), good(), in_writing(5, 3, 200)),
-        poor("24 kbit/s down alone for 60 s", 60, 240, good(), kbps(24), in_writing(5, 4, 200)),
+        poor("20 % lost on the way down for 60 s", 60, 120, good(), good().loss(0.2), by_voice(3)),
+        poor("the way up cut for 20 s", 20, 120, cut(), good(), in_writing(4, 75)),
+        poor("the way down cut for 20 s", 20, 120, good(), cut(), in_writing(4, 75)),
+        poor("24 kbit/s up alone for 60 s", 60, 240, kbps(24), good(), in_writing(5, 200)),
+        poor("24 kbit/s down alone for 60 s", 60, 240, good(), kbps(24), in_writing(5, 200)),
         Scenario {
             whose: Who::Provider,
             ..poor(
@@ -510,7 +510,7 @@ pub fn all() -> Vec<Scenario> {
                 ChangesMost(5),
                 Reaches(AsyncText),
                 WritesAfter(s(3)),
-                TextDelay(s(12)),
+                TextDelay(s(5)),
                 PictureAgain(s(200)),
             ],
         ),
@@ -536,7 +536,7 @@ pub fn all() -> Vec<Scenario> {
                 (BEGINS + s(100), good(), good()),
             ],
             BEGINS + s(220),
-            in_writing(4, 3, 75),
+            in_writing(4, 75),
         ),
         plain(
             "2 Mbit/s and 100 kbit/s in turns of 8 s",
@@ -560,7 +560,7 @@ pub fn all() -> Vec<Scenario> {
                     ChangesMost(5),
                     Reaches(AudioOnly),
                     Reaches(AsyncText),
-                    WritesAfter(s(4)),
+                    WritesAfter(s(3)),
                     PictureAgain(s(120)),
                 ],
             )

@@ -1,5 +1,6 @@
 //! A socket over a line that also carries media: messages in order, once, sent again until they are acknowledged. A small model
-//! of TCP: a handshake, a window, a timeout that doubles, and retransmission after three acknowledgements of the same.
+//! of TCP without delay (`TCP_NODELAY`): a handshake, a stream of bytes, a window, a timeout that doubles, and retransmission
+//! after three acknowledgements of the same.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -10,6 +11,8 @@ use vestibule_sim::world::ASIDE;
 const SEGMENT_BYTES: usize = 1_200;
 /// IPv4, UDP of the line's own count, and what TCP and TLS take beyond.
 const HEADER_BYTES: usize = 34;
+/// What goes before each message: how long it is.
+const LENGTH_BYTES: usize = 4;
 /// RFC 6928: what may be under way at first; after a timeout one, and one more with each that is acknowledged.
 const WINDOW: usize = 10;
 /// RFC 6298: the first timeout, the least and the most.
@@ -17,6 +20,9 @@ const TIMEOUT_FIRST: Duration = Duration::from_secs(1);
 const TIMEOUT_MIN: Duration = Duration::from_millis(200);
 const TIMEOUT_MAX: Duration = Duration::from_secs(60);
 const SAME_ACKS: u32 = 3;
+/// Linux, `TCP_THIN_LINEAR_TIMEOUTS`: with fewer segments than these under way the timeout does not double, so many times.
+const THIN: usize = 4;
+const LINEAR_TIMEOUTS_MAX: u32 = 6;
 
 /// Names a socket for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,40 +32,57 @@ pub struct SocketId(pub u32);
 #[derive(Debug)]
 pub struct End {
     id: SocketId,
-    /// Sent and not acknowledged, and to be sent, in order.
-    outgoing: VecDeque<Segment>,
-    next_sequence: u32,
+    /// What is not acknowledged yet.
+    outgoing: VecDeque<u8>,
+    /// Up to which byte of all is.
+    acknowledged: u32,
+    under_way: VecDeque<Segment>,
     timeout: Duration,
+    /// Since something was acknowledged.
+    timeouts: u32,
+    linear: bool,
+    /// Before this byte everything was sent once.
+    sent_once: u32,
     round_trip: Option<Duration>,
     retransmit_at: Option<Time>,
     same_acks: u32,
     resends_first: bool,
     window: usize,
-    /// The next that is waited for.
+    /// The byte that is waited for.
     expected: u32,
-    early: BTreeMap<u32, (bool, Vec<u8>)>,
-    partial: Vec<u8>,
+    early: BTreeMap<u32, Vec<u8>>,
+    /// Bytes of a message that is not whole yet.
+    incoming: Vec<u8>,
     ack_due: bool,
 }
 
 #[derive(Debug)]
 struct Segment {
-    sequence: u32,
-    is_last: bool,
-    bytes: Vec<u8>,
-    sent_at: Option<Time>,
+    from: u32,
+    bytes: usize,
+    sent_at: Time,
     again: bool,
 }
 
+impl Segment {
+    const fn end(&self) -> u32 {
+        self.from + self.bytes as u32
+    }
+}
+
 impl End {
-    /// An end that opens a socket, or the other one of it: its first message opens it, as a handshake does.
+    /// An end that opens a socket: its first message opens it, as a handshake does.
     #[must_use]
     pub fn new(id: SocketId) -> Self {
         Self {
             id,
             outgoing: VecDeque::new(),
-            next_sequence: 0,
+            acknowledged: 0,
+            under_way: VecDeque::new(),
             timeout: TIMEOUT_FIRST,
+            timeouts: 0,
+            linear: false,
+            sent_once: 0,
             round_trip: None,
             retransmit_at: None,
             same_acks: 0,
@@ -67,9 +90,15 @@ impl End {
             window: WINDOW,
             expected: 0,
             early: BTreeMap::new(),
-            partial: Vec::new(),
+            incoming: Vec::new(),
             ack_due: false,
         }
+    }
+
+    /// The server's end: its timeouts do not double while little is under way (`src/http/listen.rs`).
+    #[must_use]
+    pub fn server(id: SocketId) -> Self {
+        Self { linear: true, ..Self::new(id) }
     }
 
     /// Which socket a datagram belongs to.
@@ -79,18 +108,14 @@ impl End {
     }
 
     /// Puts a message behind those that were sent before.
+    ///
+    /// # Panics
+    ///
+    /// If it is longer than any is.
     pub fn send(&mut self, message: &[u8]) {
-        let mut chunks = message.chunks(SEGMENT_BYTES).peekable();
-        loop {
-            let bytes = chunks.next().unwrap_or_default().to_vec();
-            let is_last = chunks.peek().is_none();
-            let sequence = self.next_sequence;
-            self.next_sequence += 1;
-            self.outgoing.push_back(Segment { sequence, is_last, bytes, sent_at: None, again: false });
-            if is_last {
-                return;
-            }
-        }
+        let bytes = u32::try_from(message.len()).expect("a short message");
+        self.outgoing.extend(bytes.to_be_bytes());
+        self.outgoing.extend(message);
     }
 
     /// When [`Self::poll`] has something even if nothing comes.
@@ -103,28 +128,37 @@ impl End {
     pub fn poll(&mut self, now: Time) -> Vec<Vec<u8>> {
         let mut out = Vec::new();
         if self.retransmit_at.is_some_and(|at| at <= now) {
-            self.timeout = (self.timeout * 2).min(TIMEOUT_MAX);
-            self.window = 1;
-            for segment in self.outgoing.iter_mut().filter(|segment| segment.sent_at.is_some()) {
-                (segment.again, segment.sent_at) = (true, None);
+            self.timeouts += 1;
+            let is_thin = self.under_way.len() < THIN && self.timeouts <= LINEAR_TIMEOUTS_MAX;
+            if !(self.linear && is_thin) {
+                self.timeout = (self.timeout * 2).min(TIMEOUT_MAX);
             }
-            self.retransmit_at = Some(now + self.timeout);
+            // What was sent in pieces is sent as one now, and with it what waited.
+            self.under_way.clear();
+            self.window = 1;
+            self.retransmit_at = None;
         }
-        let (id, expected) = (self.id, self.expected);
-        for segment in self.outgoing.iter_mut().take(self.window).filter(|segment| segment.sent_at.is_none())
-        {
-            segment.sent_at = Some(now);
-            out.push(datagram(id, expected, Some(segment)));
+        while self.under_way.len() < self.window {
+            let from = self.under_way.back().map_or(self.acknowledged, Segment::end);
+            let waiting = self.outgoing.len() - (from - self.acknowledged) as usize;
+            if waiting == 0 {
+                break;
+            }
+            let bytes = waiting.min(SEGMENT_BYTES);
+            let segment = Segment { from, bytes, sent_at: now, again: from < self.sent_once };
+            self.sent_once = self.sent_once.max(segment.end());
+            out.push(self.datagram(Some(&segment)));
+            self.under_way.push_back(segment);
             self.retransmit_at.get_or_insert(now + self.timeout);
         }
         if std::mem::take(&mut self.resends_first)
-            && let Some(segment) = self.outgoing.front_mut()
+            && let Some(segment) = self.under_way.front_mut()
         {
-            (segment.again, segment.sent_at) = (true, Some(now));
-            out.push(datagram(id, expected, Some(segment)));
+            (segment.again, segment.sent_at) = (true, now);
+            out.push(self.datagram(self.under_way.front()));
         }
         if std::mem::take(&mut self.ack_due) && out.is_empty() {
-            out.push(datagram(id, expected, None));
+            out.push(self.datagram(None));
         }
         out
     }
@@ -136,61 +170,82 @@ impl End {
     /// If it is none of a socket.
     pub fn receive(&mut self, datagram: &[u8], now: Time) -> Vec<Vec<u8>> {
         let number = |at: usize| u32::from_be_bytes(datagram[at..at + 4].try_into().expect("four bytes"));
-        let (acknowledged, sequence, kind) = (number(5), number(9), datagram[13]);
-        self.acknowledged(acknowledged, now);
-        let mut messages = Vec::new();
-        if kind == 0 {
-            return messages;
+        let (acknowledged, from, has_bytes) = (number(5), number(9), datagram[13] != 0);
+        self.was_acknowledged(acknowledged, now);
+        if !has_bytes {
+            return Vec::new();
         }
         self.ack_due = true;
-        if sequence >= self.expected {
-            self.early.insert(sequence, (kind == 2, datagram[HEADER_BYTES..].to_vec()));
+        let held = self.early.entry(from).or_default();
+        if held.len() < datagram.len() - HEADER_BYTES {
+            *held = datagram[HEADER_BYTES..].to_vec();
         }
-        while let Some((is_last, bytes)) = self.early.remove(&self.expected) {
-            self.expected += 1;
-            self.partial.extend(bytes);
-            if is_last {
-                messages.push(std::mem::take(&mut self.partial));
+        while let Some(first) = self.early.first_entry().filter(|first| *first.key() <= self.expected) {
+            let (from, bytes) = first.remove_entry();
+            let known = (self.expected - from) as usize;
+            if let Some(fresh) = bytes.get(known..) {
+                self.expected += fresh.len() as u32;
+                self.incoming.extend(fresh);
             }
+        }
+        self.whole_messages()
+    }
+
+    fn whole_messages(&mut self) -> Vec<Vec<u8>> {
+        let mut messages = Vec::new();
+        while let Some((length, rest)) = self.incoming.split_first_chunk::<LENGTH_BYTES>() {
+            let bytes = u32::from_be_bytes(*length) as usize;
+            let Some(message) = rest.get(..bytes) else { break };
+            messages.push(message.to_vec());
+            self.incoming.drain(..LENGTH_BYTES + bytes);
         }
         messages
     }
 
-    fn acknowledged(&mut self, up_to: u32, now: Time) {
-        let mut any = false;
-        while let Some(segment) = self.outgoing.pop_front_if(|segment| segment.sequence < up_to) {
-            any = true;
+    fn was_acknowledged(&mut self, up_to: u32, now: Time) {
+        let fresh = up_to.saturating_sub(self.acknowledged) as usize;
+        if fresh == 0 {
+            if !self.under_way.is_empty() {
+                self.same_acks += 1;
+                self.resends_first |= self.same_acks == SAME_ACKS;
+            }
+            return;
+        }
+        self.outgoing.drain(..fresh);
+        self.acknowledged = up_to;
+        while let Some(segment) = self.under_way.pop_front_if(|segment| segment.end() <= up_to) {
             self.window = (self.window + 1).min(WINDOW);
-            if let Some(sent_at) = segment.sent_at.filter(|_| !segment.again) {
-                let sample = now.since(sent_at);
+            if !segment.again {
+                let sample = now.since(segment.sent_at);
                 self.round_trip = Some(self.round_trip.map_or(sample, |mean| (mean * 7 + sample) / 8));
             }
         }
-        let is_under_way = self.outgoing.front().is_some_and(|segment| segment.sent_at.is_some());
-        if any {
-            self.same_acks = 0;
-            let usual = self.round_trip.map_or(TIMEOUT_FIRST, |mean| mean * 2);
-            self.timeout = usual.clamp(TIMEOUT_MIN, TIMEOUT_MAX);
-            self.retransmit_at = is_under_way.then(|| now + self.timeout);
-        } else if is_under_way {
-            self.same_acks += 1;
-            if self.same_acks == SAME_ACKS {
-                self.resends_first = true;
-            }
+        // One that was cut otherwise when it was sent before may be known in part.
+        if let Some(first) = self.under_way.front_mut()
+            && first.from < up_to
+        {
+            first.bytes = (first.end() - up_to) as usize;
+            first.from = up_to;
         }
+        (self.same_acks, self.timeouts) = (0, 0);
+        let usual = self.round_trip.map_or(TIMEOUT_FIRST, |mean| mean * 2);
+        self.timeout = usual.clamp(TIMEOUT_MIN, TIMEOUT_MAX);
+        self.retransmit_at = (!self.under_way.is_empty()).then(|| now + self.timeout);
     }
-}
 
-fn datagram(id: SocketId, acknowledges: u32, segment: Option<&Segment>) -> Vec<u8> {
-    let kind = segment.map_or(0, |segment| 1 + u8::from(segment.is_last));
-    let mut out = vec![ASIDE];
-    out.extend(id.0.to_be_bytes());
-    out.extend(acknowledges.to_be_bytes());
-    out.extend(segment.map_or(0, |segment| segment.sequence).to_be_bytes());
-    out.push(kind);
-    out.resize(HEADER_BYTES, 0);
-    out.extend(segment.iter().flat_map(|segment| &segment.bytes));
-    out
+    fn datagram(&self, segment: Option<&Segment>) -> Vec<u8> {
+        let mut out = vec![ASIDE];
+        out.extend(self.id.0.to_be_bytes());
+        out.extend(self.expected.to_be_bytes());
+        out.extend(segment.map_or(0, |segment| segment.from).to_be_bytes());
+        out.push(segment.is_some().into());
+        out.resize(HEADER_BYTES, 0);
+        if let Some(segment) = segment {
+            let at = (segment.from - self.acknowledged) as usize;
+            out.extend(self.outgoing.range(at..at + segment.bytes));
+        }
+        out
+    }
 }
 
 #[cfg(test)]

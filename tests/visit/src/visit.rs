@@ -235,7 +235,7 @@ impl Visit {
             return self.devices[who.at()].closed(id, now);
         }
         let socket = self.sockets.entry(id).or_insert_with(|| Socket {
-            end: End::new(id),
+            end: End::server(id),
             who,
             said_hello: false,
             heard_at: now,
@@ -334,7 +334,8 @@ impl Visit {
         while let Some(output) = self.live.poll_output() {
             match output {
                 Output::Send { connection, seq, message } => {
-                    if matches!(*message, ServerMessage::Tier { .. } | ServerMessage::Rehearse { .. }) {
+                    use ServerMessage::{Quality, Rehearse, Tier as Told};
+                    if matches!(*message, Told { .. } | Quality { .. } | Rehearse { .. }) {
                         self.log.push((self.world.now, format!("{message:?}")));
                     }
                     let text = serde_json::to_vec(&Numbered { seq, message: &message }).expect("JSON");

@@ -164,6 +164,22 @@ describe('a voice that is none', () => {
     expect(short.watch.isLost).toBe(false);
   });
 
+  test('has ended so, too, where the server said that the line is overloaded', () => {
+    const ended = (level: 'bad' | 'poor', code: 'downlink_rate' | 'round_trip', seconds: number): boolean => {
+      const line = new Watched().look(50);
+      line.watch.told({ level, reason: { code, value: 20 } }, line.now);
+      for (let count = 0; count < seconds; count += 1) {
+        line.heardAt = line.now;
+        line.look(50);
+      }
+      return line.look(0).look(0).watch.isLost;
+    };
+    expect(ended('bad', 'downlink_rate', 11)).toBe(true);
+    expect(ended('bad', 'downlink_rate', 5), 'not for long').toBe(false);
+    expect(ended('poor', 'downlink_rate', 11), 'not by much').toBe(false);
+    expect(ended('bad', 'round_trip', 11), 'not for what is on it').toBe(false);
+  });
+
   test('of somebody else is not taken for the own one, whose server answers', () => {
     const line = new Watched().look(50);
     for (let count = 0; count < 40; count += 1) {

@@ -816,7 +816,10 @@ export class Session extends Emitter<SessionEvents> {
         break;
       case 'quality':
         this.#qualities.set(frame.participantId, { level: frame.level, reason: frame.reason });
-        if (frame.participantId === this.you?.id) this.#redundancy.hear(frame);
+        if (frame.participantId === this.you?.id) {
+          this.#redundancy.hear(frame);
+          this.#lineWatch.told(frame, Date.now());
+        }
         break;
       case 'disconnected':
         this.#reconnect();
