@@ -115,7 +115,7 @@ media-report: ## The same, into docs/media.md with its charts
 	cargo run --release --locked --package vestibule-sim --bin media-report -- --write docs/media.md
 
 .PHONY: fallback-report
-fallback-report: ## Visits on lines that fail, three seeds each, into docs/fallback.md with a chart
+fallback-report: ## Visits on lines that fail, ten seeds each, into docs/fallback.md with a chart
 	@scripts/setup.sh rust
 	cargo run --release --locked --package vestibule-visit --bin fallback-report -- --write docs/fallback.md --assert
 

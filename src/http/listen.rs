@@ -84,6 +84,8 @@ mod tests {
         let (stream, ()) = Prompt.accept(stream, ()).await.unwrap();
         let socket = SockRef::from(&stream);
         assert!(socket.tcp_nodelay().unwrap());
-        assert!(socket.tcp_thin_linear_timeouts().unwrap());
+        let has_it = socket.set_tcp_thin_linear_timeouts(false).is_ok();
+        prompt(&stream).unwrap();
+        assert_eq!(socket.tcp_thin_linear_timeouts().unwrap_or(false), has_it, "where the system has it");
     }
 }

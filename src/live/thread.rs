@@ -34,17 +34,20 @@ pub(crate) struct Keeper {
     seal: Seal,
     /// The position of the last line that is known here.
     last: u64,
+    /// Lines that were found on the way, and are not told yet.
+    untold: Vec<ThreadLine>,
 }
 
 impl Keeper {
     pub(crate) fn new(session: SessionId, store: Store, seal: Seal) -> Self {
-        Self { session, store, seal, last: 0 }
+        Self { session, store, seal, last: 0, untold: Vec::new() }
     }
 
     /// What was said before, in order: the last of it.
     pub(super) async fn lines(&mut self) -> Result<Vec<ThreadLine>, StoreError> {
         let lines = self.store.last_lines(self.session, limit()).await?;
         self.last = lines.last().map_or(0, |line| line.position);
+        self.untold.clear();
         Ok(lines.into_iter().map(|line| self.opened(line)).collect())
     }
 
@@ -77,20 +80,19 @@ impl Keeper {
 
     async fn try_keep(&mut self, line: NewLine) -> Result<Vec<ThreadLine>, Failed> {
         let attachment = self.attachment(&line).await?;
-        let mut missed = Vec::new();
         for _ in 0..PLACES_TRIED_MAX {
             let line = at_place(self.last + 1, &line, attachment.clone());
             match self.store.keep_line(self.session, &self.sealed(&line.0, line.1)).await? {
                 Keeping::Kept => {
                     self.last = line.0.position;
-                    missed.push(line.0);
-                    return Ok(missed);
+                    self.untold.push(line.0);
+                    return Ok(std::mem::take(&mut self.untold));
                 }
                 Keeping::Before => {
-                    missed.extend(self.catch_up().await?);
-                    return Ok(missed);
+                    self.catch_up().await?;
+                    return Ok(std::mem::take(&mut self.untold));
                 }
-                Keeping::Behind { .. } => missed.extend(self.catch_up().await?),
+                Keeping::Behind { .. } => self.catch_up().await?,
                 Keeping::Full => return Err(Failed::Not(KeepError::Full)),
             }
         }
@@ -98,13 +100,12 @@ impl Keeper {
     }
 
     /// What the store has after what is known here.
-    async fn catch_up(&mut self) -> Result<Vec<ThreadLine>, StoreError> {
-        let mut missed = Vec::new();
+    async fn catch_up(&mut self) -> Result<(), StoreError> {
         loop {
             let page = self.lines_after(self.last).await?;
-            let Some(last) = page.last() else { return Ok(missed) };
+            let Some(last) = page.last() else { return Ok(()) };
             self.last = last.position;
-            missed.extend(page);
+            self.untold.extend(page);
         }
     }
 
@@ -335,6 +336,26 @@ pub(super) mod tests {
         assert_eq!(keeper.keep(new_line(1, SAID)).await, Err(KeepError::Unavailable));
         execute(&folder, "ALTER TABLE gone RENAME TO thread_line").await;
         assert_eq!(keeper.keep(new_line(1, SAID)).await.unwrap(), [line(1, SAID)]);
+    }
+
+    #[tokio::test]
+    async fn what_was_found_on_the_way_is_told_though_the_line_that_found_it_was_not_kept() {
+        let folder = TempDir::new();
+        let (store, id) = session(&folder).await;
+        let seal = seal(&[1]);
+        let (mut one, mut other) =
+            (Keeper::new(id, store.clone(), seal.clone()), Keeper::new(id, store, seal));
+        one.keep(new_line(1, SAID)).await.unwrap();
+        execute(
+            &folder,
+            "CREATE TRIGGER busy BEFORE INSERT ON thread_line WHEN NEW.position = 2
+             BEGIN SELECT RAISE(ABORT, 'not now'); END",
+        )
+        .await;
+        assert_eq!(other.keep(new_line(2, "b")).await, Err(KeepError::Unavailable));
+        execute(&folder, "DROP TRIGGER busy").await;
+        assert_eq!(other.keep(new_line(1, SAID)).await.unwrap(), [line(1, SAID)], "whose answer was lost");
+        assert_eq!(other.keep(new_line(2, "b")).await.unwrap(), [line(2, "b")]);
     }
 
     #[tokio::test]

@@ -1,5 +1,6 @@
 //! Keeps how the connections of live sessions were, for support. It is worth less than any visit: nobody waits for it, what
-//! does not fit is lost, and a session is written at most once a minute, and at its end.
+//! does not fit is lost, and a session is written at most once a minute, and at its end. What goes into the audit with it is
+//! written at once.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -88,7 +89,13 @@ async fn run(mut writer: Writer, mut messages: mpsc::Receiver<Message>) {
         tokio::select! {
             message = messages.recv() => match message {
                 Some(Message::Step(session, step)) => writer.take(session, *step),
-                Some(Message::Audit(entry)) => writer.audit(*entry),
+                Some(Message::Audit(entry)) => {
+                    writer.audit(*entry);
+                    // Many that come together are written together.
+                    if messages.is_empty() {
+                        writer.write_audit().await;
+                    }
+                }
                 Some(Message::Over(session)) => {
                     writer.write(session).await;
                     writer.write_audit().await;
@@ -184,7 +191,9 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
-    use vestibule_domain::ParticipantId;
+    use sqlx::ConnectOptions as _;
+    use sqlx::sqlite::SqliteConnectOptions;
+    use vestibule_domain::{Actor, ParticipantId, TenantId};
     use vestibule_signaling::QualityStep;
 
     use super::super::thread::tests::{at, execute, session};
@@ -211,6 +220,35 @@ mod tests {
         timelines.keep(id, step(at(20)));
         timelines.write().await;
         assert_eq!((kept(&store, id).await, timelines.lost()), (2, 0));
+    }
+
+    #[tokio::test]
+    async fn what_goes_into_the_audit_waits_for_nothing() {
+        let folder = TempDir::new();
+        let (store, id) = session(&folder).await;
+        let timelines = Timelines::start(store.clone());
+        timelines.audit(AuditEntry {
+            tenant: TenantId::new(at(0), [9; 10]),
+            at: at(1),
+            actor: Actor::System,
+            action: "tier.audio_only.downlink_rate".into(),
+            subject_kind: "participant",
+            subject: "p".to_owned(),
+            session: Some(id.to_string()),
+        });
+        let options = SqliteConnectOptions::new().filename(folder.path().join("db"));
+        let mut connection = options.connect().await.unwrap();
+        let written = async {
+            while sqlx::query("SELECT 1 FROM audit WHERE subject = 'p'")
+                .fetch_optional(&mut connection)
+                .await
+                .unwrap()
+                .is_none()
+            {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(WRITE_INTERVAL / 2, written).await.expect("before the next of what can wait");
     }
 
     #[tokio::test]

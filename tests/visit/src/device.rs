@@ -13,8 +13,11 @@ use vestibule_sim::client::{ClientConfig, Signal};
 use vestibule_sim::uplink::Uplink;
 use vestibule_sim::world::World;
 
+use crate::line_watch::{ASK_MS_MAX, Deeds, LineLook, LineWatch, Moment, Use, VoiceLimits};
 use crate::socket::{End, SocketId};
 
+const OPEN_MAX: Duration = Duration::from_secs(12);
+const OPEN_MAX_BRIEF: Duration = Duration::from_secs(6);
 const HELLO_MAX: Duration = Duration::from_secs(10);
 const HEARTBEAT: Duration = Duration::from_secs(10);
 const SILENCE_MAX: Duration = Duration::from_secs(10);
@@ -22,23 +25,7 @@ const RETRY_MS: [u64; 6] = [0, 300, 1_000, 2_000, 4_000, 5_000];
 const STALE: Duration = Duration::from_secs(1);
 const STEADY: Duration = Duration::from_secs(5);
 const RESTART_ICE: Duration = Duration::from_secs(2);
-const MEDIA_LOOK: Duration = Duration::from_secs(1);
-const PROBE_MAX: Duration = Duration::from_secs(4);
-const ANSWER_MAX: Duration = Duration::from_secs(2);
-const VOICE_LOST_MAX: f64 = 0.25;
-const VOICE_BPS: u64 = 32_000;
-const POOR_MAX: Duration = Duration::from_secs(15);
-const POOR_ENDS: Duration = Duration::from_secs(10);
-const MOMENT: Duration = Duration::from_millis(500);
-const STOPS: Duration = Duration::from_secs(3);
-const CATCHES_UP: Duration = Duration::from_secs(10);
-const GOOD_LOOKS: u8 = 2;
-const ENDING_LOOK: Duration = Duration::from_millis(500);
-const HOLDING_LOOK: Duration = Duration::from_millis(200);
 const CUT_OFF: Duration = Duration::from_secs(15);
-const UPLINK_LOOK: Duration = Duration::from_secs(2);
-const UPLINK_SAID_KBPS: u64 = 500;
-const OVERLOADED: [&str; 3] = ["downlink_rate", "downlink_loss", "uplink_loss"];
 /// Browsers take a path for broken on which nothing came for so long.
 const ICE_DISCONNECTED: Duration = Duration::from_secs(5);
 /// How often it looks whether something of that is due.
@@ -95,25 +82,10 @@ pub struct Device {
     broken_since: Option<Time>,
     restart_due: bool,
     unheard_since: Option<Time>,
-    uplink_look_at: Time,
-    said_little: bool,
-    media_look_at: Time,
-    media_looked_at: Time,
-    /// The last look that saw any come.
-    media_came_at: Time,
-    /// Media came since it was asked last.
-    media_flowed: bool,
-    media_asked_at: Option<Time>,
-    /// Packets that came and that did not, as of the last look.
-    media_counted: (u64, u64),
-    poor_since: Option<Time>,
-    /// Since when the server says that the line carries too little for what is on it.
-    overloaded_since: Option<Time>,
-    good_looks: u8,
-    /// There is no voice on this line, and the server cannot be heard.
-    is_lost: bool,
-    heard_again_at: Option<Time>,
-    holds: bool,
+    watch: LineWatch,
+    line_look_at: Time,
+    /// Checks of the path that were answered so far, and when the last was.
+    answers: (u64, Option<Time>),
     looks_at: Time,
 }
 
@@ -152,20 +124,9 @@ impl Device {
             broken_since: None,
             restart_due: false,
             unheard_since: None,
-            uplink_look_at: now,
-            said_little: false,
-            media_look_at: now,
-            media_looked_at: now,
-            media_came_at: now,
-            media_flowed: false,
-            media_asked_at: None,
-            media_counted: (0, 0),
-            poor_since: None,
-            overloaded_since: None,
-            good_looks: 0,
-            is_lost: false,
-            heard_again_at: None,
-            holds: false,
+            watch: LineWatch::default(),
+            line_look_at: now,
+            answers: (0, None),
             looks_at: now,
         }
     }
@@ -224,9 +185,9 @@ impl Device {
             self.attempt = 0;
         }
         (self.is_open, self.socket, self.asked) = (false, None, None);
-        let wait = RETRY_MS[self.attempt.min(RETRY_MS.len() - 1)];
+        let apart = Duration::from_millis(RETRY_MS[self.attempt.min(RETRY_MS.len() - 1)]);
         self.attempt += 1;
-        self.dial_at = Some(now + Duration::from_millis(wait));
+        self.dial_at = Some(now.max(self.since + apart));
     }
 
     /// The server closed a socket.
@@ -238,8 +199,14 @@ impl Device {
 
     fn look(&mut self, world: &mut World) {
         let now = world.now;
-        if self.socket.is_some() && !self.is_open && now.since(self.since) >= HELLO_MAX {
-            self.lost(now);
+        if let Some((_, end)) = &self.socket
+            && !self.is_open
+        {
+            let open = if self.attempt.is_multiple_of(2) { OPEN_MAX } else { OPEN_MAX_BRIEF };
+            let patience = if end.is_heard() { HELLO_MAX + open } else { open };
+            if now.since(self.since) >= patience {
+                self.lost(now);
+            }
         }
         if self.is_open && self.asked.is_some_and(|(at, until)| now >= until && self.heard_at <= at) {
             self.lost(now);
@@ -248,13 +215,13 @@ impl Device {
             self.beats_at = now + HEARTBEAT;
             self.ask(now, SILENCE_MAX);
         }
-        self.look_at_media(world);
+        self.look_at_line(world);
         self.look_at_path(world);
-        self.look_at_uplink(world);
         let heard = self.is_open || self.is_connected(world);
-        let last = world.members[self.at].client.media_at.map_or(self.heard_at, |at| at.max(self.heard_at));
+        let last = self.heard_at.max(Time::from_millis(self.watch.came_at));
         self.unheard_since = if heard { None } else { self.unheard_since.or(Some(last)) };
-        self.cut_off = self.is_lost || self.unheard_since.is_some_and(|since| now.since(since) >= CUT_OFF);
+        self.cut_off =
+            self.watch.is_lost() || self.unheard_since.is_some_and(|since| now.since(since) >= CUT_OFF);
     }
 
     /// Asks for a sign of life. What was asked before is not given longer.
@@ -268,119 +235,60 @@ impl Device {
         self.put(&json!({"type": "ping", "lastSeq": last_seq, "id": id}));
     }
 
-    /// As `line-watch.ts`: where no media come the server is asked for a sign of life, and who gets none keeps quiet.
-    fn look_at_media(&mut self, world: &mut World) {
+    fn look_at_line(&mut self, world: &mut World) {
         let now = world.now;
-        if now < self.media_look_at {
+        if now < self.line_look_at || !self.has_transport {
             return;
         }
-        let came = world.members[self.at].client.media_at.is_some_and(|at| at > self.media_looked_at);
-        self.media_looked_at = now;
-        if came {
-            self.media_came_at = now;
+        let client = &world.members[self.at].client;
+        if self.answers.1 != client.checked_at {
+            self.answers = (self.answers.0 + 1, client.checked_at);
         }
-        let in_writing = self.tier == BandwidthProfile::AsyncText;
-        let rehearses = in_writing && self.rehearses.is_some();
-        self.judge_voice(came, in_writing, world);
-        if self.media_asked_at.is_some_and(|at| self.heard_at >= at) {
-            self.media_asked_at = None;
-        }
-        self.give_up_voice(came, in_writing, now);
-        let mut holds = self.is_lost;
-        let is_doubtful = self.poor_since.is_some() || self.may_end(now);
-        if !in_writing && came && is_doubtful {
-            self.media_flowed = true;
-            if self.media_asked_at.is_none() {
-                self.media_asked_at = Some(now);
-                if self.is_open {
-                    self.ask(now, SILENCE_MAX);
-                }
+        let (packets, lost) = client.counted();
+        let look = LineLook {
+            uplink_kbps: client.uplink.as_ref().map(|uplink| uplink.estimate_bps() / 1_000),
+            packets,
+            lost,
+            voice_lost: Some(client.voice_lost()),
+            answers: self.answers.0,
+        };
+        let moment = Moment {
+            now: now.as_micros() / 1_000,
+            used_for: match (self.tier, self.rehearses) {
+                (BandwidthProfile::AsyncText, None) => Use::Writing,
+                (BandwidthProfile::AsyncText, Some(_)) => Use::Rehearsal,
+                _ => Use::Media,
+            },
+            sends_camera: self.sends.is_some_and(|(_, camera)| camera[0]),
+            heard_at: self.heard_at.as_micros() / 1_000,
+        };
+        let held = self.watch.holds();
+        let Deeds { say, ask } = self.watch.saw(look, moment);
+        self.line_look_at = now + Duration::from_millis(self.watch.next_look_ms());
+        if self.is_open {
+            if let Some(kbps) = say {
+                self.last_id += 1;
+                let id = self.last_id;
+                self.put(&json!({"type": "line", "uplinkKbps": kbps, "id": id}));
             }
-        } else if (in_writing && !rehearses) || (!in_writing && came) {
-            self.media_flowed = came;
-            self.media_asked_at = None;
-        } else {
-            let may_ask = self.media_asked_at.is_none() || is_doubtful;
-            if may_ask && (rehearses || self.media_flowed) {
-                self.media_asked_at.get_or_insert(now);
-                self.media_flowed = false;
-                if self.is_open {
-                    self.ask(now, PROBE_MAX);
-                }
+            if let Some(patience) = ask {
+                self.ask(now, Duration::from_millis(patience));
             }
-            let unanswered = self.media_asked_at.filter(|at| now.since(*at) >= ANSWER_MAX);
-            let checked_at = world.members[self.at].client.checked_at;
-            let is_there = unanswered.is_some() && checked_at.is_some_and(|at| at > self.media_came_at);
-            holds |= is_there || (self.holds && rehearses);
         }
-        self.media_look_at = now
-            + if holds {
-                HOLDING_LOOK
-            } else if self.may_end(now) {
-                ENDING_LOOK
-            } else {
-                MEDIA_LOOK
-            };
-        if std::mem::replace(&mut self.holds, holds) != holds {
+        if self.watch.holds() && !held {
+            self.nudge(now);
+        }
+        if self.watch.holds() != held {
             self.apply(world);
-            if holds {
-                self.nudge(now);
-            }
         }
     }
 
     /// The line is another: is this socket still one, or is there one again?
     fn nudge(&mut self, now: Time) {
         if self.is_open {
-            self.ask(now, PROBE_MAX);
+            self.ask(now, Duration::from_millis(ASK_MS_MAX));
         } else if self.socket.is_none() || now.since(self.since) >= STALE {
             self.dial(now);
-        }
-    }
-
-    fn give_up_voice(&mut self, came: bool, in_writing: bool, now: Time) {
-        if !self.is_lost {
-            let unheard = self.media_asked_at.is_some_and(|at| now.since(at) >= ANSWER_MAX);
-            let poor_for = self.poor_since.map_or(Duration::ZERO, |since| now.since(since));
-            let asked = self.media_asked_at.is_some_and(|at| now.since(at) >= MOMENT);
-            let stops = !came && asked && now.since(self.media_came_at) <= STOPS;
-            self.is_lost = (poor_for >= POOR_MAX && unheard) || (self.may_end(now) && stops);
-            self.heard_again_at = None;
-            return;
-        }
-        if self.media_asked_at.is_none() {
-            self.heard_again_at.get_or_insert(now);
-        }
-        if in_writing || self.heard_again_at.is_some_and(|at| now.since(at) >= CATCHES_UP) {
-            (self.is_lost, self.poor_since, self.overloaded_since) = (false, None, None);
-        }
-    }
-
-    /// As this end sees the line, or as the server said it: it may be about to give the voice up.
-    fn may_end(&self, now: Time) -> bool {
-        let since = [self.poor_since, self.overloaded_since];
-        since.into_iter().flatten().any(|since| now.since(since) >= POOR_ENDS)
-    }
-
-    /// Since when too much of a voice is lost, one way or the other.
-    fn judge_voice(&mut self, came: bool, in_writing: bool, world: &World) {
-        let client = &world.members[self.at].client;
-        let (packets, lost) = client.counted();
-        let (before, lost_before) = std::mem::replace(&mut self.media_counted, (packets, lost));
-        let missing = lost.saturating_sub(lost_before) as f64;
-        let share = missing / (missing + packets.saturating_sub(before) as f64).max(1.0);
-        let sends_camera = self.sends.is_some_and(|(_, camera)| camera[0]);
-        let uplink = client.uplink.as_ref().filter(|_| sends_camera);
-        let carries_none = uplink.is_some_and(|uplink| uplink.estimate_bps() < VOICE_BPS);
-        let is_poor_down = if came { share > VOICE_LOST_MAX } else { self.poor_since.is_some() };
-        let is_poor = is_poor_down || carries_none || client.voice_lost() > VOICE_LOST_MAX;
-        self.good_looks = if is_poor { 0 } else { self.good_looks.saturating_add(1) };
-        if in_writing {
-            (self.poor_since, self.overloaded_since) = (None, None);
-        } else if self.good_looks >= GOOD_LOOKS {
-            self.poor_since = None;
-        } else if is_poor {
-            self.poor_since.get_or_insert(world.now);
         }
     }
 
@@ -393,12 +301,17 @@ impl Device {
         if !self.has_transport || world.members[self.at].client.heard_at.is_none() {
             return;
         }
+        let now = world.now;
         if self.is_connected(world) {
-            self.broken_since = None;
+            if self.broken_since.take().is_some() && !self.is_open {
+                self.nudge(now);
+            }
             return;
         }
-        let now = world.now;
         let was_broken = self.broken_since.is_some();
+        if !was_broken {
+            self.nudge(now);
+        }
         let since = *self.broken_since.get_or_insert(now);
         let is_due = now.since(since) >= RESTART_ICE && now.since(since) < RESTART_ICE + LOOK;
         if was_broken && is_due {
@@ -412,33 +325,6 @@ impl Device {
             let (ufrag, pwd) = world.members[self.at].client.new_credentials();
             self.request(json!({"type": "restart", "ufrag": ufrag, "pwd": pwd}));
         }
-    }
-
-    fn look_at_uplink(&mut self, world: &World) {
-        if world.now < self.uplink_look_at {
-            return;
-        }
-        self.uplink_look_at = world.now + UPLINK_LOOK;
-        if self.is_open && self.is_lost {
-            // The server cannot know why nothing is sent any more; heard of in time it gives up, too.
-            self.last_id += 1;
-            let id = self.last_id;
-            return self.put(&json!({"type": "line", "uplinkKbps": 0, "id": id}));
-        }
-        let sends_camera = self.sends.is_some_and(|(_, camera)| camera[0]);
-        if !self.is_open || !self.has_transport || !sends_camera {
-            self.said_little = false;
-            return;
-        }
-        let Some(uplink) = &world.members[self.at].client.uplink else { return };
-        let kbps = uplink.estimate_bps() / 1_000;
-        let is_little = kbps < UPLINK_SAID_KBPS;
-        if is_little || self.said_little {
-            self.last_id += 1;
-            let id = self.last_id;
-            self.put(&json!({"type": "line", "uplinkKbps": kbps, "id": id}));
-        }
-        self.said_little = is_little;
     }
 
     fn request(&mut self, message: Value) {
@@ -531,6 +417,12 @@ impl Device {
         self.last_seq = frame["seq"].as_u64().expect("a number");
         self.last_id = 0;
         self.rehearses = None;
+        let limit = |name: &str| frame["policy"][name].as_u64().expect("a number");
+        self.watch.limit(VoiceLimits {
+            audio_min_kbps: limit("audioMinKbps"),
+            audio_loss_max_percent: limit("audioLossMaxPercent"),
+            audio_hold_ms: limit("audioHoldMs"),
+        });
         self.is_told(&frame["chat"], now);
         self.tier = tier(&frame["you"]["tier"]).expect("a tier");
         self.say_again(words);
@@ -566,12 +458,6 @@ impl Device {
             }
             "tier" => self.tier = tier(&frame["profile"]).expect("a tier"),
             "rehearse" => self.rehearses = tier(&frame["profile"]),
-            "quality" if frame["participantId"] == json!(self.participant) => {
-                let code = frame["reason"]["code"].as_str();
-                let is_overloaded =
-                    frame["level"] == "bad" && code.is_some_and(|code| OVERLOADED.contains(&code));
-                self.overloaded_since = self.overloaded_since.or(Some(now)).filter(|_| is_overloaded);
-            }
             "knock" => {
                 let (participant, device) = (&frame["participant"]["id"], &frame["device"]);
                 self.request(json!({"type": "admit", "participantId": participant, "device": device}));
@@ -603,9 +489,9 @@ impl Device {
         let client = &mut world.members[self.at].client;
         client.uplink = Some(Uplink::default());
         (self.has_transport, self.broken_since, self.restart_due, self.sends) = (true, None, false, None);
-        (self.media_flowed, self.media_asked_at, self.holds) = (false, None, false);
-        (self.media_counted, self.is_lost) = ((0, 0), false);
-        (self.poor_since, self.overloaded_since) = (None, None);
+        self.watch.begin();
+        self.answers = (0, None);
+        self.line_look_at = world.now + Duration::from_millis(self.watch.next_look_ms());
         self.negotiation += 1;
         let sdp = client.offer_sdp();
         self.apply(world);
@@ -614,9 +500,10 @@ impl Device {
 
     /// Sends what the line is used for, and what the server alone is to look at.
     fn apply(&mut self, world: &mut World) {
-        let voice = !self.holds && (self.tier != BandwidthProfile::AsyncText || self.rehearses.is_some());
-        let all = !self.holds && self.tier == BandwidthProfile::Video;
-        let lowest = all || !self.holds && self.rehearses == Some(BandwidthProfile::Video);
+        let voice =
+            !self.watch.holds() && (self.tier != BandwidthProfile::AsyncText || self.rehearses.is_some());
+        let all = !self.watch.holds() && self.tier == BandwidthProfile::Video;
+        let lowest = all || !self.watch.holds() && self.rehearses == Some(BandwidthProfile::Video);
         let sends = (voice, [lowest, all, all]);
         if self.sends == Some(sends) || !self.has_transport {
             return;

@@ -1,6 +1,6 @@
 //! A socket over a line that also carries media: messages in order, once, sent again until they are acknowledged. A small model
-//! of TCP without delay (`TCP_NODELAY`): a handshake, a stream of bytes, a window, a timeout that doubles, and retransmission
-//! after three acknowledgements of the same.
+//! of TCP without delay (`TCP_NODELAY`): a stream of bytes, a window, a timeout that doubles, and retransmission
+//! after three acknowledgements of the same; without the handshakes of TCP and TLS, and without selective acknowledgements.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -15,9 +15,9 @@ const HEADER_BYTES: usize = 34;
 const LENGTH_BYTES: usize = 4;
 /// RFC 6928: what may be under way at first; after a timeout one, and one more with each that is acknowledged.
 const WINDOW: usize = 10;
-/// RFC 6298: the first timeout, the least and the most.
+/// RFC 6298: the first timeout, the most, and what it is beyond a round trip at least, as Linux has it.
 const TIMEOUT_FIRST: Duration = Duration::from_secs(1);
-const TIMEOUT_MIN: Duration = Duration::from_millis(200);
+const BEYOND_MIN: Duration = Duration::from_millis(200);
 const TIMEOUT_MAX: Duration = Duration::from_secs(60);
 const SAME_ACKS: u32 = 3;
 /// Linux, `TCP_THIN_LINEAR_TIMEOUTS`: with fewer segments than these under way the timeout does not double, so many times.
@@ -43,7 +43,8 @@ pub struct End {
     linear: bool,
     /// Before this byte everything was sent once.
     sent_once: u32,
-    round_trip: Option<Duration>,
+    /// The mean, and how far it is from it in the mean.
+    round_trip: Option<(Duration, Duration)>,
     retransmit_at: Option<Time>,
     same_acks: u32,
     resends_first: bool,
@@ -118,6 +119,12 @@ impl End {
         self.outgoing.extend(message);
     }
 
+    /// Whether anything of the other end came.
+    #[must_use]
+    pub const fn is_heard(&self) -> bool {
+        self.acknowledged > 0
+    }
+
     /// When [`Self::poll`] has something even if nothing comes.
     #[must_use]
     pub fn next_at(&self) -> Option<Time> {
@@ -171,7 +178,7 @@ impl End {
     pub fn receive(&mut self, datagram: &[u8], now: Time) -> Vec<Vec<u8>> {
         let number = |at: usize| u32::from_be_bytes(datagram[at..at + 4].try_into().expect("four bytes"));
         let (acknowledged, from, has_bytes) = (number(5), number(9), datagram[13] != 0);
-        self.was_acknowledged(acknowledged, now);
+        self.was_acknowledged(acknowledged, has_bytes, now);
         if !has_bytes {
             return Vec::new();
         }
@@ -202,10 +209,11 @@ impl End {
         messages
     }
 
-    fn was_acknowledged(&mut self, up_to: u32, now: Time) {
+    fn was_acknowledged(&mut self, up_to: u32, with_bytes: bool, now: Time) {
         let fresh = up_to.saturating_sub(self.acknowledged) as usize;
         if fresh == 0 {
-            if !self.under_way.is_empty() {
+            // Of what comes with bytes it is said by the way (RFC 5681).
+            if !self.under_way.is_empty() && !with_bytes {
                 self.same_acks += 1;
                 self.resends_first |= self.same_acks == SAME_ACKS;
             }
@@ -217,7 +225,9 @@ impl End {
             self.window = (self.window + 1).min(WINDOW);
             if !segment.again {
                 let sample = now.since(segment.sent_at);
-                self.round_trip = Some(self.round_trip.map_or(sample, |mean| (mean * 7 + sample) / 8));
+                self.round_trip = Some(self.round_trip.map_or((sample, sample / 2), |(mean, varies)| {
+                    ((mean * 7 + sample) / 8, (varies * 3 + mean.abs_diff(sample)) / 4)
+                }));
             }
         }
         // One that was cut otherwise when it was sent before may be known in part.
@@ -228,8 +238,8 @@ impl End {
             first.from = up_to;
         }
         (self.same_acks, self.timeouts) = (0, 0);
-        let usual = self.round_trip.map_or(TIMEOUT_FIRST, |mean| mean * 2);
-        self.timeout = usual.clamp(TIMEOUT_MIN, TIMEOUT_MAX);
+        let usual = self.round_trip.map(|(mean, varies)| mean + (varies * 4).max(BEYOND_MIN));
+        self.timeout = usual.unwrap_or(TIMEOUT_FIRST).min(TIMEOUT_MAX);
         self.retransmit_at = (!self.under_way.is_empty()).then(|| now + self.timeout);
     }
 

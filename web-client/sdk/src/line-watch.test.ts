@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 
 import { LineWatch } from './line-watch.ts';
 import type { Moment } from './line-watch.ts';
+import vectors from './line-watch.vectors.json' with { type: 'json' };
 
 /** A watch, and the seconds it looks at. */
 class Watched {
@@ -164,22 +165,6 @@ describe('a voice that is none', () => {
     expect(short.watch.isLost).toBe(false);
   });
 
-  test('has ended so, too, where the server said that the line is overloaded', () => {
-    const ended = (level: 'bad' | 'poor', code: 'downlink_rate' | 'round_trip', seconds: number): boolean => {
-      const line = new Watched().look(50);
-      line.watch.told({ level, reason: { code, value: 20 } }, line.now);
-      for (let count = 0; count < seconds; count += 1) {
-        line.heardAt = line.now;
-        line.look(50);
-      }
-      return line.look(0).look(0).watch.isLost;
-    };
-    expect(ended('bad', 'downlink_rate', 11)).toBe(true);
-    expect(ended('bad', 'downlink_rate', 5), 'not for long').toBe(false);
-    expect(ended('poor', 'downlink_rate', 11), 'not by much').toBe(false);
-    expect(ended('bad', 'round_trip', 11), 'not for what is on it').toBe(false);
-  });
-
   test('of somebody else is not taken for the own one, whose server answers', () => {
     const line = new Watched().look(50);
     for (let count = 0; count < 40; count += 1) {
@@ -229,4 +214,31 @@ describe('a voice that is none', () => {
     for (let count = 0; count < 30; count += 1) line.look(0);
     expect(line.watch.isLost).toBe(false);
   });
+});
+
+/** `[uplinkKbps, packets, lost, voiceLost, answers]`, `[now, use, sendsCamera, heardAt]`, and what follows. */
+type Look = [
+  [number | null, number, number, number | null, number],
+  [number, Moment['use'], boolean, number],
+  [number | null, number | null, boolean, boolean, boolean, number],
+];
+type Step = Look | 'begin';
+
+/** Written by the simulated device of `tests/visit`, so that what is shown of it there is shown of this. */
+test('the simulated device does the same with the same looks', () => {
+  const walks = vectors as unknown as Step[][];
+  expect(walks.length).toBeGreaterThan(10);
+  for (const [walk, steps] of walks.entries()) {
+    const watch = new LineWatch();
+    for (const [at, step] of steps.entries()) {
+      if (step === 'begin') {
+        watch.begin();
+      } else {
+        const [[uplinkKbps, packets, lost, voiceLost, answers], [now, use, sendsCamera, heardAt], expected] = step;
+        const { say, ask } = watch.saw({ uplinkKbps, packets, lost, voiceLost, answers }, { now, use, sendsCamera, heardAt });
+        const found = [say, ask, watch.holds, watch.isLost, watch.isNarrow, watch.nextLookMs];
+        expect(found, `walk ${walk}, step ${at}`).toEqual(expected);
+      }
+    }
+  }
 });

@@ -5,12 +5,8 @@
  * through. On a line that is cut nothing is held back: who waits for the other to speak first would wait for good.
  *
  * A voice of which a quarter is lost, one way or the other, is none. After so long of it as the server watches it, and if the
- * server cannot be heard, this end gives it up as well: what the server says of it waits in the line that is full. That a line
- * is bad the server may know better, and has said: where nothing comes any more then, it gave up.
+ * server cannot be heard, this end gives it up as well: what the server says of it waits in the line that is full.
  */
-
-import type { Quality } from './session.ts';
-import type { QualityCode } from './wire.ts';
 
 /** How often it is looked, in milliseconds. */
 const LOOK_MS = 1_000;
@@ -34,8 +30,6 @@ const ENDS_SHARE = 2 / 3;
  * ends there be theirs.
  */
 const MOMENT_MS = 500;
-/** What the server says of a line that carries too little for what is on it. */
-const OVERLOADED: readonly QualityCode[] = ['downlink_rate', 'downlink_loss', 'uplink_loss'];
 /** What came so long ago does not stop now, in milliseconds. */
 const STOPS_MS = 3_000;
 /** How often the server is told that a voice was given up here, in milliseconds. */
@@ -113,11 +107,6 @@ export class LineWatch {
     this.#voice.limits = limits;
   }
 
-  /** What the server says of this line. */
-  told(quality: Quality, now: number): void {
-    this.#voice.told(quality, now);
-  }
-
   /** Nothing of media is to be sent. */
   get holds(): boolean {
     return this.#sign.holds;
@@ -172,8 +161,6 @@ class VoiceWatch {
   isLost = false;
   /** Since when it is none; null while it is one. */
   #poorSince: number | null = null;
-  /** Since when the server says that the line is overloaded; null while it is not. */
-  #overloadedSince: number | null = null;
   #goodLooks = 0;
   /** When the server was heard first after it was given up. */
   #heardAgainAt: number | null = null;
@@ -188,18 +175,12 @@ class VoiceWatch {
   }
 
   slept(): void {
-    this.#poorSince = this.#overloadedSince = null;
+    this.#poorSince = null;
   }
 
-  told({ level, reason }: Quality, now: number): void {
-    const isOverloaded = level === 'bad' && reason !== null && OVERLOADED.includes(reason.code);
-    this.#overloadedSince = isOverloaded ? (this.#overloadedSince ?? now) : null;
-  }
-
-  /** It may be given up soon: as this end has it, or as the server said. */
+  /** It may be given up soon. */
   mayEnd(now: number): boolean {
-    const longest = Math.max(this.#poorFor(now), now - (this.#overloadedSince ?? now));
-    return longest >= this.limits.audioHoldMs * ENDS_SHARE;
+    return this.#poorFor(now) >= this.limits.audioHoldMs * ENDS_SHARE;
   }
 
   /** Of a voice all is lost that the way to the server does not carry. */
@@ -212,8 +193,7 @@ class VoiceWatch {
     const lostMax = this.limits.audioLossMaxPercent / 100;
     const isPoor = upLost > lostMax || (downLost === null ? this.isPoor : downLost > lostMax);
     this.#goodLooks = isPoor ? 0 : this.#goodLooks + 1;
-    if (use !== 'media') this.slept();
-    else if (this.#goodLooks >= GOOD_LOOKS) this.#poorSince = null;
+    if (use !== 'media' || this.#goodLooks >= GOOD_LOOKS) this.#poorSince = null;
     else if (isPoor) this.#poorSince ??= now;
   }
 
@@ -265,8 +245,7 @@ class SignOfLife {
   /** How long the server has to answer, in milliseconds; null: it is not asked now. */
   asks({ come, answers, use, now }: Seen, voice: VoiceWatch): number | null {
     if (come || use === 'writing') this.#answersBefore = answers;
-    const isDoubtful = voice.isPoor || voice.mayEnd(now);
-    if (use === 'media' && come && isDoubtful) {
+    if (use === 'media' && come && voice.isPoor) {
       this.#flowed = true;
       this.holds = voice.isLost;
       if (this.waitsSince !== null) return null;
@@ -281,7 +260,7 @@ class SignOfLife {
     }
     // Of a rehearsal it is asked each time anew: what is sent may keep from coming through that it is over.
     // Who was asked while media came, and did not answer, is given less time now.
-    const mayAsk = this.waitsSince === null || isDoubtful;
+    const mayAsk = this.waitsSince === null || voice.isPoor;
     const asks = mayAsk && (use === 'rehearsal' || this.#flowed);
     if (asks) {
       this.waitsSince ??= now;

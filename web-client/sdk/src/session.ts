@@ -46,7 +46,7 @@ import type {
 
 /** How long a broken path may mend by itself before ICE is restarted, in milliseconds. */
 const RESTART_ICE_MS = 2_000;
-/** After so long without the server, on the socket or by media, the visit goes on in writing, in milliseconds. */
+/** After so long without the server, on the socket or by media, the visit goes on in writing, in milliseconds, unless the clinic has it sooner. */
 const CUT_OFF_MS = 15_000;
 /** For so long nothing may be heard before it is noticed, in milliseconds: a browser takes five seconds for media. */
 const UNNOTICED_MS_MAX = 10_000;
@@ -77,6 +77,9 @@ export type Phase =
   | { name: 'admitted' }
   /** Over, for good. */
   | { name: 'over'; why: Over };
+
+/** What somebody knows who waits. */
+type Place = Pick<Extract<Phase, { name: 'waiting' }>, 'position' | 'providerPresent' | 'deskAttended'>;
 
 /** Why it is over for this participant. */
 export type Over =
@@ -286,8 +289,10 @@ export class Session extends Emitter<SessionEvents> {
 
   /** What this participant's line is used for: as the server says, or in writing alone while it cannot be heard. */
   get tier(): Tier {
-    // What is written may get through over HTTPS all the same.
-    if (this.cutOff) return { profile: 'async_text', reason: this.#httpsCarries ? 'https_only' : 'unreachable' };
+    // What is written may get through over HTTPS all the same; and of a voice that is given up here the line may go on.
+    const goesOn = this.line === 'open' && !this.#isCutOff;
+    const reason = this.#httpsCarries ? 'https_only' : goesOn ? 'downlink_loss' : 'unreachable';
+    if (this.cutOff) return { profile: 'async_text', reason };
     return { profile: this.you?.tier ?? 'video', reason: this.you?.tierReason ?? null };
   }
 
@@ -542,6 +547,7 @@ export class Session extends Emitter<SessionEvents> {
     this.#listening = new AbortController();
     const { signal } = this.#listening;
     window.addEventListener('online', this.#rerouted, { signal });
+    window.addEventListener('offline', () => this.#signal?.nudge(ASK_MS_MAX), { signal });
     connection()?.addEventListener('change', this.#rerouted, { signal });
     // Browsers let a page go without a word to the server, and the others would look at a still picture for seconds.
     window.addEventListener('pagehide', () => this.#transport?.close(), { signal });
@@ -661,7 +667,8 @@ export class Session extends Emitter<SessionEvents> {
     // A device that slept heard nothing for long, and may be heard in a moment.
     const since = Math.max(this.#signal?.heardAt ?? 0, this.#lineWatch.cameAt, Date.now() - UNNOTICED_MS_MAX);
     this.#unheardSince = since;
-    this.#later(Math.max(0, since + CUT_OFF_MS - Date.now()), () => {
+    const patience = Math.min(CUT_OFF_MS, this.policy?.audioHoldMs ?? CUT_OFF_MS);
+    this.#later(Math.max(0, since + patience - Date.now()), () => {
       if (this.#unheardSince !== since || heard()) return;
       this.#isCutOff = true;
       this.#changed();
@@ -673,6 +680,8 @@ export class Session extends Emitter<SessionEvents> {
     const isCurrent = () => this.#transport === transport && this.phase.name !== 'over';
     peerConnection.onconnectionstatechange = () => {
       if (!isCurrent()) return;
+      // Where no media came nobody has asked whether the server is there still; and where they do again, it is.
+      if (peerConnection.connectionState !== 'connected' || this.line !== 'open') this.#signal?.nudge(ASK_MS_MAX);
       this.#settleCutOff();
       this.#changed();
     };
@@ -737,7 +746,7 @@ export class Session extends Emitter<SessionEvents> {
   #resumed(): void {
     const state = this.peerConnection?.iceConnectionState ?? '';
     if (this.#restartDue || ['disconnected', 'failed'].includes(state)) this.#restart();
-    if (this.#thread.hasGap) this.#readOlder();
+    this.#catchUp();
     this.#sayComposing();
     this.#flush();
   }
@@ -745,17 +754,7 @@ export class Session extends Emitter<SessionEvents> {
   #receive(frame: ServerFrame): void {
     switch (frame.type) {
       case 'waiting':
-        this.#stand('waiting');
-        this.speaker = null;
-        for (const id of this.#qualities.keys()) if (id !== this.you?.id) this.#qualities.delete(id);
-        this.#seated = [];
-        this.#seat([]);
-        this.participants = [];
-        // Who is let in again begins with all they want.
-        if (this.you) this.you = { ...this.you, tier: 'video', tierReason: null };
-        this.#rehearses = null;
-        this.#setPhase(this.#waiting(frame));
-        this.#putAll();
+        this.#sentBack(frame);
         break;
       case 'admitted':
         this.#stand('admitted');
@@ -816,10 +815,7 @@ export class Session extends Emitter<SessionEvents> {
         break;
       case 'quality':
         this.#qualities.set(frame.participantId, { level: frame.level, reason: frame.reason });
-        if (frame.participantId === this.you?.id) {
-          this.#redundancy.hear(frame);
-          this.#lineWatch.told(frame, Date.now());
-        }
+        if (frame.participantId === this.you?.id) this.#redundancy.hear(frame);
         break;
       case 'disconnected':
         this.#reconnect();
@@ -861,6 +857,10 @@ export class Session extends Emitter<SessionEvents> {
     this.#flush();
   }
 
+  #catchUp(): void {
+    if (this.isIn && this.#thread.hasGap) this.#readOlder();
+  }
+
   /** What is before the lines of a welcome, as far as it is not known. */
   #readOlder(): void {
     this.#request({ type: 'thread', after: this.#thread.upTo }).then(
@@ -870,8 +870,10 @@ export class Session extends Emitter<SessionEvents> {
         this.#changed();
         if (reply.more) this.#readOlder();
       },
-      // With the next welcome, or when the line goes on.
-      () => undefined,
+      // With the next welcome or when the line goes on; and if the server had no time for it, a little later.
+      (error: unknown) => {
+        if (error instanceof Refusal && error.retryable && this.line === 'open') this.#later(TEXT_RETRY_MS, () => this.#catchUp());
+      },
     );
   }
 
@@ -907,8 +909,9 @@ export class Session extends Emitter<SessionEvents> {
     const ended = this.phase.name === 'over';
     if (!outbox || outbox.isEmpty || !(this.isIn || ended)) return;
     void outbox.flush(this.#carrier).then((flushed) => {
-      if (flushed === 'over' && ended) return this.#giveUp(outbox);
-      if (flushed !== 'done' && this.#flushTimer === undefined) {
+      // While the visit goes on it may be of this page alone, or of its secret: it waits until it is heard again.
+      if (flushed === 'over') return ended ? this.#giveUp(outbox) : undefined;
+      if (flushed === 'later' && this.#flushTimer === undefined) {
         this.#flushTimer = setTimeout(() => {
           this.#flushTimer = undefined;
           this.#flush();
@@ -972,6 +975,9 @@ export class Session extends Emitter<SessionEvents> {
         this.#changed();
         if (error instanceof SessionOver) return this.#finish({ name: 'ended', reason: error.reason ?? 'provider_ended' });
         if (error instanceof Refusal && error.code === 'removed') return this.#finish({ name: 'removed' });
+        if (error instanceof Refusal && error.code === 'not_admitted' && this.isIn) {
+          this.#sentBack({ position: null, providerPresent: true, deskAttended: true });
+        }
         if (error instanceof Refusal && error.code === 'resume_invalid') {
           // To show it again and again looks like guessing; a socket brings another, or says what to do without.
           this.#secret = null;
@@ -988,10 +994,11 @@ export class Session extends Emitter<SessionEvents> {
     [this.you, this.session, this.participants] = [you, session, participants];
     [this.policy, this.#lineWatch.limits] = [policy, policy];
     this.#httpsCarries = true;
-    if (this.phase.name === 'joining') {
+    if (!this.isIn) {
       this.#isCutOff = true;
       this.phase = { name: 'admitted' };
       this.#findOutbox();
+      this.#flush();
     }
     this.#changed();
   }
@@ -1025,7 +1032,22 @@ export class Session extends Emitter<SessionEvents> {
     );
   }
 
-  #waiting({ position, providerPresent, deskAttended }: Extract<ServerFrame, { type: 'waiting' }>): Phase {
+  /** Waits: for the first time, or again. */
+  #sentBack(place: Place): void {
+    this.#stand('waiting');
+    this.speaker = null;
+    for (const id of this.#qualities.keys()) if (id !== this.you?.id) this.#qualities.delete(id);
+    this.#seated = [];
+    this.#seat([]);
+    this.participants = [];
+    // Who is let in again begins with all they want.
+    if (this.you) this.you = { ...this.you, tier: 'video', tierReason: null };
+    this.#rehearses = null;
+    this.#setPhase(this.#waiting(place));
+    this.#putAll();
+  }
+
+  #waiting({ position, providerPresent, deskAttended }: Place): Phase {
     const before = this.phase.name === 'waiting' ? this.phase : { newDevice: false, sentBack: this.isIn };
     const { newDevice, sentBack } = before;
     return { name: 'waiting', position, providerPresent, deskAttended, newDevice, sentBack };

@@ -145,7 +145,7 @@ describe('one socket', () => {
       return { close: () => undefined };
     });
     const begun = outcome(make().begin());
-    await pass(9_900);
+    await pass(11_900);
     expect(begun.is).toBe('open');
     await pass(200);
     expect(begun.is).toBe('unreachable, again');
@@ -204,9 +204,30 @@ describe('coming back', () => {
     server.socket.closedBy(1006);
     await pass(30_000);
     const waits = server.openedAt.slice(1).map((at, index, all) => at - (all[index - 1] ?? lostAt));
-    // Each attempt takes five milliseconds to fail.
-    expect(waits).toEqual([0, 305, 1_005, 2_005, 4_005, 5_005, 5_005, 5_005, 5_005]);
+    expect(waits).toEqual([0, 300, 1_000, 2_000, 4_000, 5_000, 5_000, 5_000, 5_000]);
     expect(told).toEqual(['reconnecting']);
+  });
+
+  test('where nothing comes through, as soon as an attempt is given up: after six seconds and twelve in turn', async () => {
+    await pass(60_000);
+    const lostAt = Date.now();
+    server.swallows = true;
+    server.socket.closedBy(1006);
+    await pass(59_000);
+    const waits = server.openedAt.slice(1).map((at, index, all) => at - (all[index - 1] ?? lostAt));
+    expect(waits).toEqual([0, 6_000, 12_000, 6_000, 12_000, 6_000, 12_000]);
+    server.swallows = false;
+    await pass(6_100);
+    expect(told).toEqual(['reconnecting', 'keep secret-2', 'open', 'resumed']);
+  });
+
+  test('on a slow line a socket that is open has ten seconds more for what the server says', async () => {
+    server.socket.closedBy(1006);
+    server.socket.says = () => undefined;
+    await pass(9_900);
+    expect(server.sockets).toHaveLength(2);
+    await pass(200);
+    expect(server.sockets).toHaveLength(3);
   });
 
   test('at once again, after a socket that lived for a while', async () => {
@@ -231,7 +252,7 @@ describe('coming back', () => {
     server.socket.closedBy(1006);
     await pass(1_800);
     const waits = server.openedAt.slice(2).map((at, index) => at - (server.openedAt[index + 1] ?? 0));
-    expect(waits).toEqual([395, 1_305]);
+    expect(waits).toEqual([390, 1_300]);
   });
 
   test('at once when there is reason to think that it works again', async () => {

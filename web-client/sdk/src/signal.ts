@@ -9,7 +9,14 @@ import type { ClientFrame, ClientMessage, ServerFrame } from './wire.ts';
 
 /** How long a reply may take, in milliseconds. */
 const REPLY_MS_MAX = 20_000;
-/** How long a socket may take from being opened to a welcome, in milliseconds. */
+/**
+ * How long a socket may take until it is open, in milliseconds: the first time, and every second one after it, long enough for
+ * TLS on a line of a few kilobits; in between less. Where nothing comes through each attempt is silent for longer and longer
+ * (TCP waits twice as long each time), and a line that is there again is found by a fresh one.
+ */
+const OPEN_MS_MAX = 12_000;
+const OPEN_MS_MAX_BRIEF = 6_000;
+/** How long the server may take to say who this is, and how the visit stands. */
 const HELLO_MS_MAX = 10_000;
 /** How often the server is asked whether it is still there: a dead line does not say so by itself for minutes. */
 const HEARTBEAT_MS = 10_000;
@@ -19,7 +26,7 @@ const SILENCE_MS_MAX = 10_000;
 const PROBE_MS_MAX = 2_000;
 /** A timer this late, in milliseconds, says that the device slept, not that the server is gone. */
 const SLEPT_MS = 5_000;
-/** When a lost socket is opened anew, in milliseconds after each failure; the last is repeated. */
+/** When a lost socket is opened anew, in milliseconds after the last attempt began; the last is repeated. */
 const RETRY_MS = [0, 300, 1_000, 2_000, 4_000, 5_000];
 /** So that not everybody comes back at the same moment. */
 const RETRY_JITTER = 0.3;
@@ -180,8 +187,7 @@ export class Signal {
   async #dial(): Promise<void> {
     this.#drop();
     this.#since = Date.now();
-    const timer = setTimeout(() => this.#failed(unreachable('the server did not say hello in time')), HELLO_MS_MAX);
-    this.#timer = timer;
+    const timer = this.#within(HELLO_MS_MAX);
     let hello: ClientMessage;
     try {
       hello = this.#secret === null ? { type: 'hello', ticket: await this.#options.ticket() } : this.#resume(this.#secret);
@@ -195,10 +201,20 @@ export class Signal {
     url.protocol = url.protocol.replace('http', 'ws');
     const socket = new WebSocket(url, SUBPROTOCOL);
     this.#socket = socket;
-    // It belongs to the socket, not to the requests of an incarnation: it has no number.
-    socket.onopen = () => socket.send(JSON.stringify(hello));
+    this.#within(this.#attempt % 2 === 0 ? OPEN_MS_MAX : OPEN_MS_MAX_BRIEF);
+    socket.onopen = () => {
+      this.#within(HELLO_MS_MAX);
+      // It belongs to the socket, not to the requests of an incarnation: it has no number.
+      socket.send(JSON.stringify(hello));
+    };
     socket.onmessage = ({ data }) => this.#handle(JSON.parse(data as string) as ServerFrame);
     socket.onclose = ({ code, reason }) => this.#closed(code, reason);
+  }
+
+  /** What is under way is given up after so long. */
+  #within(milliseconds: number): ReturnType<typeof setTimeout> {
+    clearTimeout(this.#timer);
+    return (this.#timer = setTimeout(() => this.#failed(unreachable('the server did not answer in time')), milliseconds));
   }
 
   #resume(secret: string): ClientMessage {
@@ -255,10 +271,11 @@ export class Signal {
   }
 
   #retry(): void {
-    const wait = RETRY_MS[Math.min(this.#attempt, RETRY_MS.length - 1)] ?? 0;
+    const apart = (RETRY_MS[Math.min(this.#attempt, RETRY_MS.length - 1)] ?? 0) * (1 + RETRY_JITTER * Math.random());
+    const wait = apart - (Date.now() - this.#since);
     this.#attempt += 1;
-    if (wait === 0) void this.#dial();
-    else this.#timer = setTimeout(() => void this.#dial(), wait * (1 + RETRY_JITTER * Math.random()));
+    if (wait <= 0) void this.#dial();
+    else this.#timer = setTimeout(() => void this.#dial(), wait);
   }
 
   #end(error: DoorError | Refusal): void {

@@ -229,6 +229,29 @@ describe('who hears nothing', () => {
     expect(server.sockets).toHaveLength(1);
   });
 
+  test('is found out as soon where nothing came before: the other was in writing', async () => {
+    await seconds(12, 0);
+    server.isUp = false;
+    server.socket.isDead = true;
+    await seconds(5, 0);
+    connection().goes('disconnected');
+    await seconds(11, 0);
+    expect(session.cutOff).toBe(true);
+  });
+
+  test('goes on in writing as soon as the server does, which the clinic has give up sooner', async () => {
+    server.policy.audioHoldMs = 8_000;
+    server.restart();
+    await seconds(3, 50);
+    server.isUp = false;
+    server.socket.isDead = true;
+    await seconds(5, 0);
+    connection().goes('disconnected');
+    expect(session.cutOff).toBe(false);
+    await seconds(5, 0);
+    expect(session.cutOff).toBe(true);
+  });
+
   test('goes on in writing by themselves after a quarter of a minute, and is back with the server', async () => {
     await seconds(3, 50);
     server.isUp = false;

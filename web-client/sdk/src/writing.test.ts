@@ -189,6 +189,36 @@ describe('a page that comes back where no socket gets through', () => {
     expect(fetched.mock.calls.filter(([url]) => url.includes('/v1/thread'))).toHaveLength(1);
   });
 
+  test('keeps a line that is not taken of a void secret, and does not show that one again and again', async () => {
+    await join();
+    await loseSockets();
+    server.secrets = [];
+    const fetched = vi.spyOn(thread, 'fetch');
+    vi.stubGlobal('fetch', fetched);
+    write('for later');
+    await pass(120_000);
+    expect(fetched.mock.calls.filter(([url]) => url.includes('/v1/thread')).length).toBeLessThan(5);
+    expect(session.unsaid).toMatchObject([{ text: 'for later', state: 'queued' }]);
+    server.isUp = true;
+    await pass(6_000);
+    expect([texts(), session.unsaid]).toEqual([['for later'], []]);
+  });
+
+  test('knows by HTTPS that they were sent back, and that they are in again', async () => {
+    await join();
+    await loseSockets();
+    await pass(2_500);
+    expect(session.writing).toBe('https');
+    thread.admits = false;
+    thread.hearsOf('of others');
+    await pass(5_000);
+    expect(session.phase).toMatchObject({ name: 'waiting', sentBack: true });
+    write('for later');
+    thread.admits = true;
+    await pass(5_000);
+    expect([session.phase.name, texts(), session.unsaid]).toEqual(['admitted', ['of others', 'for later'], []]);
+  });
+
   test('is told where the visit is over', async () => {
     await join();
     server.isUp = false;

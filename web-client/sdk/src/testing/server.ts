@@ -2,7 +2,7 @@
  * The server's side of the signaling line as docs/protocol.md has it, in memory and in the test's own time: one
  * participant, numbered messages, a log, secrets. A test breaks the line where it likes.
  */
-import type { ChatLine, ClientFrame, Participant, ServerFrame, ServerMessage } from '../wire.ts';
+import type { ChatLine, ClientFrame, Participant, Policy, ServerFrame, ServerMessage } from '../wire.ts';
 
 /** How long a frame is on its way, in milliseconds. */
 const TRIP_MS = 5;
@@ -37,7 +37,7 @@ export class FakeSocket {
     server.sockets.push(this);
     server.openedAt.push(Date.now());
     setTimeout(() => {
-      if (this.isDead) return;
+      if (this.isDead || server.swallows) return;
       if (!server.isUp) return this.closedBy(1006);
       this.readyState = FakeSocket.OPEN;
       this.onopen?.();
@@ -77,6 +77,8 @@ export class FakeServer {
   /** When each socket was opened. */
   readonly openedAt: number[] = [];
   isUp = true;
+  /** Nothing that is sent to it comes through, and nobody hears of that. */
+  swallows = false;
   you = person('me');
   newDevice = false;
   /** It is over. */
@@ -97,6 +99,15 @@ export class FakeServer {
   /** Messages kept for who missed them. */
   logMax = 100;
   secrets: string[] = [];
+  policy: Policy = {
+    graceReconnectSeconds: 60,
+    textGraceMinutes: 30,
+    recordingAllowed: false,
+    communication: 'speech',
+    audioMinKbps: 32,
+    audioLossMaxPercent: 25,
+    audioHoldMs: 15_000,
+  };
   #secretsMade = 0;
   #life = 1;
   #incarnations = 0;
@@ -112,7 +123,7 @@ export class FakeServer {
       you: this.you,
       session: { id: 's', status: 'active', version: 1, startedAt: null },
       participants: [person('other')],
-      policy: { graceReconnectSeconds: 60, textGraceMinutes: 30, recordingAllowed: false },
+      policy: this.policy,
     };
   }
 

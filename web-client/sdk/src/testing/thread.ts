@@ -12,6 +12,8 @@ export class FakeThread {
   losesAnswers = 0;
   /** The visit is over. */
   over = false;
+  /** This participant is in. */
+  admits = true;
   /** What is sent after the end is taken: a patient's is. */
   takesLate = true;
   refusesImages: string | null = null;
@@ -49,6 +51,7 @@ export class FakeThread {
   async #answer(init: RequestInit, path: string, after: number): Promise<Response> {
     const secret = new Headers(init.headers).get('authorization')?.replace('Bearer ', '') ?? '';
     if (!this.#server.secrets.includes(secret)) return problem(401, 'resume_invalid');
+    if (!this.admits) return problem(409, 'not_admitted');
     if (init.method === 'POST') return this.#say(JSON.parse(init.body as string) as { lines: LineWords[] });
     if (this.over) return problem(410, 'session_over', { reason: 'reconnect_expired' });
     if (path.endsWith('/visit')) return Response.json(this.#server.visit);

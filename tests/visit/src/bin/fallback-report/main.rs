@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use vestibule_sim::page;
 use vestibule_visit::scenario::{Seen, all};
 
-const SEEDS: u64 = 3;
+const SEEDS: u64 = 10;
 const USAGE: &str =
     "fallback-report [--seeds N] [--seed N] [--only TEXT] [--trace] [--write docs/fallback.md] [--assert]";
 

@@ -13,6 +13,7 @@ pub(crate) struct Row {
     /// The worst of all: the longest time without a voice that was to be heard, and in all.
     voice: (Duration, Duration),
     writes_after: Option<Duration>,
+    text_in_writing: Option<Duration>,
     text_delay: Option<Duration>,
     text_after_cut: Option<Duration>,
     picture_again: Option<Duration>,
@@ -44,6 +45,7 @@ impl Row {
             decisions: runs[0].changes.iter().map(ToString::to_string).collect(),
             voice: (voice(|it| it.0).unwrap_or_default(), voice(|it| it.1).unwrap_or_default()),
             writes_after: worst(&Seen::writes_after),
+            text_in_writing: worst(&Seen::text_in_writing),
             text_delay: worst(&Seen::text_delay),
             text_after_cut: worst(&Seen::text_after_cut),
             picture_again: worst(&again),
@@ -63,11 +65,11 @@ pub(crate) fn write(rows: &[Row], seeds: u64) -> Result<String, fmt::Error> {
     writeln!(
         out,
         "The decisions are those of the first run, each with the time since the line changed last; the other figures are the \
-         worst of {runs}, in seconds.\n"
+         worst of {runs}, in seconds. What was found of an aim is of the first run that missed it, or of the first.\n"
     )?;
     out.push_str(
         "| Line | What it was used for | No voice for, at a time (in all) | Writing offered after voices were given up \
-         | Words read while the line carries any (after a cut) | Both pictures back after the line |\n|---|---|---|---|---|---|\n",
+         | Words read in writing | Words read while the line carries any (after a cut) | Both pictures back after the line |\n|---|---|---|---|---|---|---|\n",
     );
     for row in rows {
         let decisions =
@@ -75,11 +77,12 @@ pub(crate) fn write(rows: &[Row], seeds: u64) -> Result<String, fmt::Error> {
         let Row { voice: (longest, missing), .. } = row;
         writeln!(
             out,
-            "| {} | {decisions} | {} ({}) | {} | {} ({}) | {} |",
+            "| {} | {decisions} | {} ({}) | {} | {} | {} ({}) | {} |",
             row.name,
             seconds(Some(*longest)),
             seconds(Some(*missing)),
             seconds(row.writes_after),
+            seconds(row.text_in_writing),
             seconds(row.text_delay),
             seconds(row.text_after_cut),
             seconds(row.picture_again),
