@@ -22,8 +22,8 @@ DATA ?= data
 
 
 TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
-# How the interoperability matrix is run.
-INTEROP = VESTIBULE_BIN_DIR='$(TARGET_DIR)/release' VESTIBULE_INTEROP_VENV='$(TARGET_DIR)/interop-venv' \
+# How the interoperability matrix is run, with the programs of a profile.
+interop = VESTIBULE_BIN_DIR='$(TARGET_DIR)/$(1)' VESTIBULE_INTEROP_VENV='$(TARGET_DIR)/interop-venv' \
     VESTIBULE_INTEROP_WEBRTC='$(TARGET_DIR)/webrtc-peer/release/interop-webrtc-peer' node tests/interop/run.mjs
 # A peer of it, in a workspace of its own.
 WEBRTC_PEER := tests/interop/peers/webrtc/Cargo.toml
@@ -71,16 +71,23 @@ binaries: client
 	@scripts/setup.sh rust
 	cargo build --release --workspace --exclude vestibule-sim --exclude vestibule-visit --bins --locked
 
+# The programs that tests start are made as the tests are: little is left to compile after `cargo test`, and what is asserted
+# of the code holds for them, too.
+.PHONY: test-binaries
+test-binaries: client
+	@scripts/setup.sh rust
+	cargo build --profile test --workspace --bins --tests --locked
+
 .PHONY: test-api
-test-api: binaries
+test-api: test-binaries
 	@scripts/setup.sh test-api
-	VESTIBULE_BIN_DIR='$(TARGET_DIR)/release' VESTIBULE_API_VENV='$(TARGET_DIR)/test-api-venv' \
+	VESTIBULE_BIN_DIR='$(TARGET_DIR)/debug' VESTIBULE_API_VENV='$(TARGET_DIR)/test-api-venv' \
 	    node --test --test-reporter=spec --test-concurrency=1 tests/api/*.test.mjs
 
 .PHONY: test-browser
-test-browser: binaries
+test-browser: test-binaries
 	@scripts/setup.sh test
-	cd tests/browser && VESTIBULE_BIN_DIR='$(TARGET_DIR)/release' npm test
+	cd tests/browser && VESTIBULE_BIN_DIR='$(TARGET_DIR)/debug' npm test
 
 .PHONY: webrtc-peer
 webrtc-peer:
@@ -89,14 +96,14 @@ webrtc-peer:
 
 # A few calls of peers that are not ours, each peer and each network once; all of them are `make interop`.
 .PHONY: test-interop
-test-interop: binaries
+test-interop: test-binaries
 	@scripts/setup.sh interop
-	$(INTEROP) --short
+	$(call interop,debug) --short
 
 .PHONY: interop
 interop: binaries webrtc-peer ## Every peer with every other, in every network, into docs/interop.md
 	@scripts/setup.sh interop
-	$(INTEROP) --write docs/interop.md
+	$(call interop,release) --write docs/interop.md
 
 .PHONY: test-sim
 test-sim: ## 100,000 visits under every order of events, from seeds; SIM_SEEDS for more
