@@ -52,10 +52,19 @@ struct RtxParameters {
     payload_type: u8,
 }
 
+/// What is sent where, in one seat. What each packet touches comes first: between two packets of one slot come those of all others.
+#[repr(C)]
 pub(crate) struct Slot {
-    pub(crate) parameters: SlotParameters,
+    /// What is being shown: for a moment still the source before `bound`.
+    current: Option<Segment>,
     /// What is to be shown.
     pub(crate) bound: Option<SourceKey>,
+    /// The subscriber has reported on this SSRC: it knows which m-line it belongs to.
+    pub(crate) acknowledged: bool,
+    thinning: Thinning,
+    out: OutState,
+    pub(crate) sent: SlotSent,
+    pub(crate) parameters: SlotParameters,
     pub(crate) wish: SeatWish,
     /// The layer of `bound` to show, once chosen.
     pub(crate) target: Option<Layer>,
@@ -64,28 +73,21 @@ pub(crate) struct Slot {
     /// A higher one it would have carried a moment ago, and until when its publisher goes on with it.
     kept: Option<Layer>,
     kept_until: Time,
-    thinning: Thinning,
     filter: LayerFilter,
     /// The layer it fell past, for it was not sent, and when.
     landing: Option<(Layer, Time)>,
-    /// What is being shown: for a moment still the source before `bound`.
-    current: Option<Segment>,
     /// The source before, while the slot is its subscriber still.
     pub(crate) lingering: Option<SourceKey>,
     linger_until: Time,
     closed: VecDeque<(Segment, u64)>,
-    out: OutState,
     /// The last numbers under which only an empty packet was sent; no number is `u64::MAX`.
     emptied: [u64; EMPTIED],
     emptied_next: u8,
     rtx_next: u64,
     rtx_history: Vec<Retransmitted>,
-    /// The subscriber has reported on this SSRC: it knows which m-line it belongs to.
-    pub(crate) acknowledged: bool,
     pub(crate) rtx_acknowledged: bool,
     /// Of the subscriber's last report, in 1/256.
     pub(crate) fraction_lost: u8,
-    pub(crate) sent: SlotSent,
 }
 
 /// What was sent under this slot's SSRC.
@@ -423,7 +425,10 @@ impl Slot {
                 self.leave_out(segment, meta);
             }
         } else {
-            let segment = self.with_top(segment, meta);
+            let segment = match &meta.descriptor {
+                Descriptor::None | Descriptor::Vp8(_) => segment,
+                Descriptor::Vp9(_) | Descriptor::Av1(_) => self.with_top(segment, meta),
+            };
             self.forward(&segment, &stream.ring, meta, payload, egress);
         }
     }

@@ -133,9 +133,12 @@ pub(crate) struct Layer {
     pub(crate) spatial: u8,
 }
 
-/// The payload types of an m-line, by codec.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Formats(Box<[Format]>);
+/// The payload types of an m-line, by codec. In place: each packet that comes or goes is looked up.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Formats([Option<Format>; FORMATS_MAX]);
+
+/// The codecs of one kind of media.
+const FORMATS_MAX: usize = 4;
 
 /// The payload types of one codec.
 #[derive(Clone, Copy, Debug)]
@@ -149,11 +152,14 @@ impl Formats {
     pub(crate) fn of(media: &OfferedMedia) -> Self {
         let format =
             |codec: &Codec| Format { codec: codec.name, payload_type: codec.payload_type, rtx: codec.rtx };
-        Self(media.codecs.iter().map(format).collect())
+        let mut formats = media.codecs.iter().map(format);
+        let all = std::array::from_fn(|_| formats.next());
+        debug_assert!(formats.next().is_none(), "a kind of media has more codecs than there is room for");
+        Self(all)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Format> {
-        self.0.iter()
+        self.0.iter().flatten()
     }
 
     pub(crate) fn get(&self, codec: CodecName) -> Option<&Format> {

@@ -86,6 +86,8 @@ const REFERENCE_BITS: u32 = 24;
 pub struct Estimator {
     history: History,
     sent_bytes: SentRate,
+    /// The first packet since the last message was sent then.
+    awaited_since: Option<Time>,
     trend: Trend,
     standing: Standing,
     contest: Contest,
@@ -138,8 +140,6 @@ struct Answers {
     last_at: Option<Time>,
     /// Between two messages, rather more than less.
     interval: Duration,
-    /// The first packet since the last message was sent then.
-    awaited_since: Option<Time>,
 }
 
 /// What is sent, over the last half second.
@@ -163,6 +163,7 @@ impl Estimator {
         Self {
             history: History::new(),
             sent_bytes: SentRate::default(),
+            awaited_since: None,
             trend: Trend::new(),
             standing: Standing::default(),
             contest: Contest::default(),
@@ -271,7 +272,7 @@ impl Estimator {
     /// Since when an answer is waited for; none where everything was answered, or nothing ever was.
     #[must_use]
     pub fn unanswered_since(&self) -> Option<Time> {
-        self.answers.last_at.and(self.answers.awaited_since)
+        self.answers.last_at.and(self.awaited_since)
     }
 
     /// How much would be sent at the most if the line carried it: nothing beyond is probed for.
@@ -285,7 +286,7 @@ impl Estimator {
     pub fn sent(&mut self, sequence: u16, bytes: u16, probe: u16, now: Time) {
         self.history.sent(sequence, bytes, probe, now);
         self.sent_bytes.sent(bytes, now);
-        self.answers.awaited_since.get_or_insert(now);
+        self.awaited_since.get_or_insert(now);
     }
 
     /// Feedback has come. `rtt` is the round trip, where it is known.
@@ -317,6 +318,7 @@ impl Estimator {
                 shown = probes.arrived(sent, arrival).or(shown);
             }
         });
+        self.awaited_since = None;
         self.answers.came(newest, now);
         let Self { history, loss, .. } = self;
         if feedback.status_count > 0 {
@@ -549,7 +551,6 @@ impl Probes {
 impl Answers {
     /// Feedback came; the newest packet it tells of was sent then.
     fn came(&mut self, newest: Time, now: Time) {
-        self.awaited_since = None;
         if let Some(last) = self.last_at.replace(now) {
             let interval = now.since(last).min(ANSWER_INTERVAL_MAX);
             self.interval = interval.max(self.interval - (self.interval.saturating_sub(interval)) / 8);
