@@ -140,6 +140,18 @@ test('a person chooses less by hand, and more again', async (t) => {
   await seesMore(provider);
 });
 
+test('what somebody was writing outlives a reload, and is shown to them when the visit ends', async (t) => {
+  const { provider, patient } = await inTheVisit(t);
+  await patient.press('Chat');
+  await patient.page.getByRole('textbox').fill('It began on Monday, and');
+  await patient.page.reload();
+  await patient.page.getByRole('textbox').waitFor();
+  assert.equal(await patient.page.getByRole('textbox').inputValue(), 'It began on Monday, and');
+  await provider.page.evaluate(() => window.vestibule.session.end());
+  await patient.page.getByText('You had begun to write this').waitFor();
+  await look(patient.page, 'over-unfinished');
+});
+
 /** A provider and a patient in a visit that has begun; the patient's media and everything else by lines of their own. */
 async function inTheVisit(t) {
   const { links } = await server.session({});
