@@ -44,6 +44,14 @@ async function seconds(count: number, packets: number): Promise<void> {
   }
 }
 
+/** Nothing comes through any more, and after five seconds the browser says that no media do. */
+async function isCut(): Promise<void> {
+  server.isUp = false;
+  server.socket.isDead = true;
+  await seconds(5, 0);
+  connection().goes('disconnected');
+}
+
 beforeEach(async () => {
   vi.useFakeTimers();
   vi.spyOn(Math, 'random').mockReturnValue(0);
@@ -231,10 +239,7 @@ describe('who hears nothing', () => {
 
   test('is found out as soon where nothing came before: the other was in writing', async () => {
     await seconds(12, 0);
-    server.isUp = false;
-    server.socket.isDead = true;
-    await seconds(5, 0);
-    connection().goes('disconnected');
+    await isCut();
     await seconds(11, 0);
     expect(session.cutOff).toBe(true);
   });
@@ -243,10 +248,7 @@ describe('who hears nothing', () => {
     server.policy.audioHoldMs = 8_000;
     server.restart();
     await seconds(3, 50);
-    server.isUp = false;
-    server.socket.isDead = true;
-    await seconds(5, 0);
-    connection().goes('disconnected');
+    await isCut();
     expect(session.cutOff).toBe(false);
     await seconds(5, 0);
     expect(session.cutOff).toBe(true);
@@ -254,10 +256,7 @@ describe('who hears nothing', () => {
 
   test('goes on in writing by themselves after a quarter of a minute, and is back with the server', async () => {
     await seconds(3, 50);
-    server.isUp = false;
-    server.socket.isDead = true;
-    await seconds(5, 0);
-    connection().goes('disconnected');
+    await isCut();
     expect(session.cutOff).toBe(false);
     await seconds(9, 0);
     expect(session.cutOff).toBe(false);
