@@ -15,6 +15,8 @@ const TEST_PATIENCE: SignedDuration = SignedDuration::from_secs(5);
 /// How long a picture is rehearsed, and of that what comes before it counts.
 const REHEARSAL: SignedDuration = SignedDuration::from_secs(5);
 const WARM_UP: SignedDuration = SignedDuration::from_secs(2);
+/// And in so many looks in a row, at the end, it has to come as it should: one alone may be what waited in the line.
+const PICTURE_LOOKS: u8 = 2;
 /// How long somebody has to be heard before they are asked for anything.
 const CALM: SignedDuration = SignedDuration::from_secs(3);
 /// Looks in a row without anything against a try.
@@ -43,8 +45,8 @@ enum Try {
     Resting,
     /// `passed` bursts got through; the next is sent then, or one is under way.
     Testing { passed: u8, next_at: Timestamp, is_sent: bool },
-    /// A picture comes that nobody is shown; whether the last look saw it come as it should.
-    Rehearsing { since: Timestamp, comes: bool },
+    /// A picture comes that nobody is shown; so many looks in a row saw it come as it should.
+    Rehearsing { since: Timestamp, comes: u8 },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -169,11 +171,12 @@ impl Climb {
             Try::Testing { passed: 0, .. } => Next::Nothing,
             Try::Testing { .. } if !is_calm => self.over(now, false, thresholds),
             Try::Testing { .. } => Next::Nothing,
-            Try::Rehearsing { since, .. } => {
+            Try::Rehearsing { since, comes } => {
                 if !is_calm && now >= after(since, WARM_UP) {
                     return self.over(now, false, thresholds);
                 }
-                self.state = Try::Rehearsing { since, comes: look.carries_picture(thresholds) };
+                let comes = if look.carries_picture(thresholds) { comes.saturating_add(1) } else { 0 };
+                self.state = Try::Rehearsing { since, comes };
                 self.timeout(now, thresholds)
             }
         }
@@ -200,7 +203,7 @@ impl Climb {
             return Next::Nothing;
         }
         if to == BandwidthProfile::Video {
-            self.state = Try::Rehearsing { since: now, comes: false };
+            self.state = Try::Rehearsing { since: now, comes: 0 };
             self.rehearses = Some(BandwidthProfile::Video);
             return Next::Nothing;
         }
@@ -233,7 +236,7 @@ impl Climb {
                 Next::Test { kbps }
             }
             Try::Rehearsing { since, comes } if now >= after(since, REHEARSAL) => {
-                self.over(now, comes, thresholds)
+                self.over(now, comes >= PICTURE_LOOKS, thresholds)
             }
             Try::Rehearsing { .. } => Next::Nothing,
         }

@@ -288,8 +288,11 @@ fn a_picture_that_is_meant_to_come_and_does_not_was_not_shown_to_be_carried() {
     assert_eq!((line.profile(), line.ladder.rehearses()), (AudioOnly, None));
     let mut slow_camera = Line::new();
     let comes = LineLook { camera_kbps: Some(140), ..GOOD };
-    slow_camera.looks(11, SLOW).looks(23, none_comes).looks(3, none_comes).looks(3, comes);
+    slow_camera.looks(11, SLOW).looks(23, none_comes).looks(2, none_comes).looks(4, comes);
     assert_eq!(slow_camera.profile(), Video, "a camera may take its time");
+    let mut line = Line::new();
+    line.looks(11, SLOW).looks(27, none_comes).looks(2, LineLook { camera_kbps: Some(51), ..GOOD });
+    assert_eq!(line.profile(), AudioOnly, "what waited in the line is no picture");
     let mut no_camera = Line::new();
     no_camera.looks(11, SLOW).looks(23, GOOD).looks(6, GOOD);
     assert_eq!(no_camera.profile(), Video, "of a camera that is off nothing is to come");

@@ -24,6 +24,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(10);
 const RETRY_MS: [u64; 6] = [0, 300, 1_000, 2_000, 4_000, 5_000];
 const STALE: Duration = Duration::from_secs(1);
 const STEADY: Duration = Duration::from_secs(5);
+const RENEWED_AFTER: Duration = Duration::from_secs(10);
+const REHEARSAL: Duration = Duration::from_secs(8);
 const RESTART_ICE: Duration = Duration::from_secs(2);
 const CUT_OFF: Duration = Duration::from_secs(15);
 /// Browsers take a path for broken on which nothing came for so long.
@@ -73,7 +75,10 @@ pub struct Device {
     last_id: u64,
     /// Requests whose reply is still to come, by their numbers.
     pending: BTreeMap<u64, Value>,
+    /// When those of them that were said on this socket were.
+    said_at: BTreeMap<u64, Time>,
     rehearses: Option<BandwidthProfile>,
+    rehearses_until: Time,
     /// The transport it may make: its last one is gone.
     fresh_peer: Option<PeerId>,
     has_transport: bool,
@@ -116,7 +121,9 @@ impl Device {
             last_seq: 0,
             last_id: 0,
             pending: BTreeMap::new(),
+            said_at: BTreeMap::new(),
             rehearses: None,
+            rehearses_until: now,
             fresh_peer: None,
             has_transport: false,
             negotiation: 0,
@@ -142,8 +149,11 @@ impl Device {
     }
 
     /// Says something: kept until the server has it.
-    pub fn write(&mut self, client_id: &str) {
-        self.request(json!({"type": "chat", "clientId": client_id, "text": format!("This is {client_id}.")}));
+    pub fn write(&mut self, client_id: &str, now: Time) {
+        self.request(
+            now,
+            json!({"type": "chat", "clientId": client_id, "text": format!("This is {client_id}.")}),
+        );
     }
 
     // Signaling
@@ -185,6 +195,7 @@ impl Device {
             self.attempt = 0;
         }
         (self.is_open, self.socket, self.asked) = (false, None, None);
+        self.said_at.clear();
         let apart = Duration::from_millis(RETRY_MS[self.attempt.min(RETRY_MS.len() - 1)]);
         self.attempt += 1;
         self.dial_at = Some(now.max(self.since + apart));
@@ -214,6 +225,10 @@ impl Device {
         if self.is_open && now >= self.beats_at {
             self.beats_at = now + HEARTBEAT;
             self.ask(now, SILENCE_MAX);
+        }
+        if self.rehearses.is_some() && now >= self.rehearses_until {
+            self.rehearses = None;
+            self.apply(world);
         }
         self.look_at_line(world);
         self.look_at_path(world);
@@ -275,12 +290,23 @@ impl Device {
                 self.ask(now, Duration::from_millis(patience));
             }
         }
-        if self.watch.holds() && !held {
+        if self.watch.holds() && !held && !self.renew(now) {
             self.nudge(now);
         }
         if self.watch.holds() != held {
             self.apply(world);
         }
+    }
+
+    /// Less is sent from now on: what waits in the socket for a line that was full goes by a fresh one, which does not wait for
+    /// longer and longer. Whether there was anything.
+    fn renew(&mut self, now: Time) -> bool {
+        let waits = self.said_at.values().any(|at| now.since(*at) >= STALE);
+        let renews = self.is_open && waits && now.since(self.since) >= RENEWED_AFTER;
+        if renews {
+            self.lost(now);
+        }
+        renews
     }
 
     /// The line is another: is this socket still one, or is there one again?
@@ -323,17 +349,18 @@ impl Device {
         self.restart_due = !self.is_open;
         if self.is_open {
             let (ufrag, pwd) = world.members[self.at].client.new_credentials();
-            self.request(json!({"type": "restart", "ufrag": ufrag, "pwd": pwd}));
+            self.request(world.now, json!({"type": "restart", "ufrag": ufrag, "pwd": pwd}));
         }
     }
 
-    fn request(&mut self, message: Value) {
+    fn request(&mut self, now: Time, message: Value) {
         self.last_id += 1;
         let id = self.last_id;
         let mut numbered = message;
         numbered["id"] = json!(id);
         if self.is_open {
             self.put(&numbered);
+            self.said_at.insert(id, now);
         }
         self.pending.insert(id, numbered);
     }
@@ -352,10 +379,15 @@ impl Device {
         if End::socket_of(bytes) != Some(*id) {
             return;
         }
+        let id = *id;
         for message in end.receive(bytes, world.now) {
             // The server's own heartbeat is no message; that it came is acknowledged.
             if message.is_empty() {
                 continue;
+            }
+            // What an earlier one had done may have closed the socket.
+            if self.socket.as_ref().is_none_or(|(now, _)| *now != id) {
+                break;
             }
             let frame: Value = serde_json::from_slice(&message).expect("the server says JSON");
             self.handle(&frame, world);
@@ -374,7 +406,10 @@ impl Device {
         }
         assert_eq!(seq, self.last_seq + 1, "nothing is missing on a socket");
         self.last_seq = seq;
-        let asked = frame["replyTo"].as_u64().and_then(|request| self.pending.remove(&request));
+        let asked = frame["replyTo"].as_u64().and_then(|request| {
+            self.said_at.remove(&request);
+            self.pending.remove(&request)
+        });
         if kind == "error" && asked.is_some_and(|asked| asked["type"] == "restart") {
             // Of a transport the server gave up meanwhile: that it did follows.
             return;
@@ -404,8 +439,9 @@ impl Device {
         if kind == "resumed" {
             let heard = frame["heard"].as_u64().unwrap_or_default();
             pending.iter().filter(|(id, _)| **id > heard).for_each(|(_, message)| self.put(message));
+            self.said_at = pending.range(heard + 1..).map(|(id, _)| (*id, now)).collect();
             self.pending = pending;
-            self.say_again(words);
+            self.say_again(words, now);
             let is_broken = self.has_transport && !self.is_connected(world);
             if self.restart_due || is_broken {
                 self.restart(world);
@@ -425,14 +461,14 @@ impl Device {
         });
         self.is_told(&frame["chat"], now);
         self.tier = tier(&frame["you"]["tier"]).expect("a tier");
-        self.say_again(words);
+        self.say_again(words, now);
         self.connect(world);
     }
 
     /// What was written is kept on the device, and said on each socket until it is said.
-    fn say_again(&mut self, words: BTreeMap<u64, Value>) {
+    fn say_again(&mut self, words: BTreeMap<u64, Value>, now: Time) {
         for message in words.into_values() {
-            self.request(message);
+            self.request(now, message);
         }
     }
 
@@ -456,11 +492,16 @@ impl Device {
                     if frame["frameMs"].is_null() { AudioProfile::Full } else { AudioProfile::Thrifty };
                 client.signalled(&Signal::Audio(profile), now, now);
             }
-            "tier" => self.tier = tier(&frame["profile"]).expect("a tier"),
-            "rehearse" => self.rehearses = tier(&frame["profile"]),
+            "tier" => {
+                let before = std::mem::replace(&mut self.tier, tier(&frame["profile"]).expect("a tier"));
+                if self.tier > before {
+                    self.renew(now);
+                }
+            }
+            "rehearse" => (self.rehearses, self.rehearses_until) = (tier(&frame["profile"]), now + REHEARSAL),
             "knock" => {
                 let (participant, device) = (&frame["participant"]["id"], &frame["device"]);
-                self.request(json!({"type": "admit", "participantId": participant, "device": device}));
+                self.request(now, json!({"type": "admit", "participantId": participant, "device": device}));
             }
             "admitted" => self.is_told(&frame["chat"], now),
             "chat" => self.is_told(&json!([frame]), now),
@@ -495,7 +536,7 @@ impl Device {
         self.negotiation += 1;
         let sdp = client.offer_sdp();
         self.apply(world);
-        self.request(json!({"type": "offer", "sdp": sdp, "negotiation": self.negotiation}));
+        self.request(world.now, json!({"type": "offer", "sdp": sdp, "negotiation": self.negotiation}));
     }
 
     /// Sends what the line is used for, and what the server alone is to look at.

@@ -168,7 +168,8 @@ impl Scenario {
                 for who in Who::ALL {
                     let client_id = format!("{who:?} {}", at.as_secs());
                     written.insert(client_id.clone(), (visit.world.now, who));
-                    visit.device(who).write(&client_id);
+                    let now = visit.world.now;
+                    visit.device(who).write(&client_id, now);
                 }
             }
             visit.run(LOOK);
@@ -522,13 +523,13 @@ pub fn all() -> Vec<Scenario> {
         dip("cut for 60 s", 60, 120, in_writing(4, 3, 75)),
         dip("cut for 300 s", 300, 120, in_writing(4, 3, 75)),
         poor("100 kbit/s both ways for 60 s", 60, 120, kbps(100), kbps(100), by_voice(3)),
-        poor("100 kbit/s up alone for 60 s", 60, 120, kbps(100), good(), by_voice(20)),
+        poor("100 kbit/s up alone for 60 s", 60, 120, kbps(100), good(), by_voice(10)),
         poor("100 kbit/s down alone for 60 s", 60, 120, good(), kbps(100), by_voice(3)),
         poor("20 % lost on the way up for 60 s", 60, 120, good().loss(0.2), good(), by_voice(3)),
         poor("20 % lost on the way down for 60 s", 60, 120, good(), good().loss(0.2), by_voice(3)),
         poor("the way up cut for 20 s", 20, 120, cut(), good(), in_writing(4, 3, 75)),
         poor("the way down cut for 20 s", 20, 120, good(), cut(), in_writing(4, 3, 75)),
-        poor("24 kbit/s up alone for 60 s", 60, 240, kbps(24), good(), in_writing(5, 6, 200)),
+        poor("24 kbit/s up alone for 60 s", 60, 240, kbps(24), good(), in_writing(5, 3, 200)),
         poor("24 kbit/s down alone for 60 s", 60, 240, good(), kbps(24), in_writing(5, 3, 200)),
         Scenario {
             whose: Who::Provider,

@@ -50,6 +50,8 @@ const RESTART_ICE_MS = 2_000;
 const CUT_OFF_MS = 15_000;
 /** For so long nothing may be heard before it is noticed, in milliseconds: a browser takes five seconds for media. */
 const UNNOTICED_MS_MAX = 10_000;
+/** No rehearsal takes longer (docs/protocol.md, section 3), in milliseconds. */
+const REHEARSAL_MS_MAX = 8_000;
 /** When descriptions that the server had no time for are exchanged again, in milliseconds. */
 const RECONNECT_MS = 2_000;
 /** How long a socket may be away before what is written passes over HTTPS instead, in milliseconds. */
@@ -649,7 +651,7 @@ export class Session extends Emitter<SessionEvents> {
       if (ask !== null) this.#signal?.nudge(ask);
     }
     // What was waited for in a line that was full is asked for anew in one that is not.
-    if (watch.holds && !held) this.#signal?.nudge(ASK_MS_MAX);
+    if (watch.holds && !held && !this.#signal?.renew()) this.#signal?.nudge(ASK_MS_MAX);
     if (watch.isLost !== wasLost) this.#changed();
     if (watch.holds !== held) this.#putAll();
     if (watch.isNarrow !== wasNarrow) this.#settleRedundancy();
@@ -793,16 +795,13 @@ export class Session extends Emitter<SessionEvents> {
         this.recording = frame.on;
         break;
       case 'tier':
-        if (this.you) this.you = { ...this.you, tier: frame.profile, tierReason: frame.profile === 'video' ? null : frame.reason };
-        this.#putAll();
+        this.#isUsedFor(frame);
         break;
       case 'encodings':
         this.#transport?.want(frame.kind, frame.active);
         break;
       case 'rehearse':
-        this.#rehearses = frame.profile;
-        this.#transport?.rehearse(frame.profile === 'video');
-        this.#putAll();
+        this.#rehearse(frame.profile);
         break;
       case 'videoCodec':
         this.#transport?.encodeVideo(frame.kind, frame.codec).catch((error: unknown) => this.#problem(error));
@@ -844,6 +843,25 @@ export class Session extends Emitter<SessionEvents> {
     }
     this.#changed();
   }
+
+  #isUsedFor({ profile, reason }: Extract<ServerFrame, { type: 'tier' }>): void {
+    if (!this.you) return;
+    const before = this.you.tier;
+    this.you = { ...this.you, tier: profile, tierReason: profile === 'video' ? null : reason };
+    this.#putAll();
+    if (profile !== before && lower(profile, before) === profile) this.#signal?.renew();
+  }
+
+  /** Sends what the server alone looks at; on a line that is full of it the end of that may come late. */
+  #rehearse(profile: BandwidthProfile | null): void {
+    clearTimeout(this.#rehearsal);
+    this.#rehearses = profile;
+    this.#transport?.rehearse(profile === 'video');
+    this.#putAll();
+    if (profile !== null) this.#rehearsal = setTimeout(() => this.#rehearse(null), REHEARSAL_MS_MAX);
+  }
+
+  #rehearsal: ReturnType<typeof setTimeout> | undefined;
 
   // --- what is written -------------------------------------------------------------------------------------------
 
@@ -1183,6 +1201,7 @@ export class Session extends Emitter<SessionEvents> {
     for (const timer of this.#timers) clearTimeout(timer);
     this.#timers.clear();
     this.#redundancy.stop();
+    clearTimeout(this.#rehearsal);
     this.#transport?.close();
     this.#transport = null;
     if (!keepSocket) this.#signal?.close();

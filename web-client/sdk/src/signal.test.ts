@@ -194,6 +194,38 @@ describe('a silent line', () => {
   });
 });
 
+describe('a line that was full', () => {
+  beforeEach(begin);
+
+  test('has what waits said again on a fresh socket, instead of after a timeout of TCP', async () => {
+    await pass(10_000);
+    server.isMute = true;
+    const said = outcome(signal.request(say('words')));
+    await pass(900);
+    expect(signal.renew(), 'it may be answered yet').toBe(false);
+    await pass(200);
+    expect(signal.renew()).toBe(true);
+    await pass(20);
+    expect(said.is, 'whoever keeps it says it again').toBe('unreachable, again');
+    expect(server.sockets).toHaveLength(2);
+    expect(told).toEqual(['reconnecting', 'keep secret-2', 'open', 'resumed']);
+  });
+
+  test('keeps its socket where nothing waits, or it is a fresh one', async () => {
+    server.isMute = true;
+    const said = outcome(signal.request(say('words')));
+    await pass(5_000);
+    expect(signal.renew(), 'its timeouts are short').toBe(false);
+    signal.close();
+    await pass(0);
+    expect(said.is).toBe('unreachable, again');
+    server.isMute = false;
+    await begin();
+    await pass(15_000);
+    expect(signal.renew(), 'nothing waits').toBe(false);
+  });
+});
+
 describe('coming back', () => {
   beforeEach(begin);
 

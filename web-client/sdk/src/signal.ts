@@ -34,6 +34,11 @@ const RETRY_JITTER = 0.3;
 const STEADY_MS = 5_000;
 /** An attempt this old, in milliseconds, may have been made on a network that is gone. */
 const STALE_MS = 1_000;
+/**
+ * A socket this old, in milliseconds, waits for longer and longer where what is said on it does not arrive (TCP waits twice as long
+ * each time): a fresh one does not.
+ */
+const SLOW_MS = 10_000;
 /** The server closes with it when the same participant is in elsewhere. */
 const SUPERSEDED = 4001;
 
@@ -101,6 +106,8 @@ interface Pending {
   resolve: (frame: ServerFrame) => void;
   reject: (error: Error) => void;
   timer: ReturnType<typeof setTimeout> | undefined;
+  /** When it was said on the socket of now. */
+  saidAt: number;
 }
 
 export class Signal {
@@ -153,7 +160,7 @@ export class Signal {
     const waits = patience === 'lasting' || patience === 'brief';
     if (this.#isOver || (!this.#isOpen && !waits)) return Promise.reject(unreachable());
     return new Promise((resolve, reject) => {
-      const pending: Pending = { message, resolve, reject, timer: undefined };
+      const pending: Pending = { message, resolve, reject, timer: undefined, saidAt: Number.POSITIVE_INFINITY };
       const id = this.#add(pending);
       if (this.#isOpen) this.#put(id, pending);
       else if (patience === 'brief') this.#limit(id, pending);
@@ -166,6 +173,18 @@ export class Signal {
     if (this.#isOpen) return this.#listen(limitMs);
     const isUnderWay = this.#socket !== null && Date.now() - this.#since < STALE_MS;
     if (!isUnderWay && (this.#wasIn || this.#secret !== null)) void this.#dial();
+  }
+
+  /**
+   * A line that was full is not any more: what still waits to be answered is said again on a fresh socket, so that it does not
+   * wait for a timeout of this one. Whether there was anything.
+   */
+  renew(): boolean {
+    const now = Date.now();
+    const waits = [...this.#pending.values()].some(({ saidAt }) => now - saidAt >= STALE_MS);
+    const renews = this.#isOpen && waits && now - this.#since >= SLOW_MS;
+    if (renews) this.#lost();
+    return renews;
   }
 
   /** When anything was heard last, in milliseconds. */
@@ -245,9 +264,10 @@ export class Signal {
   #lost(): void {
     if (Date.now() - this.#since >= STEADY_MS) this.#attempt = 0;
     this.#drop();
-    for (const [id, { message, timer }] of this.#pending) {
-      const patience = PATIENCE[message.type];
-      if (patience === 'lasting') clearTimeout(timer);
+    for (const [id, pending] of this.#pending) {
+      const patience = PATIENCE[pending.message.type];
+      pending.saidAt = Number.POSITIVE_INFINITY;
+      if (patience === 'lasting') clearTimeout(pending.timer);
       if (patience === 'socket') this.#settle(id)?.reject(unreachable());
     }
     this.#handlers.line('reconnecting');
@@ -372,6 +392,7 @@ export class Signal {
 
   #put(id: number, pending: Pending): void {
     this.#limit(id, pending);
+    pending.saidAt = Date.now();
     // On a socket that is lost meanwhile it is not heard, and said again on the next.
     this.#send({ ...pending.message, id });
   }

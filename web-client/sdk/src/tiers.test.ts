@@ -126,6 +126,33 @@ describe('what is sent', () => {
   });
 });
 
+describe('a line that was full', () => {
+  test('has its words said on a fresh socket as soon as it is used for less', async () => {
+    await seconds(12, 50);
+    server.isMute = true;
+    void session.sendChat('slow');
+    await pass(1_200);
+    server.isMute = false;
+    tier('audio_only', 'uplink_loss');
+    await pass(100);
+    expect(server.sockets).toHaveLength(2);
+    expect(session.unsaid).toEqual([]);
+    expect(server.chat.map(({ text }) => text)).toEqual(['slow']);
+    tier('video', 'recovered');
+    await pass(100);
+    expect(server.sockets, 'more goes by the socket of before').toHaveLength(2);
+  });
+
+  test('is not full of a rehearsal for longer than one takes, if its end does not get through', async () => {
+    tier('async_text', 'uplink_loss');
+    server.say({ type: 'rehearse', profile: 'audio_only' });
+    await pass(7_900);
+    expect(sends()).toEqual([MICROPHONE, null]);
+    await pass(200);
+    expect(sends()).toEqual([null, null]);
+  });
+});
+
 describe('who begins anew', () => {
   test('who is sent back and let in again is sent all of theirs', async () => {
     tier('async_text', 'uplink_loss');

@@ -2,7 +2,7 @@
 //!
 //! `--write docs/fallback.md` puts the tables between the two markers of that page and the chart into a folder of its name;
 //! `--assert` makes a missed aim an error. `--seeds N` plays each from N seeds, `--seed N` from that on; `--only TEXT` those with the text in their name;
-//! `--trace` says what the server did about lines in the first run of each.
+//! `--trace` says what the server did about lines in the first run of each, and how long each line that was written took.
 
 mod plot;
 mod table;
@@ -41,6 +41,11 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         if options.trace {
             for (at, what) in &runs[0].log {
                 writeln!(out, "{:.1}\t{what}", at.as_secs_f64())?;
+            }
+            for line in &runs[0].written {
+                let read =
+                    line.read_after.map_or("never".into(), |after| format!("{:.1} s", after.as_secs_f64()));
+                writeln!(out, "{:.1}\tthe {:?} wrote: read after {read}", line.at.as_secs_f64(), line.by)?;
             }
         }
         if let (Some(page), Some(name)) = (&options.write, scenario.plot) {
