@@ -1,4 +1,6 @@
-//! A voice as it is heard: a playout delay that follows the jitter, after NetEq, and what was not there in time.
+//! A voice as it is heard, after NetEq: a playout delay that follows the jitter by stretching what is played, and what was not
+//! there in time. A frame that is the next one and comes late is played when it comes, and all later ones as much later: what was
+//! concealed is the time until then. One that is missing while a later one is there is concealed, and gone.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -12,6 +14,10 @@ const DELAY_MIN: Duration = Duration::from_millis(60);
 /// And to this: what comes later is of no use to a conversation. NetEq itself goes on to three quarters of its 200 packets.
 pub(crate) const DELAY_MAX: Duration = Duration::from_millis(400);
 const JITTER_PERCENTILE: usize = 95;
+/// Nothing is played faster that would have come too late lately: two seconds of them.
+const RECENT_PACKETS: usize = 100;
+/// By how much of what is played the delay follows: one pitch period each 50 ms.
+const STRETCH: u32 = 5;
 /// Packets whose jitter is remembered: four seconds of frames of 20 ms.
 const JITTER_PACKETS: usize = 200;
 
@@ -82,8 +88,13 @@ struct Stream {
     arrivals: BTreeMap<u32, Arrival>,
     /// From capture to arrival, in µs.
     transits: VecDeque<u64>,
-    /// From capture to playout.
+    /// From capture to playout: as it is, and as it should be.
     delay: Duration,
+    target: Duration,
+    /// What comes later than so long after it was captured is of no use.
+    latest: Duration,
+    /// What was concealed of a frame that was waited for, and is none as long as a frame yet.
+    concealed: Duration,
     redundancy: usize,
 }
 
@@ -121,6 +132,9 @@ impl Playout {
                 arrivals: BTreeMap::new(),
                 transits: VecDeque::new(),
                 delay: Duration::ZERO,
+                target: Duration::ZERO,
+                latest: Duration::ZERO,
+                concealed: Duration::ZERO,
                 redundancy: 0,
             });
         }
@@ -155,14 +169,18 @@ impl Playout {
             if now < plays_at {
                 return;
             }
-            let in_time = arrival.filter(|arrival| arrival.at <= plays_at);
             let frames = &mut heard.by_redundancy[stream.redundancy];
             frames.due += 1;
-            match in_time {
+            match arrival.filter(|arrival| stream.is_played(arrival, plays_at)) {
                 None => frames.concealed += 1,
                 Some(arrival) => {
+                    let late = arrival.at.since(plays_at);
+                    let concealed = stream.waited(late, arrival.duration);
+                    frames.due += concealed;
+                    frames.concealed += concealed;
                     heard.played_ms += arrival.duration.as_millis() as u64;
                     heard.rescued += u64::from(arrival.is_redundant);
+                    stream.stretch(arrival.duration);
                 }
             }
             stream.duration = arrival.map_or(stream.duration, |arrival| arrival.duration);
@@ -185,7 +203,34 @@ impl Stream {
         let least = sorted[0];
         let jitter = sorted[(sorted.len() * JITTER_PERCENTILE / 100).min(sorted.len() - 1)] - least;
         let wanted = (Duration::from_micros(jitter) + duration).clamp(DELAY_MIN, delay_max);
-        self.delay = Duration::from_micros(least) + wanted;
+        let least = Duration::from_micros(least);
+        let recent = self.transits.iter().rev().take(RECENT_PACKETS).copied().max().unwrap_or(0);
+        self.target = (least + wanted).max(Duration::from_micros(recent).min(least + delay_max));
+        self.latest = least + delay_max;
+        if self.transits.len() == 1 {
+            self.delay = self.target;
+        }
+    }
+
+    /// A frame that comes late is waited for as long as none after it is there, and it is of use.
+    fn is_played(&self, arrival: &Arrival, plays_at: Time) -> bool {
+        let is_first = || self.arrivals.range(self.next + 1..).all(|(_, later)| later.at > plays_at);
+        arrival.at <= plays_at || (arrival.at <= arrival.captured_at + self.latest && is_first())
+    }
+
+    /// Waited for a frame that came late: so many frames' time was concealed, and all later ones are played as much later.
+    fn waited(&mut self, late: Duration, duration: Duration) -> u64 {
+        self.delay += late;
+        self.concealed += late;
+        let frames = self.concealed.as_micros() / duration.as_micros().max(1);
+        self.concealed -= duration * frames as u32;
+        frames as u64
+    }
+
+    /// Plays a little faster, or slower, where the delay is not what it should be.
+    fn stretch(&mut self, duration: Duration) {
+        let most = duration / STRETCH;
+        self.delay = self.target.clamp(self.delay.saturating_sub(most), self.delay + most);
     }
 }
 
@@ -226,6 +271,22 @@ mod tests {
             playout.packet(Tag::of_voice(frame, FRAME_MS as u8), &[], at);
         }
         let concealed = playout.heard.frames().concealed;
-        assert!((5..20).contains(&concealed), "{concealed}");
+        assert!((7..9).contains(&concealed), "160 ms more than it could wait: {concealed}");
+        assert!(playout.heard.played_ms > 19_000, "{:?}", playout.heard);
+    }
+
+    #[test]
+    fn what_comes_after_a_later_one_was_played_is_gone() {
+        let mut playout = Playout::default();
+        let at = |frame: u32| Time::from_millis(u64::from(frame) * FRAME_MS + TRAVEL_MS);
+        for frame in (0..200).filter(|frame| *frame != 100) {
+            playout.packet(Tag::of_voice(frame, FRAME_MS as u8), &[], at(frame));
+            if frame == 105 {
+                playout.packet(Tag::of_voice(100, FRAME_MS as u8), &[], at(frame));
+            }
+        }
+        let Frames { due, concealed } = playout.heard.frames();
+        assert_eq!(concealed, 1);
+        assert!(due >= 190, "{due}");
     }
 }
