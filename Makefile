@@ -136,7 +136,9 @@ check: client ## Format, lints, dependency rules, types
 	@scripts/setup.sh check
 	cargo fmt --all --check
 	cargo fmt --check --manifest-path $(WEBRTC_PEER)
+	cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo check --manifest-path tests/fuzz/Cargo.toml --target-dir '$(TARGET_DIR)' --locked
 	cargo deny --log-level error check bans licenses sources
 	@for dir in $(JS_DIRS); do \
 	    (set -x; cd "$$dir" && npm run --if-present check) || exit 1; \

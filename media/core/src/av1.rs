@@ -50,9 +50,10 @@ pub fn parse(payload: &[u8]) -> Result<Av1Packet, Av1Error> {
 
 /// All elements have a size before them but the last of a number that is told.
 fn check_elements(mut rest: &[u8], told: u8) -> Result<(), Av1Error> {
-    let mut seen = 0;
+    let mut seen = 0_u8;
     while !rest.is_empty() {
-        seen += 1;
+        // More than are ever told.
+        seen = seen.saturating_add(1);
         if told != 0 && seen == told {
             return Ok(());
         }
@@ -103,6 +104,14 @@ mod tests {
         assert_eq!(parse(&[0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]), Err(Av1Error::Size));
         assert_eq!(parse(&[]), Err(Av1Error::Truncated));
         assert_eq!(parse(&[0x10]), Err(Av1Error::Truncated));
+    }
+
+    #[test]
+    fn more_elements_than_fit_into_a_byte_are_followed_to_the_end() {
+        let mut payload = vec![0x00; 300];
+        assert!(parse(&payload).is_ok(), "299 empty ones");
+        payload.push(0x01);
+        assert_eq!(parse(&payload), Err(Av1Error::Truncated));
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 
 use libfuzzer_sys::fuzz_target;
 use vestibule_media_core::sdp::{
-    AnswerContext, AnswerMedia, Candidate, Fingerprint, IceParameters, Offer, SendStream, write_answer,
+    AnswerContext, AnswerMedia, Candidate, CodecName, Fingerprint, IceParameters, Offer, SendStream,
+    write_answer,
 };
 
 fuzz_target!(|data: &[u8]| {
@@ -28,7 +29,8 @@ fn check_answer(offer: &Offer) {
         track_id: "track".to_owned(),
         cname: "cname".to_owned(),
     };
-    let media = vec![AnswerMedia { send: Some(stream), receive: true }; offer.media.len()];
+    let preferred = Some(CodecName::Vp9);
+    let media = vec![AnswerMedia { send: Some(stream), receive: true, preferred }; offer.media.len()];
     let answer = write_answer(
         offer,
         &AnswerContext {
