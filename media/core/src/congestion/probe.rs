@@ -81,16 +81,53 @@ impl Cluster {
     fn shown(&self) -> Option<u64> {
         let sent = self.last_sent.micros_since(self.first_sent);
         let took = (self.last_arrival - self.first_arrival).cast_unsigned();
-        if sent == 0 || took == 0 {
+        if took == 0 {
             return None;
         }
-        let sent = bits_per_second(self.arrived_bytes - self.last_sent_bytes, sent);
         let arrived = bits_per_second(self.arrived_bytes - self.first_arrived_bytes, took);
+        if sent == 0 {
+            // A burst of media that was due anyway was all of it: faster than it was asked for.
+            return Some(((arrived as f64 * HEADROOM) as u64).min(self.probe.rate_bps));
+        }
+        let sent = bits_per_second(self.arrived_bytes - self.last_sent_bytes, sent);
         if (arrived as f64) < sent as f64 * SLOWED {
             Some((arrived as f64 * HEADROOM) as u64)
         } else {
             // Two that travelled closer together than they were sent show nothing beyond what was sent.
             Some(sent.min(arrived))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::history::{History, Told};
+    use super::*;
+
+    const PROBE: Probe = Probe { number: 1, rate_bps: 3_000_000, bytes: 5_000 };
+
+    /// What eight packets of 1000 bytes show, sent and arrived so many microseconds apart.
+    fn shows(sent_apart: u64, arrived_apart: i64) -> Option<u64> {
+        let mut cluster = Cluster::new(PROBE, Time::ZERO);
+        let mut history = History::new();
+        let packets = (0..8).map(|n| {
+            history.sent(n, 1_000, PROBE.number, Time::from_micros(1_000_000 + u64::from(n) * sent_apart));
+            let Some(Told::Arrived(sent)) = history.arrived(n) else { panic!("it was sent") };
+            cluster.arrived(sent, 5_000_000 + i64::from(n) * arrived_apart)
+        });
+        packets.flatten().last()
+    }
+
+    #[test]
+    fn a_probe_shows_what_was_sent_or_where_that_was_slowed_down_what_arrived() {
+        assert_eq!(shows(2_667, 2_667), Some(2_999_625));
+        assert_eq!(shows(2_667, 4_000), Some(1_900_000));
+    }
+
+    #[test]
+    fn a_probe_that_a_burst_of_media_was_shows_what_arrived() {
+        assert_eq!(shows(0, 4_000), Some(1_900_000));
+        assert_eq!(shows(0, 100), Some(3_000_000), "and no more than was asked for");
+        assert_eq!(shows(0, 0), None);
     }
 }
