@@ -17,6 +17,13 @@ const DECODED_REMEMBERED: usize = 48;
 /// A freeze, as libwebrtc counts it: a frame shown for longer than three times the mean, or than the mean and this.
 const FREEZE_MARGIN: Duration = Duration::from_millis(150);
 const FREEZE_TIMES: u32 = 3;
+/// Pictures are shown as long after they were captured as the quickest of the last so many took, and a little; and where this many
+/// had to be repaired in the last minute, most of a round trip more: what was repaired once is there in time then.
+const QUICKEST_OF: usize = 300;
+const DISPLAY_MARGIN: Duration = Duration::from_millis(10);
+const REPAIRED_MIN: u32 = 3;
+const REPAIRED_SPAN: Duration = Duration::from_secs(60);
+const REPAIR_ROUND_TRIPS: f64 = 0.9;
 /// Frames the mean is of, and how many it takes to have one.
 const FREEZE_FRAMES: usize = 30;
 const FREEZE_FRAMES_MIN: usize = 5;
@@ -72,7 +79,19 @@ pub(crate) struct RxStream {
     last_pli_at: Option<Time>,
     waiting_since: Option<Time>,
     shown_for: VecDeque<Duration>,
+    display: Display,
     playout: Playout,
+}
+
+/// When pictures appear, after libwebrtc's jitter estimator.
+#[derive(Clone, Debug, Default)]
+struct Display {
+    /// From capture to decoding.
+    took: VecDeque<Duration>,
+    repaired: u32,
+    repaired_at: Time,
+    round_trip: Duration,
+    shown_at: Option<Time>,
 }
 
 /// Packets of a frame by part, under the sequence index of its first part.
@@ -83,6 +102,7 @@ struct Frame {
     began_at: Time,
     /// It is the last of its picture.
     ends_picture: bool,
+    is_repaired: bool,
 }
 
 impl RxStream {
@@ -121,7 +141,7 @@ impl RxStream {
                 if self.stats.codecs.last() != Some(&codec) {
                     self.stats.codecs.push(codec);
                 }
-                self.part(index, tag, marker, now);
+                self.part(index, tag, marker, kind, now);
             }
             Some(Media::Voice(red)) => {
                 self.playout.packet(red.primary, &red.redundant, now);
@@ -131,7 +151,7 @@ impl RxStream {
         }
     }
 
-    fn part(&mut self, index: u64, tag: Tag, marker: bool, now: Time) {
+    fn part(&mut self, index: u64, tag: Tag, marker: bool, kind: Packet, now: Time) {
         let first = index - u64::from(tag.part);
         if self.decoded_up_to.is_some_and(|up_to| first <= up_to) {
             return;
@@ -142,10 +162,13 @@ impl RxStream {
             parts: vec![false; usize::from(tag.parts)],
             began_at: now,
             ends_picture: false,
+            is_repaired: false,
         });
         frame.ends_picture |= marker;
+        frame.is_repaired |= kind == Packet::Rtx;
         frame.parts[usize::from(tag.part)] = true;
-        while let Some((first, tag, ends_picture)) = self.next_decodable() {
+        while let Some((first, tag, ends_picture, is_repaired)) = self.next_decodable() {
+            self.display.decodes(is_repaired, now);
             self.stats.frames_skipped += self.frames.range(..first).count() as u64;
             self.frames = self.frames.split_off(&(first + 1));
             self.decoded_up_to = Some(first);
@@ -164,9 +187,11 @@ impl RxStream {
         }
     }
 
-    fn next_decodable(&self) -> Option<(u64, Tag, bool)> {
+    fn next_decodable(&self) -> Option<(u64, Tag, bool, bool)> {
         let complete = self.frames.iter().filter(|(_, frame)| frame.parts.iter().all(|part| *part));
-        complete.map(|(first, frame)| (*first, frame.tag, frame.ends_picture)).find(|(_, tag, _)| {
+        let whole =
+            |(first, frame): (&u64, &Frame)| (*first, frame.tag, frame.ends_picture, frame.is_repaired);
+        complete.map(whole).find(|(_, tag, ..)| {
             (tag.keyframe && tag.spatial == 0)
                 || tag.references().all(|(back, spatial)| {
                     self.decoded.contains(&(tag.ssrc, tag.frame.wrapping_sub(back), spatial))
@@ -180,8 +205,7 @@ impl RxStream {
         if self.stats.heights.last().is_none_or(|(_, before)| *before != height) {
             self.stats.heights.push((now, height));
         }
-        let Some(before) = self.stats.last_decoded_at else { return };
-        let shown_for = now.since(before);
+        let Some(shown_for) = self.display.shows(tag.captured_at, now) else { return };
         if self.shown_for.len() >= FREEZE_FRAMES_MIN {
             let mean = self.shown_for.iter().sum::<Duration>() / self.shown_for.len() as u32;
             if shown_for > (mean * FREEZE_TIMES).max(mean + FREEZE_MARGIN) {
@@ -207,6 +231,7 @@ impl RxStream {
 
     pub(crate) fn nacks(&mut self, retry: Duration, now: Time) -> Vec<u16> {
         let mut due = Vec::new();
+        self.display.round_trip = retry;
         self.missing.retain(|_, (_, tries)| *tries < NACK_TRIES);
         for (index, (at, tries)) in &mut self.missing {
             if *at <= now {
@@ -233,6 +258,31 @@ impl RxStream {
             self.stats.keyframe_requests += 1;
         }
         stuck && quiet
+    }
+}
+
+impl Display {
+    fn decodes(&mut self, is_repaired: bool, now: Time) {
+        if now.since(self.repaired_at) >= REPAIRED_SPAN {
+            self.repaired = 0;
+        }
+        if is_repaired {
+            (self.repaired, self.repaired_at) = (self.repaired + 1, now);
+        }
+    }
+
+    /// How long the picture before was shown, if there was one.
+    fn shows(&mut self, captured_at: Time, now: Time) -> Option<Duration> {
+        self.took.push_back(now.since(captured_at));
+        if self.took.len() > QUICKEST_OF {
+            self.took.pop_front();
+        }
+        let quickest = self.took.iter().min().copied().unwrap_or_default();
+        let repairs = self.repaired >= REPAIRED_MIN;
+        let waits = if repairs { self.round_trip.mul_f64(REPAIR_ROUND_TRIPS) } else { Duration::ZERO };
+        let at = now.max(captured_at + quickest + DISPLAY_MARGIN + waits);
+        let before = self.shown_at.replace(at)?;
+        Some(at.since(before))
     }
 }
 

@@ -7,7 +7,9 @@ use crate::time::Time;
 
 /// Below this share more may be sent; above the other less.
 const LOSS_LOW: f64 = 0.02;
-const LOSS_HIGH: f64 = 0.10;
+const LOSS_HIGH: f64 = 0.12;
+/// Of some dozen packets chance makes more of less than this: it has to be so for a while.
+const LOSS_SURE: f64 = 0.25;
 /// Loss that no voice bears. Below it loss alone lowers nothing under what a voice takes that has earlier frames along: to
 /// take them away would make it worse, where chance loses packets and not a queue.
 const LOSS_HOPELESS: f64 = 0.35;
@@ -85,7 +87,7 @@ impl LossLimit {
         self.latest = f64::from(self.missing) / f64::from(packets);
         self.share += SMOOTHED_FOLLOWS * (self.latest - self.share);
         (self.arrived, self.missing, self.since) = (0, 0, Some(now));
-        if self.latest > LOSS_HIGH {
+        if self.latest > LOSS_HIGH && (self.latest > LOSS_SURE || self.share > LOSS_HIGH) {
             // Until the sender has slowed down and feedback has told of it, more loss is the same loss.
             let patience = SPAN + rtt;
             if self.lowered_at.is_none_or(|at| now.since(at) >= patience) {
