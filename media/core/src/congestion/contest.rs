@@ -13,6 +13,13 @@ const BEGINNING: Duration = Duration::from_millis(600);
 /// So much less has to be sent that a queue of ours would drain by [`FALL`] in half of that time.
 const LESS_SHARE: f64 = 0.85;
 const FALL: Duration = Duration::from_millis(60);
+/// The same where no more than a voice is sent, all of which arrives.
+const LOOK_AT_LEAST: Duration = Duration::from_secs(3);
+const LEAST_BPS: f64 = 60_000.0;
+const THROUGH_SHARE: f64 = 0.9;
+/// No less than this share of what got through is sent meanwhile, and for so long.
+const ENOUGH_SHARE: f64 = 0.5;
+const LOOK_MAX: Duration = Duration::from_secs(5);
 /// What waits beyond what waited then is ours.
 const MORE: Duration = Duration::from_millis(200);
 /// After so long it is looked at again.
@@ -25,8 +32,10 @@ pub(super) enum Contest {
     Idle,
     /// One stands, and it is to be seen whose.
     Looking {
+        began: Time,
+        /// It began, or drained by some of it.
         since: Time,
-        /// The most that waited.
+        /// The most that waited since.
         waits: Duration,
         /// The least that got through in the beginning, in bits per second.
         through_bps: f64,
@@ -47,6 +56,14 @@ impl Contest {
         matches!(self, Self::Contested { .. })
     }
 
+    /// While it is to be seen whose the queue is less than this need not be sent: a queue of ours drains soon.
+    pub(super) fn enough_bps(&self, now: Time) -> f64 {
+        match self {
+            Self::Looking { began, through_bps, .. } if now.since(*began) < LOOK_MAX => through_bps * ENOUGH_SHARE,
+            _ => 0.0,
+        }
+    }
+
     /// So much waits beyond the least delay (in µs), so much gets through, and so much is sent.
     pub(super) fn look(
         &mut self,
@@ -64,23 +81,26 @@ impl Contest {
                     *self = Self::Idle;
                 }
             }
-            // It drains: it was ours, or is gone.
-            Self::Looking { waits: most, .. } if waits < DRAINED || waits + FALL < *most => {
-                *self = Self::Idle
-            }
-            Self::Looking { since, waits: most, through_bps: through } => {
+            Self::Looking { .. } if waits < DRAINED => *self = Self::Idle,
+            // It drains: if it is ours it goes on to.
+            Self::Looking { since, waits: most, .. } if waits + FALL < *most => (*since, *most) = (now, waits),
+            Self::Looking { began, since, waits: most, through_bps: through } => {
                 *most = waits.max(*most);
                 let looked = now.since(*since);
-                if looked < BEGINNING {
+                if now.since(*began) < BEGINNING {
                     *through = through_bps.map_or(*through, |bps| bps.min(*through));
                 }
-                if looked >= LOOK && waits > STANDS && sent_bps < *through * LESS_SHARE {
+                let is_less = looked >= LOOK && sent_bps < *through * LESS_SHARE;
+                // Of a voice alone nothing can be left out; but it drains what is its own on any line that carries one.
+                let gets_through = through_bps.is_none_or(|bps| bps >= sent_bps * THROUGH_SHARE);
+                let is_least = looked >= LOOK_AT_LEAST && sent_bps < LEAST_BPS && gets_through;
+                if waits > STANDS && (is_less || is_least) {
                     *self = Self::Contested { since: now, least, waited: waits };
                 }
             }
             Self::Idle => {
                 if let Some(through_bps) = through_bps.filter(|_| waits > STANDS) {
-                    *self = Self::Looking { since: now, waits, through_bps };
+                    *self = Self::Looking { began: now, since: now, waits, through_bps };
                 }
             }
         }

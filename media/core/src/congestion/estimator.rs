@@ -369,7 +369,8 @@ impl Estimator {
         }
         let waited = |at: Option<Time>, time| at.is_none_or(|at| now.since(at) >= time);
         let drained = waited(self.lowered_at, DRAIN) && self.is_drained();
-        let slow = estimate < PROBE_SLOW_BPS;
+        // In a queue that is somebody else's a voice waits anyway.
+        let slow = estimate < PROBE_SLOW_BPS && !self.contest.is_contested();
         let doubled = if slow { self.probes.vain.min(PROBE_SLOW_DOUBLED_MAX) } else { 0 };
         let interval = PROBE_INTERVAL * (1 << doubled);
         (drained && waited(self.probes.last_at, interval)).then(|| (estimate * FURTHER).min(most))
@@ -451,7 +452,8 @@ impl Estimator {
     fn lower(&mut self, acknowledged: Option<f64>, now: Time) {
         let through = acknowledged.unwrap_or(self.delay_bps);
         let early = self.standing.waits_now() < EARLY;
-        let lowered = through * if early { DECREASE_EARLY } else { DECREASE };
+        let enough = if self.loss.is_high() { 0.0 } else { self.contest.enough_bps(now) };
+        let lowered = (through * if early { DECREASE_EARLY } else { DECREASE }).max(enough);
         if lowered < self.delay_bps {
             self.delay_bps = lowered.max(ESTIMATE_MIN_BPS as f64);
         }
