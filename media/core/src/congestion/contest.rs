@@ -13,9 +13,12 @@ const BEGINNING: Duration = Duration::from_millis(600);
 /// So much less has to be sent that a queue of ours would drain by [`FALL`] in half of that time.
 const LESS_SHARE: f64 = 0.85;
 const FALL: Duration = Duration::from_millis(60);
-/// The same where no more than a voice is sent, all of which arrives.
-const LOOK_AT_LEAST: Duration = Duration::from_secs(3);
-const LEAST_BPS: f64 = 60_000.0;
+/// Who was there so long ago or less is known sooner.
+const KNOWN: Duration = Duration::from_secs(10);
+const LOOK_KNOWN: Duration = Duration::from_secs(1);
+/// No more than a voice is sent, all of which arrives: of the thriftiest, for a better one may be what fills the line.
+const LEAST_BPS: f64 = 30_000.0;
+const LEAST_KNOWN_BPS: f64 = 60_000.0;
 const THROUGH_SHARE: f64 = 0.9;
 /// No less than this share of what got through is sent meanwhile, and for so long.
 const ENOUGH_SHARE: f64 = 0.5;
@@ -26,7 +29,14 @@ const MORE: Duration = Duration::from_millis(200);
 const AGAIN: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) enum Contest {
+pub(super) struct Contest {
+    state: State,
+    /// When somebody else was last there.
+    contested_at: Option<Time>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+enum State {
     /// No queue stands.
     #[default]
     Idle,
@@ -53,13 +63,25 @@ pub(super) enum Contest {
 impl Contest {
     /// Somebody else fills the queue.
     pub(super) const fn is_contested(&self) -> bool {
-        matches!(self, Self::Contested { .. })
+        matches!(self.state, State::Contested { .. })
+    }
+
+    /// Somebody else was there a moment ago, and is still, more likely than not.
+    fn is_known(&self, now: Time) -> bool {
+        self.contested_at.is_some_and(|at| now.since(at) < KNOWN)
+    }
+
+    /// Hardly more than a voice is sent.
+    pub(super) fn is_least(&self, sent_bps: f64, now: Time) -> bool {
+        sent_bps < if self.is_known(now) { LEAST_KNOWN_BPS } else { LEAST_BPS }
     }
 
     /// While it is to be seen whose the queue is less than this need not be sent: a queue of ours drains soon.
     pub(super) fn enough_bps(&self, now: Time) -> f64 {
-        match self {
-            Self::Looking { began, through_bps, .. } if now.since(*began) < LOOK_MAX => through_bps * ENOUGH_SHARE,
+        match self.state {
+            State::Looking { began, through_bps, .. } if now.since(began) < LOOK_MAX => {
+                through_bps * ENOUGH_SHARE
+            }
             _ => 0.0,
         }
     }
@@ -73,34 +95,37 @@ impl Contest {
         sent_bps: f64,
         now: Time,
     ) {
-        match self {
-            Self::Contested { since, least: least_then, waited } => {
+        let look = if self.is_known(now) { LOOK_KNOWN } else { LOOK };
+        let is_least = self.is_least(sent_bps, now);
+        match &mut self.state {
+            State::Contested { since, least: least_then, waited } => {
+                self.contested_at = Some(now);
                 let forgotten = (least - *least_then).max(0).cast_unsigned();
                 let waits = waits + Duration::from_micros(forgotten);
                 if waits < DRAINED || waits > *waited + MORE || now.since(*since) > AGAIN {
-                    *self = Self::Idle;
+                    self.state = State::Idle;
                 }
             }
-            Self::Looking { .. } if waits < DRAINED => *self = Self::Idle,
+            State::Looking { .. } if waits < DRAINED => self.state = State::Idle,
             // It drains: if it is ours it goes on to.
-            Self::Looking { since, waits: most, .. } if waits + FALL < *most => (*since, *most) = (now, waits),
-            Self::Looking { began, since, waits: most, through_bps: through } => {
+            State::Looking { since, waits: most, .. } if waits + FALL < *most => {
+                (*since, *most) = (now, waits);
+            }
+            State::Looking { began, since, waits: most, through_bps: through } => {
                 *most = waits.max(*most);
-                let looked = now.since(*since);
                 if now.since(*began) < BEGINNING {
                     *through = through_bps.map_or(*through, |bps| bps.min(*through));
                 }
-                let is_less = looked >= LOOK && sent_bps < *through * LESS_SHARE;
                 // Of a voice alone nothing can be left out; but it drains what is its own on any line that carries one.
                 let gets_through = through_bps.is_none_or(|bps| bps >= sent_bps * THROUGH_SHARE);
-                let is_least = looked >= LOOK_AT_LEAST && sent_bps < LEAST_BPS && gets_through;
-                if waits > STANDS && (is_less || is_least) {
-                    *self = Self::Contested { since: now, least, waited: waits };
+                let is_less = sent_bps < *through * LESS_SHARE || (is_least && gets_through);
+                if waits > STANDS && is_less && now.since(*since) >= look {
+                    self.state = State::Contested { since: now, least, waited: waits };
                 }
             }
-            Self::Idle => {
+            State::Idle => {
                 if let Some(through_bps) = through_bps.filter(|_| waits > STANDS) {
-                    *self = Self::Looking { began: now, since: now, waits, through_bps };
+                    self.state = State::Looking { began: now, since: now, waits, through_bps };
                 }
             }
         }
@@ -176,5 +201,56 @@ mod tests {
         let later = Time::from_millis(1_000) + AGAIN + LOOK + Duration::from_secs(2);
         contest.look(Duration::from_millis(200), 0, Some(BPS), BPS, later);
         assert!(!contest.is_contested());
+    }
+
+    #[test]
+    fn a_voice_alone_finds_out_as_well_if_all_of_it_gets_through() {
+        const VOICE: f64 = 24_000.0;
+        let mut contest = Contest::default();
+        looks(&mut contest, 1_900, |at| 150 + at / 50, |_| VOICE);
+        assert!(!contest.is_contested(), "too soon to say");
+        looks(&mut contest, 3_000, |at| 150 + at / 50, |_| VOICE);
+        assert!(contest.is_contested());
+        let mut narrow = Contest::default();
+        for at in (0..10_000).step_by(100) {
+            let now = Time::from_millis(1_000 + at);
+            narrow.look(Duration::from_millis(300), 0, Some(VOICE * 0.8), VOICE, now);
+        }
+        assert!(!narrow.is_contested(), "a line that carries no voice");
+    }
+
+    #[test]
+    fn a_queue_that_falls_and_stands_all_the_same_is_looked_at_on() {
+        // As of a TCP that halves its window after 1.5 s.
+        let waits = |at| if at < 1_500 { 280 } else { 120 + at / 50 };
+        let mut contest = Contest::default();
+        looks(&mut contest, 3_300, waits, less);
+        assert!(!contest.is_contested());
+        let mut contest = Contest::default();
+        looks(&mut contest, 4_000, waits, less);
+        assert!(contest.is_contested(), "what got through before is not forgotten");
+    }
+
+    #[test]
+    fn who_was_there_a_moment_ago_is_known_sooner() {
+        let mut contest = contested();
+        let at = |millis: u64| Time::from_millis(4_100 + millis);
+        contest.look(Duration::ZERO, 0, Some(BPS * 0.6), BPS * 0.6, at(0));
+        assert!(!contest.is_contested(), "gone");
+        for millis in (100..1_300).step_by(100) {
+            let sent = if millis < 800 { BPS * 0.6 } else { BPS * 0.3 };
+            contest.look(Duration::from_millis(100), 0, Some(sent), sent, at(millis));
+        }
+        assert!(contest.is_contested(), "and back");
+    }
+
+    #[test]
+    fn while_it_is_looked_at_half_of_what_got_through_is_enough() {
+        let mut contest = Contest::default();
+        looks(&mut contest, 1_000, |_| 200, |_| BPS);
+        let now = Time::from_millis(2_000);
+        assert!((contest.enough_bps(now) - BPS / 2.0).abs() < 1.0);
+        assert!(contest.enough_bps(now + Duration::from_secs(10)) < 1.0, "and not for ever");
+        assert!(Contest::default().enough_bps(now) < 1.0);
     }
 }

@@ -422,7 +422,7 @@ impl Estimator {
             && self.standing.waits_now() < SHADOW_WAITS_MAX
             && self.sent_bytes.bps < self.delay_bps * SHADOW_SENT_SHARE;
         match self.usage() {
-            Usage::Over if shadowed => self.grown_at = None,
+            Usage::Over if shadowed || self.sends_least(now) => self.grown_at = None,
             Usage::Over => {
                 // Until what was done can be seen, it is not done again, unless twice as much is sent as gets through.
                 let waited = self.lowered_at.is_none_or(|at| now.since(at) >= response);
@@ -437,6 +437,13 @@ impl Estimator {
             Usage::Normal if !self.is_drained() => self.grown_at = None,
             Usage::Normal => self.grow(acknowledged, response, now),
         }
+    }
+
+    /// Hardly more than a voice is sent, all of which arrives, though more is allowed: to allow less would change nothing.
+    fn sends_least(&self, now: Time) -> bool {
+        let sent = self.sent_bytes.bps;
+        let is_least = sent < self.delay_bps * LIMITED_SHARE && self.contest.is_least(sent, now);
+        is_least && self.gets_through() && !self.loss.is_high()
     }
 
     /// As much arrives as is sent, by and large.

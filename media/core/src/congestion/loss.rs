@@ -153,4 +153,26 @@ mod tests {
         assert!(limit.share() < 1e-9);
         assert!(limit.limit_bps() >= 1_000_000);
     }
+
+    #[test]
+    fn chance_among_some_dozen_packets_is_no_loss_to_slow_down_for() {
+        let mut limit = LossLimit { limit_bps: 1e6, ..LossLimit::new() };
+        let mut at = 0;
+        let mut looks = |limit: &mut LossLimit, times: usize, lost: u32| {
+            for _ in 0..times {
+                (0..40 - lost).for_each(|_| limit.arrived());
+                (0..lost).for_each(|_| limit.missing());
+                at += 250;
+                limit.update(1_000_000, Duration::from_millis(50), Time::from_millis(at));
+            }
+        };
+        looks(&mut limit, 8, 3);
+        looks(&mut limit, 1, 8);
+        assert_eq!(limit.limit_bps(), 1_000_000, "a fifth once, where it is a thirteenth else");
+        looks(&mut limit, 3, 8);
+        assert!(limit.limit_bps() < 1_000_000, "for a while it is no chance");
+        let mut limit = LossLimit { limit_bps: 1e6, ..LossLimit::new() };
+        looks(&mut limit, 2, 12);
+        assert!(limit.limit_bps() < 1_000_000, "as much as this never is");
+    }
 }
