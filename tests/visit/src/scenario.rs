@@ -571,7 +571,7 @@ pub fn all() -> Vec<Scenario> {
                 ChangesMost(5),
                 Reaches(AsyncText),
                 WritesAfter(s(3)),
-                Writes(s(3)),
+                Writes(s(4)),
                 TextDelay(s(5)),
                 PictureAgain(s(200)),
             ],
@@ -625,7 +625,7 @@ pub fn all() -> Vec<Scenario> {
                     Reaches(AsyncText),
                     VoiceGap(s(1)),
                     WritesAfter(s(4)),
-                    Writes(s(6)),
+                    Writes(s(7)),
                     PictureAgain(s(120)),
                 ],
             )
