@@ -20,8 +20,11 @@ LOAD_ARGS ?=
 # The data folder of the server that `make load` is for.
 DATA ?= data
 
-
 TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
+# Tests of the API, so many files at once; those of the load tester by themselves, as they see what a machine bears.
+LOAD_TESTS := tests/api/load.test.mjs
+api_tests = VESTIBULE_BIN_DIR='$(TARGET_DIR)/debug' VESTIBULE_API_VENV='$(TARGET_DIR)/test-api-venv' \
+    node --test --test-reporter=spec --test-concurrency=$(2) $(1)
 # How the interoperability matrix is run, with the programs of a profile.
 interop = VESTIBULE_BIN_DIR='$(TARGET_DIR)/$(1)' VESTIBULE_INTEROP_VENV='$(TARGET_DIR)/interop-venv' \
     VESTIBULE_INTEROP_WEBRTC='$(TARGET_DIR)/webrtc-peer/release/interop-webrtc-peer' node tests/interop/run.mjs
@@ -81,8 +84,8 @@ test-binaries: client
 .PHONY: test-api
 test-api: test-binaries
 	@scripts/setup.sh test-api
-	VESTIBULE_BIN_DIR='$(TARGET_DIR)/debug' VESTIBULE_API_VENV='$(TARGET_DIR)/test-api-venv' \
-	    node --test --test-reporter=spec --test-concurrency=1 tests/api/*.test.mjs
+	$(call api_tests,$(filter-out $(LOAD_TESTS),$(wildcard tests/api/*.test.mjs)),2)
+	$(call api_tests,$(LOAD_TESTS),1)
 
 .PHONY: test-browser
 test-browser: test-binaries
