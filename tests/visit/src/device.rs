@@ -25,7 +25,6 @@ const RETRY_MS: [u64; 6] = [0, 300, 1_000, 2_000, 4_000, 5_000];
 const STALE: Duration = Duration::from_secs(1);
 const STEADY: Duration = Duration::from_secs(5);
 const RENEWED_AFTER: Duration = Duration::from_secs(10);
-const REHEARSAL: Duration = Duration::from_secs(8);
 const RESTART_ICE: Duration = Duration::from_secs(2);
 const CUT_OFF: Duration = Duration::from_secs(15);
 /// Browsers take a path for broken on which nothing came for so long.
@@ -75,10 +74,9 @@ pub struct Device {
     last_id: u64,
     /// Requests whose reply is still to come, by their numbers.
     pending: BTreeMap<u64, Value>,
-    /// When those of them that were said on this socket were.
+    /// When words of them were said on this socket.
     said_at: BTreeMap<u64, Time>,
     rehearses: Option<BandwidthProfile>,
-    rehearses_until: Time,
     /// The transport it may make: its last one is gone.
     fresh_peer: Option<PeerId>,
     has_transport: bool,
@@ -123,7 +121,6 @@ impl Device {
             pending: BTreeMap::new(),
             said_at: BTreeMap::new(),
             rehearses: None,
-            rehearses_until: now,
             fresh_peer: None,
             has_transport: false,
             negotiation: 0,
@@ -226,10 +223,6 @@ impl Device {
             self.beats_at = now + HEARTBEAT;
             self.ask(now, SILENCE_MAX);
         }
-        if self.rehearses.is_some() && now >= self.rehearses_until {
-            self.rehearses = None;
-            self.apply(world);
-        }
         self.look_at_line(world);
         self.look_at_path(world);
         let heard = self.is_open || self.is_connected(world);
@@ -298,8 +291,8 @@ impl Device {
         }
     }
 
-    /// Less is sent from now on: what waits in the socket for a line that was full goes by a fresh one, which does not wait for
-    /// longer and longer. Whether there was anything.
+    /// Less is sent from now on: words that wait in the socket for a line that was full go by a fresh one, which does not wait for
+    /// longer and longer. Whether there were any.
     fn renew(&mut self, now: Time) -> bool {
         let waits = self.said_at.values().any(|at| now.since(*at) >= STALE);
         let renews = self.is_open && waits && now.since(self.since) >= RENEWED_AFTER;
@@ -360,7 +353,9 @@ impl Device {
         numbered["id"] = json!(id);
         if self.is_open {
             self.put(&numbered);
-            self.said_at.insert(id, now);
+            if numbered["type"] == "chat" {
+                self.said_at.insert(id, now);
+            }
         }
         self.pending.insert(id, numbered);
     }
@@ -439,7 +434,6 @@ impl Device {
         if kind == "resumed" {
             let heard = frame["heard"].as_u64().unwrap_or_default();
             pending.iter().filter(|(id, _)| **id > heard).for_each(|(_, message)| self.put(message));
-            self.said_at = pending.range(heard + 1..).map(|(id, _)| (*id, now)).collect();
             self.pending = pending;
             self.say_again(words, now);
             let is_broken = self.has_transport && !self.is_connected(world);
@@ -498,7 +492,7 @@ impl Device {
                     self.renew(now);
                 }
             }
-            "rehearse" => (self.rehearses, self.rehearses_until) = (tier(&frame["profile"]), now + REHEARSAL),
+            "rehearse" => self.rehearses = tier(&frame["profile"]),
             "knock" => {
                 let (participant, device) = (&frame["participant"]["id"], &frame["device"]);
                 self.request(now, json!({"type": "admit", "participantId": participant, "device": device}));

@@ -50,8 +50,6 @@ const RESTART_ICE_MS = 2_000;
 const CUT_OFF_MS = 15_000;
 /** For so long nothing may be heard before it is noticed, in milliseconds: a browser takes five seconds for media. */
 const UNNOTICED_MS_MAX = 10_000;
-/** No rehearsal takes longer (docs/protocol.md, section 3), in milliseconds. */
-const REHEARSAL_MS_MAX = 8_000;
 /** When descriptions that the server had no time for are exchanged again, in milliseconds. */
 const RECONNECT_MS = 2_000;
 /** How long a socket may be away before what is written passes over HTTPS instead, in milliseconds. */
@@ -196,6 +194,8 @@ export class Session extends Emitter<SessionEvents> {
   #outbox: Outbox | null = null;
   readonly #textLine: TextLine;
   #secret: string | null = null;
+  /** Of what is said over HTTPS. */
+  #saying: AbortController | null = null;
   /** Of the asks over HTTPS, while there are some. */
   #polling: AbortController | null = null;
   /** Something is being written. */
@@ -801,7 +801,9 @@ export class Session extends Emitter<SessionEvents> {
         this.#transport?.want(frame.kind, frame.active);
         break;
       case 'rehearse':
-        this.#rehearse(frame.profile);
+        this.#rehearses = frame.profile;
+        this.#transport?.rehearse(frame.profile === 'video');
+        this.#putAll();
         break;
       case 'videoCodec':
         this.#transport?.encodeVideo(frame.kind, frame.codec).catch((error: unknown) => this.#problem(error));
@@ -851,17 +853,6 @@ export class Session extends Emitter<SessionEvents> {
     this.#putAll();
     if (profile !== before && lower(profile, before) === profile) this.#signal?.renew();
   }
-
-  /** Sends what the server alone looks at; on a line that is full of it the end of that may come late. */
-  #rehearse(profile: BandwidthProfile | null): void {
-    clearTimeout(this.#rehearsal);
-    this.#rehearses = profile;
-    this.#transport?.rehearse(profile === 'video');
-    this.#putAll();
-    if (profile !== null) this.#rehearsal = setTimeout(() => this.#rehearse(null), REHEARSAL_MS_MAX);
-  }
-
-  #rehearsal: ReturnType<typeof setTimeout> | undefined;
 
   // --- what is written -------------------------------------------------------------------------------------------
 
@@ -948,7 +939,10 @@ export class Session extends Emitter<SessionEvents> {
 
   readonly #carrier: Carrier = {
     say: async (words) => {
-      if (this.line !== 'open' || this.#isOver()) return this.#textLine.say(words);
+      if (this.line !== 'open' || this.#isOver()) {
+        this.#saying = new AbortController();
+        return this.#textLine.say(words, this.#saying.signal);
+      }
       await this.#ask({ type: 'chat', ...words });
       return 'said';
     },
@@ -957,8 +951,11 @@ export class Session extends Emitter<SessionEvents> {
 
   #lineIs(line: Line): void {
     this.line = line;
-    if (line === 'open') this.#stopPolling();
-    else this.#later(TEXT_AFTER_MS, () => this.#startPolling());
+    // What is under way over HTTPS is on the way of before: it is said again on the socket, and known by its id.
+    if (line === 'open') {
+      this.#stopPolling();
+      this.#saying?.abort();
+    } else this.#later(TEXT_AFTER_MS, () => this.#startPolling());
     this.#settleCutOff();
     this.#changed();
   }
@@ -1061,6 +1058,7 @@ export class Session extends Emitter<SessionEvents> {
     // Who is let in again begins with all they want.
     if (this.you) this.you = { ...this.you, tier: 'video', tierReason: null };
     this.#rehearses = null;
+    this.#transport?.rehearse(false);
     this.#setPhase(this.#waiting(place));
     this.#putAll();
   }
@@ -1201,7 +1199,6 @@ export class Session extends Emitter<SessionEvents> {
     for (const timer of this.#timers) clearTimeout(timer);
     this.#timers.clear();
     this.#redundancy.stop();
-    clearTimeout(this.#rehearsal);
     this.#transport?.close();
     this.#transport = null;
     if (!keepSocket) this.#signal?.close();

@@ -176,12 +176,13 @@ export class Signal {
   }
 
   /**
-   * A line that was full is not any more: what still waits to be answered is said again on a fresh socket, so that it does not
-   * wait for a timeout of this one. Whether there was anything.
+   * A line that was full is not any more: words that still wait to be answered are said again on a fresh socket, so that they do
+   * not wait for a timeout of this one. Whether there were any.
    */
   renew(): boolean {
     const now = Date.now();
-    const waits = [...this.#pending.values()].some(({ saidAt }) => now - saidAt >= STALE_MS);
+    const isLate = ({ message, saidAt }: Pending) => PATIENCE[message.type] === 'socket' && now - saidAt >= STALE_MS;
+    const waits = [...this.#pending.values()].some(isLate);
     const renews = this.#isOpen && waits && now - this.#since >= SLOW_MS;
     if (renews) this.#lost();
     return renews;

@@ -44,8 +44,9 @@ export class TextLine {
   }
 
   /** Says a line; whether it was said, or the visit is over and it goes to the provider's desk. */
-  async say(words: LineWords): Promise<LineOutcome['state']> {
-    const { lines } = await this.#post<ThreadReply>({ lines: [words] });
+  async say(words: LineWords, givenUp?: AbortSignal): Promise<LineOutcome['state']> {
+    const signal = givenUp && within(REQUEST_MS_MAX, givenUp);
+    const { lines } = await this.#post<ThreadReply>({ lines: [words] }, signal);
     const outcome = lines.find(({ clientId }) => clientId === words.clientId);
     if (!outcome) throw new Refusal('unreachable', 'nothing was said of the line', true);
     if (outcome.state === 'refused') throw new Refusal(outcome.code ?? 'refused', 'the line is refused', false);
@@ -77,12 +78,9 @@ export class TextLine {
     });
   }
 
-  async #post<Reply>(body: object): Promise<Reply> {
-    const response = await this.#ask('thread', {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify(body),
-    });
+  async #post<Reply>(body: object, signal?: AbortSignal): Promise<Reply> {
+    const headers = { 'content-type': 'application/json' };
+    const response = await this.#ask('thread', { method: 'POST', headers, body: JSON.stringify(body) }, signal);
     return (await response.json()) as Reply;
   }
 

@@ -20,8 +20,11 @@ const LOOK_KNOWN: Duration = Duration::from_secs(1);
 const LEAST_BPS: f64 = 30_000.0;
 const LEAST_KNOWN_BPS: f64 = 60_000.0;
 const THROUGH_SHARE: f64 = 0.9;
+const STAYS: Duration = Duration::from_millis(80);
 /// No less than this share of what got through is sent meanwhile, and for so long.
 const ENOUGH_SHARE: f64 = 0.5;
+/// Of what is sent so much still has to get through.
+const SLOWER_SHARE: f64 = 0.5;
 const LOOK_MAX: Duration = Duration::from_secs(5);
 /// What waits beyond what waited then is ours.
 const MORE: Duration = Duration::from_millis(200);
@@ -45,7 +48,8 @@ enum State {
         began: Time,
         /// It began, or drained by some of it.
         since: Time,
-        /// The most that waited since.
+        /// What waited then, and the most that waited since.
+        waited: Duration,
         waits: Duration,
         /// The least that got through in the beginning, in bits per second.
         through_bps: f64,
@@ -76,11 +80,12 @@ impl Contest {
         sent_bps < if self.is_known(now) { LEAST_KNOWN_BPS } else { LEAST_BPS }
     }
 
-    /// While it is to be seen whose the queue is less than this need not be sent: a queue of ours drains soon.
-    pub(super) fn enough_bps(&self, now: Time) -> f64 {
+    /// While it is to be seen whose the queue is less than this need not be sent: a queue of ours drains soon. Unless much of
+    /// what is sent does not get through: the line has become slower.
+    pub(super) fn enough_bps(&self, through_share: f64, now: Time) -> f64 {
         match self.state {
             State::Looking { began, through_bps, .. } if now.since(began) < LOOK_MAX => {
-                through_bps * ENOUGH_SHARE
+                if through_share < SLOWER_SHARE { 0.0 } else { through_bps * ENOUGH_SHARE }
             }
             _ => 0.0,
         }
@@ -95,7 +100,8 @@ impl Contest {
         sent_bps: f64,
         now: Time,
     ) {
-        let look = if self.is_known(now) { LOOK_KNOWN } else { LOOK };
+        let is_known = self.is_known(now);
+        let look = if is_known { LOOK_KNOWN } else { LOOK };
         let is_least = self.is_least(sent_bps, now);
         match &mut self.state {
             State::Contested { since, least: least_then, waited } => {
@@ -108,24 +114,26 @@ impl Contest {
             }
             State::Looking { .. } if waits < DRAINED => self.state = State::Idle,
             // It drains: if it is ours it goes on to.
-            State::Looking { since, waits: most, .. } if waits + FALL < *most => {
-                (*since, *most) = (now, waits);
+            State::Looking { since, waited, waits: most, .. } if waits + FALL < *most => {
+                (*since, *waited, *most) = (now, waits, waits);
             }
-            State::Looking { began, since, waits: most, through_bps: through } => {
+            State::Looking { began, since, waited, waits: most, through_bps: through } => {
                 *most = waits.max(*most);
                 if now.since(*began) < BEGINNING {
                     *through = through_bps.map_or(*through, |bps| bps.min(*through));
                 }
-                // Of a voice alone nothing can be left out; but it drains what is its own on any line that carries one.
+                // Of a voice alone nothing can be left out. On a line that carries it a queue of its own does not grow, and on
+                // one that does not it grows steadily.
                 let gets_through = through_bps.is_none_or(|bps| bps >= sent_bps * THROUGH_SHARE);
-                let is_less = sent_bps < *through * LESS_SHARE || (is_least && gets_through);
+                let stays = is_known || waits < *waited + STAYS;
+                let is_less = sent_bps < *through * LESS_SHARE || (is_least && gets_through && stays);
                 if waits > STANDS && is_less && now.since(*since) >= look {
                     self.state = State::Contested { since: now, least, waited: waits };
                 }
             }
             State::Idle => {
                 if let Some(through_bps) = through_bps.filter(|_| waits > STANDS) {
-                    self.state = State::Looking { began: now, since: now, waits, through_bps };
+                    self.state = State::Looking { began: now, since: now, waited: waits, waits, through_bps };
                 }
             }
         }
@@ -217,6 +225,9 @@ mod tests {
             narrow.look(Duration::from_millis(300), 0, Some(VOICE * 0.8), VOICE, now);
         }
         assert!(!narrow.is_contested(), "a line that carries no voice");
+        let mut slow = Contest::default();
+        looks(&mut slow, 10_000, |at| 100 + at / 20, |_| VOICE);
+        assert!(!slow.is_contested(), "nor nearly one: what waits is its own");
     }
 
     #[test]
@@ -249,8 +260,9 @@ mod tests {
         let mut contest = Contest::default();
         looks(&mut contest, 1_000, |_| 200, |_| BPS);
         let now = Time::from_millis(2_000);
-        assert!((contest.enough_bps(now) - BPS / 2.0).abs() < 1.0);
-        assert!(contest.enough_bps(now + Duration::from_secs(10)) < 1.0, "and not for ever");
-        assert!(Contest::default().enough_bps(now) < 1.0);
+        assert!((contest.enough_bps(0.8, now) - BPS / 2.0).abs() < 1.0);
+        assert!(contest.enough_bps(0.2, now) < 1.0, "the line fell again");
+        assert!(contest.enough_bps(0.8, now + Duration::from_secs(10)) < 1.0, "and not for ever");
+        assert!(Contest::default().enough_bps(1.0, now) < 1.0);
     }
 }

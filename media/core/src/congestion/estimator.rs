@@ -459,7 +459,11 @@ impl Estimator {
     fn lower(&mut self, acknowledged: Option<f64>, now: Time) {
         let through = acknowledged.unwrap_or(self.delay_bps);
         let early = self.standing.waits_now() < EARLY;
-        let enough = if self.loss.is_high() { 0.0 } else { self.contest.enough_bps(now) };
+        let enough = if self.loss.is_high() {
+            0.0
+        } else {
+            self.contest.enough_bps(through / self.sent_bytes.bps.max(1.0), now)
+        };
         let lowered = (through * if early { DECREASE_EARLY } else { DECREASE }).max(enough);
         if lowered < self.delay_bps {
             self.delay_bps = lowered.max(ESTIMATE_MIN_BPS as f64);

@@ -10,6 +10,8 @@ const PACKETS_MIN: u32 = 3;
 const ARRIVED_EIGHTHS_MIN: u64 = 5;
 /// It is sent as fast as it was asked for by this share, else it says only that so much was sent.
 const SLOWED: f64 = 0.9;
+/// No more than so many halves of what was asked for are believed.
+const BELIEVED_HALVES_MAX: u64 = 3;
 /// Where it was slowed down the line is full at what arrived; a little less leaves room for the queue it made to drain.
 const HEADROOM: f64 = 0.95;
 
@@ -85,17 +87,19 @@ impl Cluster {
             return None;
         }
         let arrived = bits_per_second(self.arrived_bytes - self.first_arrived_bytes, took);
-        if sent == 0 {
-            // A burst of media that was due anyway was all of it: faster than it was asked for.
-            return Some(((arrived as f64 * HEADROOM) as u64).min(self.probe.rate_bps));
-        }
-        let sent = bits_per_second(self.arrived_bytes - self.last_sent_bytes, sent);
-        if (arrived as f64) < sent as f64 * SLOWED {
-            Some((arrived as f64 * HEADROOM) as u64)
+        // Media that was due anyway may be part of it, and all of it at once: faster than it was asked for.
+        let sent = match sent {
+            0 => u64::MAX,
+            sent => bits_per_second(self.arrived_bytes - self.last_sent_bytes, sent),
+        };
+        let shown = if (arrived as f64) < sent as f64 * SLOWED {
+            (arrived as f64 * HEADROOM) as u64
         } else {
             // Two that travelled closer together than they were sent show nothing beyond what was sent.
-            Some(sent.min(arrived))
-        }
+            sent.min(arrived)
+        };
+        // And what arrives at once may have been held up and let go: not much more is believed than was asked for.
+        Some(shown.min(self.probe.rate_bps * BELIEVED_HALVES_MAX / 2))
     }
 }
 
@@ -127,7 +131,8 @@ mod tests {
     #[test]
     fn a_probe_that_a_burst_of_media_was_shows_what_arrived() {
         assert_eq!(shows(0, 4_000), Some(1_900_000));
-        assert_eq!(shows(0, 100), Some(3_000_000), "and no more than was asked for");
+        assert_eq!(shows(0, 100), Some(4_500_000), "and not much more than was asked for");
+        assert_eq!(shows(100, 100), Some(4_500_000), "nor where it left nearly at once");
         assert_eq!(shows(0, 0), None);
     }
 }
