@@ -59,6 +59,9 @@ pub struct Device {
     at: usize,
     sockets: u32,
     socket: Option<(SocketId, End)>,
+    /// How far the socket of now is opened.
+    opening: usize,
+    opened_at: Option<Time>,
     is_open: bool,
     was_in: bool,
     since: Time,
@@ -106,6 +109,8 @@ impl Device {
             at,
             sockets: 0,
             socket: None,
+            opening: 0,
+            opened_at: None,
             is_open: false,
             was_in: false,
             since: now,
@@ -175,6 +180,19 @@ impl Device {
         self.dial_at = None;
         let id = SocketId(self.sockets << 8 | self.at as u32);
         let mut end = End::new(id);
+        (self.opening, self.opened_at) = (0, None);
+        end.open(self.opening);
+        self.socket = Some((id, end));
+    }
+
+    /// The socket was opened a little further.
+    fn opens(&mut self, now: Time) {
+        self.opening += 1;
+        let step = self.opening;
+        if self.socket.as_mut().is_some_and(|(_, end)| end.open(step)) {
+            return;
+        }
+        self.opened_at = Some(now);
         // A ticket is who it is for: nobody forges any here.
         let hello = match &self.secret {
             None => json!({"type": "hello", "ticket": self.participant}),
@@ -183,8 +201,7 @@ impl Device {
             }),
             Some(secret) => json!({"type": "hello", "resume": secret}),
         };
-        end.send(hello.to_string().as_bytes());
-        self.socket = Some((id, end));
+        self.put(&hello);
     }
 
     fn lost(&mut self, now: Time) {
@@ -207,12 +224,10 @@ impl Device {
 
     fn look(&mut self, world: &mut World) {
         let now = world.now;
-        if let Some((_, end)) = &self.socket
-            && !self.is_open
-        {
+        if self.socket.is_some() && !self.is_open {
             let open = if self.attempt.is_multiple_of(2) { OPEN_MAX } else { OPEN_MAX_BRIEF };
-            let patience = if end.is_heard() { HELLO_MAX + open } else { open };
-            if now.since(self.since) >= patience {
+            let is_opened = self.opened_at.is_some_and(|at| now.since(at) < HELLO_MAX);
+            if now.since(self.since) >= open && !is_opened {
                 self.lost(now);
             }
         }
@@ -378,6 +393,10 @@ impl Device {
         for message in end.receive(bytes, world.now) {
             // The server's own heartbeat is no message; that it came is acknowledged.
             if message.is_empty() {
+                continue;
+            }
+            if End::opens(&message) {
+                self.opens(world.now);
                 continue;
             }
             // What an earlier one had done may have closed the socket.

@@ -1,6 +1,7 @@
 //! A socket over a line that also carries media: messages in order, once, sent again until they are acknowledged. A small model
 //! of TCP without delay (`TCP_NODELAY`): a stream of bytes, a window, a timeout that doubles, and retransmission
-//! after three acknowledgements of the same; without the handshakes of TCP and TLS, and without selective acknowledgements.
+//! after three acknowledgements of the same; without selective acknowledgements. What opens a socket is as long as what does in a
+//! browser that was there before: TCP, TLS 1.3 resumed with a hybrid key exchange, and the upgrade to WebSocket.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -13,6 +14,10 @@ const SEGMENT_BYTES: usize = 1_200;
 const HEADER_BYTES: usize = 34;
 /// What goes before each message: how long it is.
 const LENGTH_BYTES: usize = 4;
+/// What opens a socket, in bytes: said by who opens it, and what is answered.
+const OPENING: [(usize, usize); 3] = [(6, 6), (1_800, 1_500), (700, 250)];
+/// With what each of that begins; no message does.
+const OPENS: u8 = 0;
 /// RFC 6928: what may be under way at first; after a timeout one, and one more with each that is acknowledged.
 const WINDOW: usize = 10;
 /// RFC 6298: the first timeout, the most, and what it is beyond a round trip at least, as Linux has it.
@@ -72,7 +77,7 @@ impl Segment {
 }
 
 impl End {
-    /// An end that opens a socket: its first message opens it, as a handshake does.
+    /// An end that opens a socket.
     #[must_use]
     pub fn new(id: SocketId) -> Self {
         Self {
@@ -106,6 +111,24 @@ impl End {
     #[must_use]
     pub fn socket_of(datagram: &[u8]) -> Option<SocketId> {
         Some(SocketId(u32::from_be_bytes(datagram.get(1..5)?.try_into().ok()?)))
+    }
+
+    /// Puts what opens a socket behind what was sent before. False where all of that is done.
+    pub fn open(&mut self, step: usize) -> bool {
+        let bytes = OPENING.get(step).map(|(bytes, _)| *bytes);
+        bytes.inspect(|bytes| self.send(&vec![OPENS; *bytes])).is_some()
+    }
+
+    /// Whether a message is one that opens a socket, and not one of what is said on it.
+    #[must_use]
+    pub fn opens(message: &[u8]) -> bool {
+        message.first() == Some(&OPENS)
+    }
+
+    /// Answers what opens a socket.
+    pub fn answer(&mut self, message: &[u8]) {
+        let answer = OPENING.iter().find(|(bytes, _)| *bytes == message.len());
+        self.send(&vec![OPENS; answer.expect("what opens a socket").1]);
     }
 
     /// Puts a message behind those that were sent before.

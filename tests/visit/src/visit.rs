@@ -243,7 +243,10 @@ impl Visit {
         });
         socket.heard_at = now;
         for message in socket.end.receive(bytes, now) {
-            self.hears(id, who, &message);
+            match self.sockets.get_mut(&id) {
+                Some(socket) if End::opens(&message) => socket.end.answer(&message),
+                _ => self.hears(id, who, &message),
+            }
         }
     }
 

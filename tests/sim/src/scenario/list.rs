@@ -61,7 +61,7 @@ const OTHERS: [CodecName; 3] = [CodecName::Vp9, CodecName::H264, CodecName::Av1]
 pub fn all(form: Form) -> Vec<Scenario> {
     let mut scenarios = of_vp8(form);
     for codec in OTHERS {
-        // What misses its aim is for the long form to say: H264, without temporal layers, comes back a moment too late.
+        // What misses its aim is for the long form to say: H264, without temporal layers, comes back after the short one is over.
         let misses = |name: &str| form == Form::Short && codec == CodecName::H264 && name.starts_with("2 →");
         let same = of_vp8(form)
             .into_iter()
