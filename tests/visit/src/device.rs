@@ -24,7 +24,6 @@ const SILENCE_MAX: Duration = Duration::from_secs(10);
 const RETRY_MS: [u64; 6] = [0, 300, 1_000, 2_000, 4_000, 5_000];
 const STALE: Duration = Duration::from_secs(1);
 const STEADY: Duration = Duration::from_secs(5);
-const RENEWED_AFTER: Duration = Duration::from_secs(10);
 const RESTART_ICE: Duration = Duration::from_secs(2);
 const CUT_OFF: Duration = Duration::from_secs(15);
 /// Browsers take a path for broken on which nothing came for so long.
@@ -59,6 +58,8 @@ pub struct Device {
     at: usize,
     sockets: u32,
     socket: Option<(SocketId, End)>,
+    /// The one before, which is silent: if it speaks before the one of now says hello, it goes on.
+    doubted: Option<(SocketId, End)>,
     /// How far the socket of now is opened.
     opening: usize,
     opened_at: Option<Time>,
@@ -77,8 +78,6 @@ pub struct Device {
     last_id: u64,
     /// Requests whose reply is still to come, by their numbers.
     pending: BTreeMap<u64, Value>,
-    /// When words of them were said on this socket.
-    said_at: BTreeMap<u64, Time>,
     rehearses: Option<BandwidthProfile>,
     /// The transport it may make: its last one is gone.
     fresh_peer: Option<PeerId>,
@@ -109,6 +108,7 @@ impl Device {
             at,
             sockets: 0,
             socket: None,
+            doubted: None,
             opening: 0,
             opened_at: None,
             is_open: false,
@@ -124,7 +124,6 @@ impl Device {
             last_seq: 0,
             last_id: 0,
             pending: BTreeMap::new(),
-            said_at: BTreeMap::new(),
             rehearses: None,
             fresh_peer: None,
             has_transport: false,
@@ -146,16 +145,14 @@ impl Device {
     }
 
     pub(crate) fn next_at(&self) -> Time {
-        let socket = self.socket.as_ref().and_then(|(_, end)| end.next_at());
-        [self.dial_at, socket].into_iter().flatten().fold(self.looks_at, Time::min)
+        let sockets =
+            [&self.socket, &self.doubted].map(|socket| socket.as_ref().and_then(|(_, end)| end.next_at()));
+        sockets.into_iter().chain([self.dial_at]).flatten().fold(self.looks_at, Time::min)
     }
 
     /// Says something: kept until the server has it.
-    pub fn write(&mut self, client_id: &str, now: Time) {
-        self.request(
-            now,
-            json!({"type": "chat", "clientId": client_id, "text": format!("This is {client_id}.")}),
-        );
+    pub fn write(&mut self, client_id: &str) {
+        self.request(json!({"type": "chat", "clientId": client_id, "text": format!("This is {client_id}.")}));
     }
 
     // Signaling
@@ -170,7 +167,8 @@ impl Device {
             self.looks_at = now + LOOK;
             self.look(world);
         }
-        self.socket.as_mut().map(|(_, end)| end.poll(now)).unwrap_or_default()
+        let sockets = [&mut self.socket, &mut self.doubted].into_iter().flatten();
+        sockets.flat_map(|(_, end)| end.poll(now)).collect()
     }
 
     fn dial(&mut self, now: Time) {
@@ -204,12 +202,17 @@ impl Device {
         self.put(&hello);
     }
 
+    /// The socket of now is silent: another is opened, and this one kept as long.
+    fn doubt(&mut self, now: Time) {
+        self.doubted = self.socket.take();
+        self.lost(now);
+    }
+
     fn lost(&mut self, now: Time) {
         if self.is_open && now.since(self.since) >= STEADY {
             self.attempt = 0;
         }
         (self.is_open, self.socket, self.asked) = (false, None, None);
-        self.said_at.clear();
         let apart = Duration::from_millis(RETRY_MS[self.attempt.min(RETRY_MS.len() - 1)]);
         self.attempt += 1;
         self.dial_at = Some(now.max(self.since + apart));
@@ -219,6 +222,8 @@ impl Device {
     pub(crate) fn closed(&mut self, id: SocketId, now: Time) {
         if self.socket.as_ref().is_some_and(|(own, _)| *own == id) {
             self.lost(now);
+        } else if self.doubted.as_ref().is_some_and(|(own, _)| *own == id) {
+            self.doubted = None;
         }
     }
 
@@ -232,7 +237,7 @@ impl Device {
             }
         }
         if self.is_open && self.asked.is_some_and(|(at, until)| now >= until && self.heard_at <= at) {
-            self.lost(now);
+            self.doubt(now);
         }
         if self.is_open && now >= self.beats_at {
             self.beats_at = now + HEARTBEAT;
@@ -298,23 +303,12 @@ impl Device {
                 self.ask(now, Duration::from_millis(patience));
             }
         }
-        if self.watch.holds() && !held && !self.renew(now) {
+        if self.watch.holds() && !held {
             self.nudge(now);
         }
         if self.watch.holds() != held {
             self.apply(world);
         }
-    }
-
-    /// Less is sent from now on: words that wait in the socket for a line that was full go by a fresh one, which does not wait for
-    /// longer and longer. Whether there were any.
-    fn renew(&mut self, now: Time) -> bool {
-        let waits = self.said_at.values().any(|at| now.since(*at) >= STALE);
-        let renews = self.is_open && waits && now.since(self.since) >= RENEWED_AFTER;
-        if renews {
-            self.lost(now);
-        }
-        renews
     }
 
     /// The line is another: is this socket still one, or is there one again?
@@ -357,20 +351,17 @@ impl Device {
         self.restart_due = !self.is_open;
         if self.is_open {
             let (ufrag, pwd) = world.members[self.at].client.new_credentials();
-            self.request(world.now, json!({"type": "restart", "ufrag": ufrag, "pwd": pwd}));
+            self.request(json!({"type": "restart", "ufrag": ufrag, "pwd": pwd}));
         }
     }
 
-    fn request(&mut self, now: Time, message: Value) {
+    fn request(&mut self, message: Value) {
         self.last_id += 1;
         let id = self.last_id;
         let mut numbered = message;
         numbered["id"] = json!(id);
         if self.is_open {
             self.put(&numbered);
-            if numbered["type"] == "chat" {
-                self.said_at.insert(id, now);
-            }
         }
         self.pending.insert(id, numbered);
     }
@@ -385,10 +376,9 @@ impl Device {
 
     /// Takes a datagram of a socket.
     pub(crate) fn datagram(&mut self, bytes: &[u8], world: &mut World) {
-        let Some((id, end)) = &mut self.socket else { return };
-        if End::socket_of(bytes) != Some(*id) {
-            return;
-        }
+        let named = End::socket_of(bytes);
+        let sockets = [&mut self.socket, &mut self.doubted].into_iter().flatten();
+        let Some((id, end)) = sockets.into_iter().find(|(id, _)| named == Some(*id)) else { return };
         let id = *id;
         for message in end.receive(bytes, world.now) {
             // The server's own heartbeat is no message; that it came is acknowledged.
@@ -398,6 +388,12 @@ impl Device {
             if End::opens(&message) {
                 self.opens(world.now);
                 continue;
+            }
+            if self.doubted.as_ref().is_some_and(|(doubted, _)| *doubted == id) {
+                match self.opened_at {
+                    None => self.goes_on(world),
+                    Some(_) => self.doubted = None,
+                }
             }
             // What an earlier one had done may have closed the socket.
             if self.socket.as_ref().is_none_or(|(now, _)| *now != id) {
@@ -420,10 +416,7 @@ impl Device {
         }
         assert_eq!(seq, self.last_seq + 1, "nothing is missing on a socket");
         self.last_seq = seq;
-        let asked = frame["replyTo"].as_u64().and_then(|request| {
-            self.said_at.remove(&request);
-            self.pending.remove(&request)
-        });
+        let asked = frame["replyTo"].as_u64().and_then(|request| self.pending.remove(&request));
         if kind == "error" && asked.is_some_and(|asked| asked["type"] == "restart") {
             // Of a transport the server gave up meanwhile: that it did follows.
             return;
@@ -447,6 +440,7 @@ impl Device {
         if let Some(secret) = frame["resume"].as_str() {
             self.secret = Some(secret.to_owned());
         }
+        self.doubted = None;
         (self.is_open, self.since, self.beats_at, self.asked) = (true, now, now + HEARTBEAT, None);
         let (words, pending): (BTreeMap<_, _>, BTreeMap<_, _>) =
             std::mem::take(&mut self.pending).into_iter().partition(|(_, message)| message["type"] == "chat");
@@ -454,7 +448,7 @@ impl Device {
             let heard = frame["heard"].as_u64().unwrap_or_default();
             pending.iter().filter(|(id, _)| **id > heard).for_each(|(_, message)| self.put(message));
             self.pending = pending;
-            self.say_again(words, now);
+            self.say_again(words);
             let is_broken = self.has_transport && !self.is_connected(world);
             if self.restart_due || is_broken {
                 self.restart(world);
@@ -474,14 +468,30 @@ impl Device {
         });
         self.is_told(&frame["chat"], now);
         self.tier = tier(&frame["you"]["tier"]).expect("a tier");
-        self.say_again(words, now);
+        self.say_again(words);
         self.connect(world);
     }
 
+    /// The socket that was silent speaks before the one in its place said hello.
+    fn goes_on(&mut self, world: &mut World) {
+        let now = world.now;
+        self.socket = self.doubted.take();
+        (self.dial_at, self.opened_at) = (None, None);
+        (self.is_open, self.since, self.beats_at, self.asked) = (true, now, now + HEARTBEAT, None);
+        // Of what else was asked since nothing was said on it; words are said again, as nobody waits for those of before.
+        let words = std::mem::take(&mut self.pending);
+        let (words, pending) = words.into_iter().partition(|(_, message)| message["type"] == "chat");
+        self.pending = pending;
+        self.say_again(words);
+        if self.restart_due {
+            self.restart(world);
+        }
+    }
+
     /// What was written is kept on the device, and said on each socket until it is said.
-    fn say_again(&mut self, words: BTreeMap<u64, Value>, now: Time) {
+    fn say_again(&mut self, words: BTreeMap<u64, Value>) {
         for message in words.into_values() {
-            self.request(now, message);
+            self.request(message);
         }
     }
 
@@ -505,16 +515,11 @@ impl Device {
                     if frame["frameMs"].is_null() { AudioProfile::Full } else { AudioProfile::Thrifty };
                 client.signalled(&Signal::Audio(profile), now, now);
             }
-            "tier" => {
-                let before = std::mem::replace(&mut self.tier, tier(&frame["profile"]).expect("a tier"));
-                if self.tier > before {
-                    self.renew(now);
-                }
-            }
+            "tier" => self.tier = tier(&frame["profile"]).expect("a tier"),
             "rehearse" => self.rehearses = tier(&frame["profile"]),
             "knock" => {
                 let (participant, device) = (&frame["participant"]["id"], &frame["device"]);
-                self.request(now, json!({"type": "admit", "participantId": participant, "device": device}));
+                self.request(json!({"type": "admit", "participantId": participant, "device": device}));
             }
             "admitted" => self.is_told(&frame["chat"], now),
             "chat" => self.is_told(&json!([frame]), now),
@@ -549,7 +554,7 @@ impl Device {
         self.negotiation += 1;
         let sdp = client.offer_sdp();
         self.apply(world);
-        self.request(world.now, json!({"type": "offer", "sdp": sdp, "negotiation": self.negotiation}));
+        self.request(json!({"type": "offer", "sdp": sdp, "negotiation": self.negotiation}));
     }
 
     /// Sends what the line is used for, and what the server alone is to look at.

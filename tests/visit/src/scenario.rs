@@ -168,8 +168,7 @@ impl Scenario {
                 for who in Who::ALL {
                     let client_id = format!("{who:?} {}", at.as_secs());
                     written.insert(client_id.clone(), (visit.world.now, who));
-                    let now = visit.world.now;
-                    visit.device(who).write(&client_id, now);
+                    visit.device(who).write(&client_id);
                 }
             }
             visit.run(LOOK);

@@ -651,7 +651,7 @@ export class Session extends Emitter<SessionEvents> {
       if (ask !== null) this.#signal?.nudge(ask);
     }
     // What was waited for in a line that was full is asked for anew in one that is not.
-    if (watch.holds && !held && !this.#signal?.renew()) this.#signal?.nudge(ASK_MS_MAX);
+    if (watch.holds && !held) this.#signal?.nudge(ASK_MS_MAX);
     if (watch.isLost !== wasLost) this.#changed();
     if (watch.holds !== held) this.#putAll();
     if (watch.isNarrow !== wasNarrow) this.#settleRedundancy();
@@ -795,7 +795,8 @@ export class Session extends Emitter<SessionEvents> {
         this.recording = frame.on;
         break;
       case 'tier':
-        this.#isUsedFor(frame);
+        if (this.you) this.you = { ...this.you, tier: frame.profile, tierReason: frame.profile === 'video' ? null : frame.reason };
+        this.#putAll();
         break;
       case 'encodings':
         this.#transport?.want(frame.kind, frame.active);
@@ -844,14 +845,6 @@ export class Session extends Emitter<SessionEvents> {
         break;
     }
     this.#changed();
-  }
-
-  #isUsedFor({ profile, reason }: Extract<ServerFrame, { type: 'tier' }>): void {
-    if (!this.you) return;
-    const before = this.you.tier;
-    this.you = { ...this.you, tier: profile, tierReason: profile === 'video' ? null : reason };
-    this.#putAll();
-    if (profile !== before && lower(profile, before) === profile) this.#signal?.renew();
   }
 
   // --- what is written -------------------------------------------------------------------------------------------

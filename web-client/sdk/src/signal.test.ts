@@ -173,6 +173,34 @@ describe('a silent line', () => {
     expect(server.sockets).toHaveLength(2);
   });
 
+  test('is kept until another one says hello: it may have been slow', async () => {
+    server.isMute = server.swallows = true;
+    const chat = outcome(signal.request(say('words')));
+    signal.nudge();
+    await pass(2_100);
+    expect(server.sockets, 'another is opened').toHaveLength(2);
+    const lasting = outcome(signal.request({ type: 'publish', kind: 'audio', muted: true }));
+    server.isMute = server.swallows = false;
+    server.sockets[1]!.isDead = true;
+    server.say({ type: 'recording', on: true });
+    await pass(30);
+    expect(told).toEqual(['reconnecting', 'open', 'resumed', 'recording']);
+    expect([chat.is, lasting.is]).toEqual(['unreachable, again', 'done']);
+    await pass(30_000);
+    expect(server.sockets).toHaveLength(2);
+  });
+
+  test('says nothing any more once another one said hello', async () => {
+    server.isMute = true;
+    signal.nudge();
+    await pass(2_007);
+    server.isMute = false;
+    server.sockets[0]!.says({ type: 'recording', on: true, seq: 2 });
+    await pass(50);
+    expect(told).toEqual(['reconnecting', 'keep secret-2', 'open', 'resumed']);
+    expect(server.sockets).toHaveLength(2);
+  });
+
   test('is none if anything is heard', async () => {
     server.isMute = true;
     signal.nudge();
@@ -191,38 +219,6 @@ describe('a silent line', () => {
     expect(server.sockets).toHaveLength(1);
     await pass(2_000);
     expect(server.sockets).toHaveLength(2);
-  });
-});
-
-describe('a line that was full', () => {
-  beforeEach(begin);
-
-  test('has what waits said again on a fresh socket, instead of after a timeout of TCP', async () => {
-    await pass(10_000);
-    server.isMute = true;
-    const said = outcome(signal.request(say('words')));
-    await pass(900);
-    expect(signal.renew(), 'it may be answered yet').toBe(false);
-    await pass(200);
-    expect(signal.renew()).toBe(true);
-    await pass(20);
-    expect(said.is, 'whoever keeps it says it again').toBe('unreachable, again');
-    expect(server.sockets).toHaveLength(2);
-    expect(told).toEqual(['reconnecting', 'keep secret-2', 'open', 'resumed']);
-  });
-
-  test('keeps its socket where nothing waits, or it is a fresh one', async () => {
-    server.isMute = true;
-    const said = outcome(signal.request(say('words')));
-    await pass(5_000);
-    expect(signal.renew(), 'its timeouts are short').toBe(false);
-    signal.close();
-    await pass(0);
-    expect(said.is).toBe('unreachable, again');
-    server.isMute = false;
-    await begin();
-    await pass(15_000);
-    expect(signal.renew(), 'nothing waits').toBe(false);
   });
 });
 

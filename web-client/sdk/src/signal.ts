@@ -34,11 +34,6 @@ const RETRY_JITTER = 0.3;
 const STEADY_MS = 5_000;
 /** An attempt this old, in milliseconds, may have been made on a network that is gone. */
 const STALE_MS = 1_000;
-/**
- * A socket this old, in milliseconds, waits for longer and longer where what is said on it does not arrive (TCP waits twice as long
- * each time): a fresh one does not.
- */
-const SLOW_MS = 10_000;
 /** The server closes with it when the same participant is in elsewhere. */
 const SUPERSEDED = 4001;
 
@@ -106,8 +101,8 @@ interface Pending {
   resolve: (frame: ServerFrame) => void;
   reject: (error: Error) => void;
   timer: ReturnType<typeof setTimeout> | undefined;
-  /** When it was said on the socket of now. */
-  saidAt: number;
+  /** It was said on the socket of now, or on the one that is doubted. */
+  isSaid: boolean;
 }
 
 export class Signal {
@@ -126,6 +121,9 @@ export class Signal {
   #lastId = 0;
 
   #socket: WebSocket | null = null;
+  /** The one before, which is silent and not closed: if it speaks before the one of now says hello, it goes on. */
+  #doubted: WebSocket | null = null;
+  #saidHello = false;
   /** Whether the socket of now was welcomed. */
   #isOpen = false;
   #attempt = 0;
@@ -160,7 +158,7 @@ export class Signal {
     const waits = patience === 'lasting' || patience === 'brief';
     if (this.#isOver || (!this.#isOpen && !waits)) return Promise.reject(unreachable());
     return new Promise((resolve, reject) => {
-      const pending: Pending = { message, resolve, reject, timer: undefined, saidAt: Number.POSITIVE_INFINITY };
+      const pending: Pending = { message, resolve, reject, timer: undefined, isSaid: false };
       const id = this.#add(pending);
       if (this.#isOpen) this.#put(id, pending);
       else if (patience === 'brief') this.#limit(id, pending);
@@ -175,19 +173,6 @@ export class Signal {
     if (!isUnderWay && (this.#wasIn || this.#secret !== null)) void this.#dial();
   }
 
-  /**
-   * A line that was full is not any more: words that still wait to be answered are said again on a fresh socket, so that they do
-   * not wait for a timeout of this one. Whether there were any.
-   */
-  renew(): boolean {
-    const now = Date.now();
-    const isLate = ({ message, saidAt }: Pending) => PATIENCE[message.type] === 'socket' && now - saidAt >= STALE_MS;
-    const waits = [...this.#pending.values()].some(isLate);
-    const renews = this.#isOpen && waits && now - this.#since >= SLOW_MS;
-    if (renews) this.#lost();
-    return renews;
-  }
-
   /** When anything was heard last, in milliseconds. */
   get heardAt(): number {
     return this.#heardAt;
@@ -197,6 +182,7 @@ export class Signal {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#drop();
+    this.#forgetDoubted();
     const error = unreachable();
     for (const id of [...this.#pending.keys()]) this.#settle(id)?.reject(error);
     this.#begin.reject(error);
@@ -226,9 +212,13 @@ export class Signal {
       this.#within(HELLO_MS_MAX);
       // It belongs to the socket, not to the requests of an incarnation: it has no number.
       socket.send(JSON.stringify(hello));
+      this.#saidHello = true;
     };
-    socket.onmessage = ({ data }) => this.#handle(JSON.parse(data as string) as ServerFrame);
-    socket.onclose = ({ code, reason }) => this.#closed(code, reason);
+    socket.onmessage = ({ data }) => this.#heard(socket, JSON.parse(data as string) as ServerFrame);
+    socket.onclose = ({ code, reason }) => {
+      if (socket === this.#doubted) this.#doubted = null;
+      else this.#closed(code, reason);
+    };
   }
 
   /** What is under way is given up after so long. */
@@ -242,17 +232,19 @@ export class Signal {
     return { type: 'hello', resume: secret, ...heard };
   }
 
-  /** Lets go of the socket of now: a dead one takes long to close, and nothing it says counts any more. */
+  /** Lets go of the socket of now. */
   #drop(): void {
     clearTimeout(this.#timer);
     clearInterval(this.#heartbeat);
     this.#timer = undefined;
-    this.#isOpen = false;
-    const socket = this.#socket;
+    this.#isOpen = this.#saidHello = false;
+    letGo(this.#socket);
     this.#socket = null;
-    if (!socket) return;
-    socket.onopen = socket.onmessage = socket.onclose = null;
-    socket.close();
+  }
+
+  #forgetDoubted(): void {
+    letGo(this.#doubted);
+    this.#doubted = null;
   }
 
   #closed(code: number, reason: string): void {
@@ -261,13 +253,35 @@ export class Signal {
     else this.#failed(unreachable(reason));
   }
 
+  /** The socket of now is silent: another is opened, and this one kept as long. */
+  #doubt(): void {
+    this.#forgetDoubted();
+    this.#doubted = this.#socket;
+    this.#socket = null;
+    this.#lost();
+  }
+
+  /** One that was silent speaks, and the one in its place has not said hello yet: it goes on as if nothing had been. */
+  #goesOn(socket: WebSocket): void {
+    this.#drop();
+    this.#doubted = null;
+    this.#socket = socket;
+    this.#opened();
+    this.#handlers.line('open');
+    for (const [id, pending] of this.#pending) {
+      if (pending.isSaid) this.#limit(id, pending);
+      else this.#put(id, pending);
+    }
+    this.#handlers.resumed();
+  }
+
   /** The socket of now is of no use any more, though it was. */
   #lost(): void {
     if (Date.now() - this.#since >= STEADY_MS) this.#attempt = 0;
     this.#drop();
     for (const [id, pending] of this.#pending) {
       const patience = PATIENCE[pending.message.type];
-      pending.saidAt = Number.POSITIVE_INFINITY;
+      if (this.#doubted === null) pending.isSaid = false;
       if (patience === 'lasting') clearTimeout(pending.timer);
       if (patience === 'socket') this.#settle(id)?.reject(unreachable());
     }
@@ -307,6 +321,15 @@ export class Signal {
 
   // --- what the server says --------------------------------------------------------------------------------------
 
+  #heard(socket: WebSocket, frame: ServerFrame): void {
+    if (socket === this.#doubted) {
+      // What it says then comes again by the other, or by one after it.
+      if (this.#saidHello) return this.#forgetDoubted();
+      this.#goesOn(socket);
+    }
+    this.#handle(frame);
+  }
+
   #handle(frame: ServerFrame): void {
     this.#heardAt = Date.now();
     if (!this.#isOpen) return this.#answered(frame);
@@ -329,13 +352,18 @@ export class Signal {
     if (frame.type !== 'welcome' && frame.type !== 'resumed') return this.#handlers.message(frame);
     // Before anything else: with the next hello the secret of before may be void.
     if (frame.resume !== null) this.#keep(frame.resume);
+    this.#forgetDoubted();
+    this.#opened();
+    if (frame.type === 'welcome') this.#welcomed(frame);
+    else this.#resumed(frame);
+  }
+
+  #opened(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#isOpen = true;
     this.#since = Date.now();
     this.#heartbeat = setInterval(() => this.#listen(SILENCE_MS_MAX), HEARTBEAT_MS);
-    if (frame.type === 'welcome') this.#welcomed(frame);
-    else this.#resumed(frame);
   }
 
   #welcomed(frame: Welcome): void {
@@ -379,7 +407,7 @@ export class Signal {
       if (socket !== this.#socket || this.#heardAt > askedAt) return;
       const slept = Date.now() - askedAt > limitMs + SLEPT_MS;
       if (slept) this.#listen(PROBE_MS_MAX);
-      else this.#lost();
+      else this.#doubt();
     }, limitMs);
   }
 
@@ -393,7 +421,7 @@ export class Signal {
 
   #put(id: number, pending: Pending): void {
     this.#limit(id, pending);
-    pending.saidAt = Date.now();
+    pending.isSaid = true;
     // On a socket that is lost meanwhile it is not heard, and said again on the next.
     this.#send({ ...pending.message, id });
   }
@@ -420,6 +448,13 @@ export class Signal {
   #send(frame: ClientFrame): void {
     this.#socket?.send(JSON.stringify(frame));
   }
+}
+
+/** Lets go of a socket: a dead one takes long to close, and nothing it says counts any more. */
+function letGo(socket: WebSocket | null): void {
+  if (!socket) return;
+  socket.onopen = socket.onmessage = socket.onclose = null;
+  socket.close();
 }
 
 function unreachable(why = 'there is no connection to the server'): Refusal {

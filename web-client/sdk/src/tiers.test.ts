@@ -126,35 +126,6 @@ describe('what is sent', () => {
   });
 });
 
-describe('a line that was full', () => {
-  test('has its words said on a fresh socket as soon as it is used for less', async () => {
-    await seconds(12, 50);
-    server.isMute = true;
-    void session.sendChat('slow');
-    await pass(1_200);
-    server.isMute = false;
-    tier('audio_only', 'uplink_loss');
-    await pass(100);
-    expect(server.sockets).toHaveLength(2);
-    expect(session.unsaid).toEqual([]);
-    expect(server.chat.map(({ text }) => text)).toEqual(['slow']);
-    tier('video', 'recovered');
-    await pass(100);
-    expect(server.sockets, 'more goes by the socket of before').toHaveLength(2);
-  });
-
-  test('keeps its socket where nobody wrote anything, whatever else waits', async () => {
-    estimate = 90;
-    await seconds(12, 50);
-    server.isMute = true;
-    await seconds(3, 50);
-    server.isMute = false;
-    tier('audio_only', 'uplink_loss');
-    await pass(100);
-    expect(server.sockets).toHaveLength(1);
-  });
-});
-
 describe('who begins anew', () => {
   test('who is sent back and let in again is sent all of theirs', async () => {
     tier('async_text', 'uplink_loss');
