@@ -303,7 +303,7 @@ impl Device {
                 self.ask(now, Duration::from_millis(patience));
             }
         }
-        if self.watch.holds() && !held {
+        if self.watch.holds() && !held && self.is_open {
             self.nudge(now);
         }
         if self.watch.holds() != held {

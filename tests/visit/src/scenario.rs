@@ -506,7 +506,7 @@ pub fn all() -> Vec<Scenario> {
         vec![
             ChangesMost(changes),
             Reaches(AsyncText),
-            WritesAfter(s(3)),
+            WritesAfter(s(4)),
             Writes(s(text)),
             PictureAgain(s(back)),
         ]
@@ -521,15 +521,15 @@ pub fn all() -> Vec<Scenario> {
         dip("cut for 20 s", 20, 120, in_writing(4, 3, 75)),
         dip("cut for 60 s", 60, 120, in_writing(4, 3, 75)),
         dip("cut for 300 s", 300, 120, in_writing(4, 3, 75)),
-        poor("100 kbit/s both ways for 60 s", 60, 120, kbps(100), kbps(100), by_voice(3)),
+        poor("100 kbit/s both ways for 60 s", 60, 120, kbps(100), kbps(100), by_voice(10)),
         poor("100 kbit/s up alone for 60 s", 60, 120, kbps(100), good(), by_voice(10)),
         poor("100 kbit/s down alone for 60 s", 60, 120, good(), kbps(100), by_voice(3)),
-        poor("20 % lost on the way up for 60 s", 60, 120, good().loss(0.2), good(), by_voice(3)),
+        poor("20 % lost on the way up for 60 s", 60, 120, good().loss(0.2), good(), by_voice(5)),
         poor("20 % lost on the way down for 60 s", 60, 120, good(), good().loss(0.2), by_voice(3)),
         poor("the way up cut for 20 s", 20, 120, cut(), good(), in_writing(4, 3, 75)),
         poor("the way down cut for 20 s", 20, 120, good(), cut(), in_writing(4, 3, 75)),
-        poor("24 kbit/s up alone for 60 s", 60, 240, kbps(24), good(), in_writing(5, 3, 200)),
-        poor("24 kbit/s down alone for 60 s", 60, 240, good(), kbps(24), in_writing(5, 3, 200)),
+        poor("24 kbit/s up alone for 60 s", 60, 240, kbps(24), good(), in_writing(5, 6, 200)),
+        poor("24 kbit/s down alone for 60 s", 60, 240, good(), kbps(24), in_writing(5, 6, 200)),
         Scenario {
             whose: Who::Provider,
             ..poor(
@@ -538,7 +538,7 @@ pub fn all() -> Vec<Scenario> {
                 120,
                 kbps(100),
                 kbps(100),
-                by_voice(3),
+                by_voice(5),
             )
         },
         Scenario {
@@ -570,8 +570,8 @@ pub fn all() -> Vec<Scenario> {
                 ChangesMost(5),
                 Reaches(AsyncText),
                 WritesAfter(s(3)),
-                Writes(s(4)),
-                TextDelay(s(5)),
+                Writes(s(6)),
+                TextDelay(s(6)),
                 PictureAgain(s(200)),
             ],
         ),
@@ -585,8 +585,8 @@ pub fn all() -> Vec<Scenario> {
                 ChangesMost(5),
                 Reaches(AsyncText),
                 WritesAfter(s(3)),
-                Writes(s(15)),
-                TextDelay(s(15)),
+                Writes(s(30)),
+                TextDelay(s(30)),
                 PictureAgain(s(200)),
             ],
         ),
@@ -624,7 +624,7 @@ pub fn all() -> Vec<Scenario> {
                     Reaches(AsyncText),
                     VoiceGap(s(1)),
                     WritesAfter(s(4)),
-                    Writes(s(7)),
+                    Writes(s(12)),
                     PictureAgain(s(120)),
                 ],
             )

@@ -650,8 +650,8 @@ export class Session extends Emitter<SessionEvents> {
       if (say !== null) this.#ask({ type: 'line', uplinkKbps: say }).catch(() => undefined);
       if (ask !== null) this.#signal?.nudge(ask);
     }
-    // What was waited for in a line that was full is asked for anew in one that is not.
-    if (watch.holds && !held) this.#signal?.nudge(ASK_MS_MAX);
+    // What was waited for in a line that was full is asked for anew in one that is not. A socket that is being opened is let be.
+    if (watch.holds && !held && this.line === 'open') this.#signal?.nudge(ASK_MS_MAX);
     if (watch.isLost !== wasLost) this.#changed();
     if (watch.holds !== held) this.#putAll();
     if (watch.isNarrow !== wasNarrow) this.#settleRedundancy();
