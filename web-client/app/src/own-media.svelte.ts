@@ -26,6 +26,8 @@ class Input {
   deviceId: string | undefined = $state(undefined);
   /** Somebody is asked, or a device starts. */
   busy = $state(false);
+  /** Let go of while nobody is shown it, and taken again by itself. */
+  rests = $state(false);
 }
 
 export class OwnMedia {
@@ -81,13 +83,30 @@ export class OwnMedia {
 
   /** Whether it could be turned on, and nothing else says so: neither its switch nor a problem. */
   isWithout(kind: Kind): boolean {
-    const { track, problem, off, busy } = this[kind];
-    return !track && !problem && !busy && !(kind === 'camera' && off);
+    const { track, problem, off, busy, rests } = this[kind];
+    return !track && !problem && !busy && !rests && !(kind === 'camera' && off);
   }
+
+  /**
+   * The camera is of use, or of none for now: who is told that their picture is not sent sees no light. Who sends it keeps what it was,
+   * and is told when it is there again.
+   */
+  async use(camera: boolean): Promise<void> {
+    this.#isOfUse = camera;
+    const { track, busy, rests } = this.camera;
+    if (busy) return;
+    if (!camera && track) {
+      this.#letGo('camera');
+      this.camera.rests = true;
+    } else if (camera && rests) await this.choose('camera', this.camera.deviceId);
+  }
+
+  #isOfUse = true;
 
   /** Opens a device; another one than before, or the same again. */
   async choose(kind: Kind, deviceId?: string): Promise<void> {
     const input = this[kind];
+    input.rests = false;
     const turn = this.#turn;
     const isWanted = () => turn === this.#turn;
     input.busy = true;
@@ -106,7 +125,9 @@ export class OwnMedia {
     if (!isWanted()) return;
     input.busy = false;
     await this.#list();
-    if (isWanted()) this.onTrack(kind, input.track);
+    if (!isWanted()) return;
+    this.onTrack(kind, input.track);
+    if (kind === 'camera' && !this.#isOfUse) await this.use(false);
   }
 
   /** On or off. A camera that is off is let go of, so that its light is, too; a microphone is only muted. */
@@ -117,6 +138,7 @@ export class OwnMedia {
     this.onOff(kind, input.off);
     if (kind === 'microphone') return;
     if (input.off) {
+      input.rests = false;
       this.#letGo(kind);
       this.onTrack(kind, null);
     } else await this.choose(kind, input.deviceId);
@@ -124,8 +146,8 @@ export class OwnMedia {
 
   /** Whether pressing its button does anything. */
   canToggle(kind: Kind): boolean {
-    const { track, off, busy } = this[kind];
-    return !busy && (track !== null || (kind === 'camera' && off));
+    const { track, off, busy, rests } = this[kind];
+    return !busy && (track !== null || rests || (kind === 'camera' && off));
   }
 
   /** Lets everything go: the camera's light goes out. */
@@ -135,9 +157,10 @@ export class OwnMedia {
     this.#opening = null;
     this.onTrack = () => undefined;
     this.onOff = () => undefined;
+    this.#isOfUse = true;
     for (const kind of KINDS) {
       this.#letGo(kind);
-      this[kind].busy = false;
+      this[kind].busy = this[kind].rests = false;
     }
   }
 

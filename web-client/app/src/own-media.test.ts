@@ -128,6 +128,36 @@ test('what somebody said no to and joined without stays so, until they turn it o
   expect([again.choices.microphone.none, again.choices.camera.none]).toEqual([true, false]);
 });
 
+test('a camera that is of no use is let go of, and taken again by itself', async () => {
+  await media.open();
+  const [, camera] = opened;
+  sent = [];
+  await media.use(false);
+  expect(camera?.readyState, 'its light is out').toBe('ended');
+  expect([media.isWithout('camera'), media.canToggle('camera'), sent]).toEqual([false, true, []]);
+  await media.use(true);
+  expect(asked).toEqual(['audio any, video any', 'video cam']);
+  expect(sent).toEqual(['camera cam']);
+  expect(media.camera.rests).toBe(false);
+});
+
+test('who turns a camera off that is of no use keeps it off', async () => {
+  await media.open();
+  await media.use(false);
+  await media.toggle('camera');
+  await media.use(true);
+  expect([media.camera.off, media.camera.track]).toEqual([true, null]);
+  expect(asked).toHaveLength(1);
+});
+
+test('a camera that was asked for while it is of no use is let go of again', async () => {
+  await media.open(['microphone']);
+  await media.use(false);
+  await media.choose('camera', 'other-cam');
+  expect(opened.at(-1)?.readyState).toBe('ended');
+  expect([media.camera.rests, media.camera.track]).toEqual([true, null]);
+});
+
 test('whoever asks while it is asked for waits for the same', async () => {
   let answer = () => {};
   answered = new Promise((resolve) => (answer = resolve));

@@ -298,6 +298,12 @@ export class Session extends Emitter<SessionEvents> {
     return { profile: this.you?.tier ?? 'video', reason: this.you?.tierReason ?? null };
   }
 
+  /** Whether a picture is sent, or the server is to look whether it could be. Else the camera may be let go of. */
+  get usesCamera(): boolean {
+    const tier = lower(this.tier.profile, this.#chosen);
+    return !this.isIn || tier === 'video' || (this.#rehearses === 'video' && this.#chosen === 'video');
+  }
+
   /** Whether this participant is in. */
   get isIn(): boolean {
     return this.phase.name === 'admitted';
