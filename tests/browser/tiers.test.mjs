@@ -182,8 +182,9 @@ function isOn(guest, profile, deadlineMs) {
   );
 }
 
-/** Of the camera nothing leaves any more. */
+/** Of the camera nothing leaves any more, and it is let go of: its light is out. */
 async function sendsNoPicture(guest) {
+  await until(`${guest.name}'s camera to be let go of`, () => guest.page.evaluate(() => window.vestibule.media.camera.track === null));
   const sent = () =>
     guest.page.evaluate(async () => {
       const entries = [...(await window.vestibule.session.peerConnection.getStats()).values()];
