@@ -105,18 +105,21 @@ impl<'a> Body<'a> {
 
 /// A block of a redundant payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Block<'a> {
-    pub(crate) payload_type: u8,
-    /// How long before the packet's own timestamp.
-    pub(crate) offset: u32,
-    pub(crate) payload: &'a [u8],
+pub struct Block<'a> {
+    /// Of what it holds.
+    pub payload_type: u8,
+    /// How long before the packet's own timestamp, in its clock: 0 of its own.
+    pub offset: u32,
+    /// What it holds.
+    pub payload: &'a [u8],
 }
 
 /// Blocks one packet may have.
-pub(crate) const BLOCKS_MAX: usize = 8;
+pub const BLOCKS_MAX: usize = 8;
 
-/// The blocks of a redundant payload, oldest first; the last is the packet's own. `None` if it is none.
-pub(crate) fn parse(payload: &[u8]) -> Option<([Block<'_>; BLOCKS_MAX], usize)> {
+/// The blocks of a redundant payload, oldest first, and how many; the last is the packet's own. `None` if it is none.
+#[must_use]
+pub fn parse(payload: &[u8]) -> Option<([Block<'_>; BLOCKS_MAX], usize)> {
     let mut headers = [(0_u8, 0_u32, 0_usize); BLOCKS_MAX];
     let (mut rest, mut count) = (payload, 0);
     let last = loop {
@@ -144,7 +147,11 @@ pub(crate) fn parse(payload: &[u8]) -> Option<([Block<'_>; BLOCKS_MAX], usize)> 
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::any;
+
     use super::*;
+    use crate::testing::check;
 
     #[test]
     fn what_is_written_is_read_again() {
@@ -158,6 +165,11 @@ mod tests {
             blocks[..count].iter().map(|b| (b.payload_type, b.offset, b.payload.len())).collect();
         assert_eq!(read, [(111, 1_920, 60), (111, 960, 70), (111, 0, 80)]);
         assert_eq!(blocks[1].payload, [2; 70]);
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic() {
+        check(vec(any::<u8>(), 0..64), |payload| _ = parse(&payload));
     }
 
     #[test]
