@@ -142,12 +142,6 @@ impl End {
         self.outgoing.extend(message);
     }
 
-    /// Whether anything of the other end came.
-    #[must_use]
-    pub const fn is_heard(&self) -> bool {
-        self.acknowledged > 0
-    }
-
     /// When [`Self::poll`] has something even if nothing comes.
     #[must_use]
     pub fn next_at(&self) -> Option<Time> {
