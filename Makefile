@@ -25,6 +25,10 @@ TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 LOAD_TESTS := tests/api/load.test.mjs
 api_tests = VESTIBULE_BIN_DIR='$(TARGET_DIR)/debug' VESTIBULE_API_VENV='$(TARGET_DIR)/test-api-venv' \
     node --test --test-reporter=spec --test-concurrency=$(2) $(1)
+# Tests in browsers, so many files at once; those that see or hear somebody by themselves.
+PAGE_TESTS := $(addsuffix .test.mjs,command desk door page signal staff tls)
+browser_tests = cd tests/browser && VESTIBULE_BIN_DIR='$(TARGET_DIR)/debug' \
+    node --test --test-reporter=spec --test-concurrency=$(2) $(1)
 # How the interoperability matrix is run, with the programs of a profile.
 interop = VESTIBULE_BIN_DIR='$(TARGET_DIR)/$(1)' VESTIBULE_INTEROP_VENV='$(TARGET_DIR)/interop-venv' \
     VESTIBULE_INTEROP_WEBRTC='$(TARGET_DIR)/webrtc-peer/release/interop-webrtc-peer' node tests/interop/run.mjs
@@ -90,7 +94,8 @@ test-api: test-binaries
 .PHONY: test-browser
 test-browser: test-binaries
 	@scripts/setup.sh test
-	cd tests/browser && VESTIBULE_BIN_DIR='$(TARGET_DIR)/debug' npm test
+	$(call browser_tests,$(PAGE_TESTS),2)
+	$(call browser_tests,$(filter-out $(PAGE_TESTS),$(notdir $(wildcard tests/browser/*.test.mjs))),1)
 
 .PHONY: webrtc-peer
 webrtc-peer:
@@ -141,7 +146,8 @@ check: client ## Format, lints, dependency rules, types
 	cargo fmt --check --manifest-path $(WEBRTC_PEER)
 	cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	cargo check --manifest-path tests/fuzz/Cargo.toml --target-dir '$(TARGET_DIR)' --locked
+	@# Nothing is linked, so libFuzzer itself is not compiled, either.
+	CUSTOM_LIBFUZZER_PATH=libFuzzer.a cargo check --manifest-path tests/fuzz/Cargo.toml --target-dir '$(TARGET_DIR)' --locked
 	cargo deny --log-level error check bans licenses sources
 	@for dir in $(JS_DIRS); do \
 	    (set -x; cd "$$dir" && npm run --if-present check) || exit 1; \

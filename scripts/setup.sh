@@ -183,11 +183,12 @@ need_rust_component() {
     rustup component add "$1"
 }
 
-# need_cargo_tool CRATE SUBCOMMAND VERSION: any version that is there will do, a missing one is built (minutes).
+# need_cargo_tool CRATE SUBCOMMAND VERSION: any version that is there will do, a missing one is built (minutes), and not
+# optimised: that takes longer than they ever run.
 need_cargo_tool() {
     if cargo "$2" --version >/dev/null 2>&1; then return 0; fi
     say "building $1 $3, once"
-    cargo install --locked "$1@$3"
+    cargo install --debug --locked "$1@$3"
 }
 
 # --- Node.js -----------------------------------------------------------------------------------------------------

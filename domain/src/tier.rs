@@ -15,6 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::kind::{BandwidthProfile, Communication, as_str};
+use crate::time::after;
 use climb::{Climb, Next};
 pub use look::{LineLook, LineTest};
 pub use thresholds::{FallbackThresholds, ThresholdFault, ThresholdValues};
@@ -23,6 +24,8 @@ use watch::Watch;
 /// So many reconnects that fail within [`RECONNECTS_WITHIN`] leave writing alone.
 const RECONNECTS_FAILED: usize = 2;
 const RECONNECTS_WITHIN: SignedDuration = SignedDuration::from_secs(60);
+/// How long the least of a voice is sent after a line was too poor for more: sooner it would only be as poor again.
+const VOICE_SPARED_FOR: SignedDuration = SignedDuration::from_secs(60);
 
 /// Why somebody is where they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -105,6 +108,8 @@ pub struct Ladder {
     silent_since: Option<Timestamp>,
     is_on_https: bool,
     reconnects_failed: VecDeque<Timestamp>,
+    /// When it was too poor for a voice last, while it was used for one alone.
+    voice_was_poor: Option<Timestamp>,
     climb: Climb,
     steps: VecDeque<Step>,
 }
@@ -125,6 +130,7 @@ impl Ladder {
             silent_since: None,
             is_on_https: false,
             reconnects_failed: VecDeque::new(),
+            voice_was_poor: None,
             climb: Climb::new(now),
             steps: VecDeque::new(),
         }
@@ -159,6 +165,12 @@ impl Ladder {
     #[must_use]
     pub const fn rehearses(&self) -> Option<BandwidthProfile> {
         self.climb.rehearses()
+    }
+
+    /// Their line hardly carries the voice it is used for: of theirs the least is to be sent that is still speech.
+    #[must_use]
+    pub const fn hardly_carries_voice(&self) -> bool {
+        self.voice_was_poor.is_some()
     }
 
     /// The next thing to be done. Drain it after every call.
@@ -298,6 +310,13 @@ impl Ladder {
             (self.tier.reason, self.tier.since) = (reason, now);
             self.steps.push_back(Step::Changed(self.tier));
         }
+        self.voice_was_poor = match (self.tier.profile, self.audio.is_poor()) {
+            (BandwidthProfile::AudioOnly, true) => Some(now),
+            (BandwidthProfile::AudioOnly, false) => {
+                self.voice_was_poor.filter(|at| after(*at, VOICE_SPARED_FOR) > now)
+            }
+            _ => None,
+        };
         self.climb.aim(self.goal(), now);
     }
 

@@ -247,13 +247,15 @@ pub struct SeatWish {
 }
 
 /// How a publisher is asked to encode its voice.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AudioProfile {
     /// As it likes.
     #[default]
     Full,
     /// For poor lines: few bits, in long frames.
     Thrifty,
+    /// For those that hardly carry a voice: as few as there are in speech.
+    Least,
 }
 
 /// How good a connection is, and why it is no better.

@@ -232,7 +232,7 @@ impl Climb {
                 if is_sent || now < next_at {
                     return Next::Nothing;
                 }
-                self.state = Try::Testing { passed, next_at, is_sent: true };
+                self.state = Try::Testing { passed, next_at: now, is_sent: true };
                 Next::Test { kbps }
             }
             Try::Rehearsing { since, comes } if now >= after(since, REHEARSAL) => {

@@ -28,6 +28,11 @@ impl Watch {
         Some(after(since, self.hold))
     }
 
+    /// It is now.
+    pub(super) const fn is_poor(&self) -> bool {
+        self.poor.is_some()
+    }
+
     /// It has been for long enough.
     pub(super) fn over(&self, now: Timestamp) -> Option<TierReason> {
         self.poor.filter(|(since, _)| after(*since, self.hold) <= now).map(|(_, reason)| reason)

@@ -15,8 +15,8 @@ use BandwidthProfile::{AsyncText, AudioOnly, Video};
 struct Line {
     ladder: Ladder,
     now: Timestamp,
-    /// What the line does to bursts, while it is heard at all.
-    bursts: LineTest,
+    /// What the line does to bursts, while it is heard at all; none: nothing is known of them yet.
+    bursts: Option<LineTest>,
     steps: Vec<(i64, Step)>,
     /// What was to be rehearsed from when on.
     rehearsals: Vec<(i64, Option<BandwidthProfile>)>,
@@ -48,7 +48,7 @@ impl Line {
 
     fn of(communication: Communication) -> Self {
         let ladder = Ladder::new(FallbackThresholds::default(), communication, start());
-        Self { ladder, now: start(), bursts: PASSED, steps: Vec::new(), rehearsals: Vec::new() }
+        Self { ladder, now: start(), bursts: Some(PASSED), steps: Vec::new(), rehearsals: Vec::new() }
     }
 
     /// Seconds since the start.
@@ -60,8 +60,7 @@ impl Line {
         self.note_rehearsal();
         while let Some(step) = self.ladder.poll_step() {
             self.steps.push((self.at(), step));
-            if matches!(step, Step::TestLine { .. }) {
-                let bursts = self.bursts;
+            if let (Step::TestLine { .. }, Some(bursts)) = (step, self.bursts) {
                 self.ladder.tested(self.now, &bursts);
                 self.note_rehearsal();
             }
@@ -260,7 +259,7 @@ fn a_line_that_is_slow_still_is_not_sent_bursts() {
 #[test]
 fn one_burst_that_does_not_get_through_ends_the_try_and_each_failure_doubles_the_wait() {
     let mut line = Line::new();
-    line.bursts = LineTest { lost_permille: Some(200) };
+    line.bursts = Some(LineTest { lost_permille: Some(200) });
     line.looks(11, SLOW).looks(3_700, GOOD);
     let begun: Vec<i64> = line.tests().iter().map(|(at, _)| *at).collect();
     assert_eq!(begun, [14, 74, 194, 434, 914, 1_874, 2_834]);
@@ -410,6 +409,41 @@ fn from_writing_a_voice_comes_back_first_and_then_the_picture() {
 }
 
 #[test]
+fn a_burst_that_left_late_may_be_answered_as_late_as_any() {
+    let mut line = Line::new();
+    line.looks(10, GOOD).falls_silent().passes(60_000).is_heard();
+    line.bursts = None;
+    for burst in 1..=3 {
+        while line.tests().len() < burst {
+            line.passes(100);
+        }
+        // Each is answered after the next one should have left, and each within five seconds.
+        line.passes(4_500);
+        line.ladder.tested(line.now, &PASSED);
+        line.drain();
+    }
+    assert_eq!(line.profile(), AudioOnly, "{:?}", line.changes());
+}
+
+#[test]
+fn of_a_voice_that_a_line_hardly_carries_the_least_is_wanted_for_a_minute() {
+    const HARDLY: LineLook = LineLook { downlink_kbps: Some(20), ..GOOD };
+    let mut line = Line::new();
+    line.looks(10, HARDLY);
+    assert!(!line.ladder.hardly_carries_voice(), "a picture may be what it is too little for");
+    line.looks(1, HARDLY);
+    assert_eq!((line.profile(), line.ladder.hardly_carries_voice()), (AudioOnly, true));
+    line.looks(58, SLOW);
+    assert!(line.ladder.hardly_carries_voice());
+    line.looks(4, SLOW);
+    assert_eq!((line.profile(), line.ladder.hardly_carries_voice()), (AudioOnly, false));
+    line.looks(1, HARDLY);
+    assert!(line.ladder.hardly_carries_voice(), "it was one good look");
+    line.looks(20, HARDLY);
+    assert_eq!((line.profile(), line.ladder.hardly_carries_voice()), (AsyncText, false), "none is sent");
+}
+
+#[test]
 fn what_a_person_chose_is_never_exceeded_and_their_way_up_is_tried_at_once() {
     let mut line = Line::new();
     line.looks(5, GOOD).chooses(AudioOnly).looks(600, GOOD);
@@ -421,13 +455,13 @@ fn what_a_person_chose_is_never_exceeded_and_their_way_up_is_tried_at_once() {
         "the line carried it all the time"
     );
     // Fallen by the line, and tried in vain.
-    line.bursts = LineTest { lost_permille: None };
+    line.bursts = Some(LineTest { lost_permille: None });
     line.looks(11, SLOW);
-    line.bursts = LineTest { lost_permille: Some(500) };
+    line.bursts = Some(LineTest { lost_permille: Some(500) });
     line.looks(30, GOOD);
     let tried = line.tests().len();
     assert_eq!(tried, 1);
-    line.bursts = PASSED;
+    line.bursts = Some(PASSED);
     line.looks(5, GOOD).chooses(Video).looks(30, GOOD);
     assert!(line.tests().len() > tried);
     assert_eq!(line.profile(), Video);
@@ -591,7 +625,7 @@ proptest! {
                     line.ladder.moved(line.now);
                     line.drain();
                 }
-                Happens::Bursts(lost_permille) => line.bursts = LineTest { lost_permille },
+                Happens::Bursts(lost_permille) => line.bursts = Some(LineTest { lost_permille }),
                 Happens::Passes(millis) => { line.passes(millis); }
             }
             let wanted = choices.last().unwrap().1;

@@ -119,6 +119,7 @@ pub fn translate(event: Event) -> Option<(u32, MediaEvent)> {
             let profile = match profile {
                 EngineAudio::Full => AudioProfile::Full,
                 EngineAudio::Thrifty => AudioProfile::Thrifty,
+                EngineAudio::Least => AudioProfile::Least,
             };
             about(peer, MediaEvent::AudioWanted { peer: PeerId(peer.0), profile })
         }

@@ -48,6 +48,11 @@ const REDUNDANCY_END: f64 = 0.01;
 /// A line that carries less is poor: a voice is asked to be thrifty, until the line carries the other.
 const THRIFTY_BPS: u64 = 100_000;
 const FULL_BPS: u64 = 160_000;
+/// How long a line has to be too poor for a thrifty voice until the least of one is asked for; how long that is kept up, as sooner
+/// it would only be as poor again; and what a line carries on which it is not.
+const LEAST_AFTER: Duration = Duration::from_millis(1_500);
+const LEAST_FOR: Duration = Duration::from_secs(60);
+const NOT_LEAST_BPS: u64 = 50_000;
 
 impl Sfu {
     /// Divides a subscriber's line anew, if it is time or if too much is sent.
@@ -81,7 +86,8 @@ impl Sfu {
             if source.media == MediaKind::Audio {
                 slot.target = source.best_flowing(Some(Layer::default()));
                 voices.bps += slot.target.and_then(|_| source.encodings[0].total_bps()).unwrap_or(0);
-                voices.thrifty |= source.profile == AudioProfile::Thrifty;
+                voices.thrifty |= source.profile != AudioProfile::Full;
+                voices.least |= source.profile == AudioProfile::Least;
                 continue;
             }
             // Nobody's line is tried for what nobody sends.
@@ -120,12 +126,13 @@ impl Sfu {
             peer.slots.iter_mut().for_each(Slot::begin_anew);
         }
         let is_congested = control.is_congested(now);
-        let loss = if is_congested { 0.0 } else { control.loss_share() };
+        // What takes the least there is does not take it twice.
+        let loss = if is_congested || audio.least { 0.0 } else { control.loss_share() };
         let repairs = control.retransmitted_bps().min(estimate / 4);
         let smallest =
             claims.iter().filter_map(|claim| claim.ladder.rungs().first()).map(|rung| rung.bps).min();
         let picture = smallest.map_or(0, |bps| bps + repairs);
-        let redundancy = redundancy(control.redundancy, loss, audio.bps, picture, estimate);
+        let redundancy = redundancy(control.redundancy, loss, audio.bps, picture, control.carried_bps(now));
         let voices = with_redundancy(audio.bps, redundancy);
         let proven = (control.proven_bps() as f64 * UNPROVEN_SHARE).min(estimate as f64) * ADD_SHARE;
         let too_much = control.allocation.too_much_bps(control.proven_bps(), now);
@@ -156,6 +163,7 @@ impl Sfu {
         allocation.estimate_bps = estimate;
         allocation.allocated_bps = given + voices + repairs;
         allocation.wanted_bps = wanted;
+        allocation.least = audio.least;
         control.redundancy = redundancy;
         control.follow_window();
         if estimate < tried && peer.timers.get(Timer::Probe).is_none() && peer.is_open() {
@@ -258,30 +266,43 @@ impl Sfu {
                 return;
             };
             self.update_wanted(source_key, now);
-            self.review_voice(source_key);
+            self.review_voice(source_key, now);
         }
     }
 
-    fn review_voice(&mut self, key: SourceKey) {
+    fn review_voice(&mut self, key: SourceKey, now: Time) {
         let Some(source) = self.sources.get(key).filter(|source| source.media == MediaKind::Audio) else {
             return;
         };
-        let limit = if source.profile == AudioProfile::Thrifty { FULL_BPS } else { THRIFTY_BPS };
-        let mut listeners = source
-            .subscribers
-            .iter()
-            .filter_map(|subscriber| self.peers.get(subscriber.peer))
-            .filter(|peer| peer.is_open())
-            .peekable();
-        let is_poor = |peer: &crate::peer::Peer| {
-            peer.tx.control.as_ref().is_some_and(|control| control.estimate_bps() < limit)
+        let (mut carries, mut is_pressed) = (None, true);
+        let listeners = source.subscribers.iter().filter_map(|subscriber| self.peers.get(subscriber.peer));
+        for peer in listeners.filter(|peer| peer.is_open()) {
+            let control = peer.tx.control.as_ref();
+            carries = carries.max(Some(control.map_or(u64::MAX, |control| control.estimate_bps())));
+            is_pressed &= control.is_some_and(|control| control.hardly_carries_voice(now));
+        }
+        let before = source.profile;
+        let carries = carries.unwrap_or(u64::MAX);
+        let pressed = match (is_pressed, source.pressed) {
+            // Of a voice that is full nothing is known yet of a thrifty one.
+            _ if before == AudioProfile::Full => None,
+            (true, known) => Some((known.map_or(now, |(since, _)| since), now)),
+            (false, known) => known.filter(|_| before == AudioProfile::Least),
         };
-        let profile = match listeners.peek().is_none() {
-            false if listeners.all(is_poor) => AudioProfile::Thrifty,
-            _ => AudioProfile::Full,
+        let is_least = carries < NOT_LEAST_BPS
+            && pressed.is_some_and(|(since, last)| match before {
+                AudioProfile::Least => now.since(last) < LEAST_FOR,
+                _ => now.since(since) >= LEAST_AFTER,
+            });
+        let profile = match before {
+            _ if is_least => AudioProfile::Least,
+            AudioProfile::Full if carries >= THRIFTY_BPS => AudioProfile::Full,
+            _ if carries >= FULL_BPS => AudioProfile::Full,
+            _ => AudioProfile::Thrifty,
         };
         let Some(source) = self.sources.get_mut(key) else { return };
-        if std::mem::replace(&mut source.profile, profile) != profile
+        (source.profile, source.pressed) = (profile, pressed);
+        if profile != before
             && let Some(peer) = self.peers.get(source.owner)
         {
             let event = Event::AudioWanted { peer: peer.id, profile };
@@ -296,6 +317,8 @@ struct Voices {
     bps: u64,
     /// One of them at least was asked to take little.
     thrifty: bool,
+    /// Or the least there is.
+    least: bool,
 }
 
 /// The best layer of a source that a slot's viewer wishes for, decodes and can be told the layers of. Nobody's line is tried
@@ -348,7 +371,7 @@ const fn with_redundancy(audio_bps: u64, distance: u8) -> u64 {
 
 /// Earlier frames that go along with a voice: the more is lost, as far as there is room for them. The second one gives way to
 /// the smallest picture.
-fn redundancy(before: u8, loss_share: f64, audio_bps: u64, picture_bps: u64, estimate_bps: u64) -> u8 {
+fn redundancy(before: u8, loss_share: f64, audio_bps: u64, picture_bps: u64, carried_bps: u64) -> u8 {
     let [one, two] = REDUNDANCY_LOSS;
     let wanted = match before {
         _ if loss_share >= two => 2,
@@ -358,7 +381,7 @@ fn redundancy(before: u8, loss_share: f64, audio_bps: u64, picture_bps: u64, est
         before => before.max(1),
     };
     let fits = |distance: u8, beside_bps: u64| {
-        (with_redundancy(audio_bps, distance) + beside_bps) as f64 <= estimate_bps as f64 * ADD_SHARE
+        (with_redundancy(audio_bps, distance) + beside_bps) as f64 <= carried_bps as f64 * ADD_SHARE
     };
     match (0..=wanted).rev().find(|distance| fits(*distance, 0)).unwrap_or(0) {
         2 if !fits(2, picture_bps) && fits(1, picture_bps) => 1,

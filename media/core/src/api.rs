@@ -141,6 +141,8 @@ pub enum AudioProfile {
     Full,
     /// For poor lines: 16 kbit/s in frames of 60 ms, so that headers do not cost twice what the voice does.
     Thrifty,
+    /// For lines that hardly carry a voice: 8 kbit/s in frames of 120 ms, the least that is still speech.
+    Least,
 }
 
 /// What a caller may ask for.

@@ -149,8 +149,15 @@ pub const RTT_DEFAULT: Duration = Duration::from_millis(100);
 pub const RTT_MAX: Duration = Duration::from_secs(3);
 /// Least time between two retransmissions of one packet to one subscriber.
 pub const RTX_HOLD_OFF_MIN: Duration = Duration::from_millis(20);
-/// Time from the first packet to the transport-wide feedback that reports it.
+/// Time from the first packet to the transport-wide feedback that reports it; longer where the way to whom it is for carries
+/// little, so that it takes no more than this share of it. As libwebrtc does, within what its own estimators are used to.
 pub const TWCC_INTERVAL: Duration = Duration::from_millis(100);
+/// The longest it is.
+pub const TWCC_INTERVAL_MAX: Duration = Duration::from_millis(250);
+/// The share.
+pub const TWCC_SHARE: f64 = 0.05;
+/// What one takes, in bytes: IPv4, UDP, SRTCP, and some thirty packets' arrivals.
+pub const TWCC_BYTES: usize = 84;
 /// Time between two sender or receiver reports of one peer, while anything flows.
 pub const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// Reports leave at multiples of it, so that those of many peers leave together.

@@ -61,6 +61,8 @@ pub(crate) struct Control {
     pub(crate) probe: Option<Box<ProbeRun>>,
     /// Only voices are sent until then.
     drains_until: Option<Time>,
+    /// Nor are they until then.
+    rests_until: Option<Time>,
     line: Line,
     pub(crate) allocation: Allocation,
     retransmitted: RetransmitRate,
@@ -72,6 +74,12 @@ pub(crate) struct Control {
     test: Option<Box<LineTest>>,
 }
 
+/// What a line carries at the least that carries a thrifty voice.
+const VOICE_BPS: u64 = 32_000;
+/// How long a voice may stand in the queue of a line that carries none, how long it is left out at the most, and not again.
+const REST_MARGIN: Duration = Duration::from_millis(300);
+const REST_MAX: Duration = Duration::from_millis(400);
+const REST_APART: Duration = Duration::from_millis(400);
 /// How long video makes way for what stands in a line that is much too slow.
 const DRAIN_MIN: Duration = Duration::from_millis(100);
 const DRAIN_MAX: Duration = Duration::from_millis(1_000);
@@ -132,6 +140,8 @@ pub(crate) struct Allocation {
     /// What is to be probed for in any case.
     pub(crate) sought_bps: u64,
     pub(crate) probes: u64,
+    /// A voice was asked to take the least there is.
+    pub(crate) least: bool,
 }
 
 /// How long encoders are given to show what they take.
@@ -274,6 +284,12 @@ impl Downlink {
         }
     }
 
+    /// Whether a voice may leave.
+    #[inline]
+    pub(crate) fn is_free_for_voice(&self, now: Time) -> bool {
+        self.control.as_ref().is_none_or(|control| !control.rests(now))
+    }
+
     /// Whether a packet that may wait may leave at once.
     #[inline]
     pub(crate) fn is_free(&mut self, now: Time) -> bool {
@@ -321,6 +337,7 @@ impl Control {
             redundancy: 0,
             probe: None,
             drains_until: None,
+            rests_until: None,
             line,
             allocation: Allocation::default(),
             retransmitted: RetransmitRate::default(),
@@ -487,7 +504,36 @@ impl Control {
             self.reopened |= was_full && !self.is_window_full();
             self.follow_estimate(now);
             self.follow_window();
+            self.rest(now);
         }
+    }
+
+    /// On a line that carries no voice one that stands in its queue is of no use to anybody, nor is what stands behind it, as
+    /// words: it is left out a moment.
+    fn rest(&mut self, now: Time) {
+        let Line::Feedback(estimator) = &self.line else { return };
+        let carried = self.carried_bps(now);
+        let may = self.allocation.least
+            && carried < VOICE_BPS
+            && self.rests_until.is_none_or(|until| now.since(until) >= REST_APART);
+        let stands = if may { estimator.stands_for(carried, REST_MARGIN) } else { Duration::ZERO };
+        if stands > Duration::ZERO {
+            self.rests_until = Some(now + stands.min(REST_MAX));
+        }
+    }
+
+    /// A thrifty voice takes more than the line carries: much of it is lost, or stands in the line's queue.
+    pub(crate) fn hardly_carries_voice(&self, now: Time) -> bool {
+        let Line::Feedback(estimator) = &self.line else { return false };
+        let carried = self.carried_bps(now);
+        let stands = || estimator.stands_for(carried, REST_MARGIN) > Duration::ZERO;
+        carried < VOICE_BPS && (self.loss_share() > SUFFERS_LOSS || stands())
+    }
+
+    /// Voices are left out just now.
+    #[inline]
+    pub(crate) fn rests(&self, now: Time) -> bool {
+        self.rests_until.is_some_and(|until| now < until)
     }
 
     /// True once, when video may leave again after its window was full.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::api::Event;
 use crate::bounds::{
-    NACKED_PACKETS_PER_SECOND, REPORT_GRID, REPORT_INTERVAL, RTCP_BYTES_MAX, RTT_MAX, TWCC_INTERVAL,
+    NACKED_PACKETS_PER_SECOND, REPORT_GRID, REPORT_INTERVAL, RTCP_BYTES_MAX, RTT_MAX, TWCC_BYTES,
+    TWCC_INTERVAL, TWCC_INTERVAL_MAX, TWCC_SHARE,
 };
 use crate::downlink::{Downlink, Egress};
 use crate::keys::{PeerKey, SourceKey};
@@ -155,7 +156,7 @@ impl Sfu {
         let rtt = Duration::from_micros(u64::from(rtt) * 1_000_000 / 65_536);
         if rtt <= RTT_MAX {
             // Smoothed as RFC 6298 does.
-            let before = peer.rtt.filter(|_| now.since(peer.rtt_at) < ROUND_TRIP_AGE_MAX);
+            let before = peer.round_trip(now);
             peer.rtt = Some(before.map_or(rtt, |before| (before * 7 + rtt) / 8));
             peer.rtt_at = now;
         }
@@ -172,7 +173,7 @@ impl Sfu {
             self.counters.dropped_nack_rate += 1;
             return;
         }
-        let rtt = peer.rtt_or_default();
+        let rtt = peer.rtt_or_default(now);
         let Peer { slots, tx, .. } = peer;
         if tx.drains() {
             self.counters.rtx_obsolete += 1;
@@ -225,7 +226,7 @@ impl Sfu {
     /// What a publisher is to be asked for now: packets again, and keyframes.
     pub(crate) fn repair(&mut self, key: PeerKey, now: Time) {
         let Some(peer) = self.peers.get(key) else { return };
-        let (rtt, rtcp_ssrc) = (peer.rtt_or_default(), peer.rtcp_ssrc);
+        let (rtt, rtcp_ssrc) = (peer.rtt_or_default(now), peer.rtcp_ssrc);
         for at in 0..peer.uplink.sources.len() {
             let Some(source_key) = self.peers.get(key).and_then(|peer| peer.uplink.sources.get(at).copied())
             else {
@@ -463,5 +464,15 @@ pub(crate) fn media_left(
     }
 }
 
-const _: () =
-    assert!(TWCC_INTERVAL.as_millis() <= 100, "publishers' estimators need feedback at least every 100 ms");
+/// Time from the first packet to the transport-wide feedback that reports it, for whom this is sent.
+pub(crate) fn feedback_interval(tx: &Downlink) -> Duration {
+    let Some(control) = &tx.control else { return TWCC_INTERVAL };
+    let share_bps = control.estimate_bps() as f64 * TWCC_SHARE;
+    let interval = Duration::from_secs_f64((TWCC_BYTES * 8) as f64 / share_bps.max(1.0));
+    interval.clamp(TWCC_INTERVAL, TWCC_INTERVAL_MAX)
+}
+
+const _: () = assert!(
+    TWCC_INTERVAL.as_millis() <= 100 && TWCC_INTERVAL_MAX.as_millis() <= 250,
+    "publishers' estimators need feedback every 100 ms, and on lines that carry little at least every 250 ms"
+);

@@ -1,9 +1,8 @@
 //! RTP on its way through: open, find its source, keep it, and offer it to every slot that shows the source.
 
 use crate::api::{Event, MediaGate};
-use crate::bounds::TWCC_INTERVAL;
 use crate::downlink::Egress;
-use crate::feedback::media_left;
+use crate::feedback::{feedback_interval, media_left};
 use crate::keys::{PeerKey, SourceKey};
 use crate::pacer::Offer;
 use crate::peer::Peer;
@@ -78,7 +77,7 @@ impl Sfu {
         if let Some(sequence) = extensions.transport_sequence {
             peer.uplink.twcc.record(sequence, now);
             if peer.timers.get(Timer::Feedback).is_none() {
-                peer.timers.set(Timer::Feedback, Some(now + TWCC_INTERVAL));
+                peer.timers.set(Timer::Feedback, Some(now + feedback_interval(&peer.tx)));
                 self.timers.schedule(key, &mut peer.timers);
             }
         }
@@ -236,6 +235,9 @@ impl Sfu {
             }
             let Peer { slots, tx, timers, .. } = peer;
             let slot = &mut slots[subscriber.slot as usize];
+            if source.media == MediaKind::Audio && !tx.is_free_for_voice(now) {
+                continue;
+            }
             if source.media == MediaKind::Video && !tx.is_free(now) {
                 let held = tx.held;
                 let Some(control) = tx.control.as_mut().filter(|control| {

@@ -165,6 +165,7 @@ impl Sfu {
             wanted: u8::MAX >> (8 - media.rids.len().clamp(1, 8)),
             wanted_at: None,
             profile: AudioProfile::default(),
+            pressed: None,
             red_payload_type: first.red,
             began_at: None,
             flowing: false,

@@ -15,7 +15,7 @@ use crate::srtp::{SrtpOpener, SrtpProfile};
 use crate::time::Time;
 use crate::timers::Timers;
 use crate::uplink::Uplink;
-use crate::watch::Watch;
+use crate::watch::{ROUND_TRIP_AGE_MAX, Watch};
 
 pub(crate) struct Peer {
     pub(crate) id: PeerId,
@@ -161,9 +161,14 @@ impl Peer {
         self.quiet
     }
 
-    /// The measured round trip, or a guess.
-    pub(crate) fn rtt_or_default(&self) -> Duration {
-        self.rtt.unwrap_or(RTT_DEFAULT)
+    /// The round trip, if it was measured lately.
+    pub(crate) fn round_trip(&self, now: Time) -> Option<Duration> {
+        self.rtt.filter(|_| now.since(self.rtt_at) < ROUND_TRIP_AGE_MAX)
+    }
+
+    /// That, or a guess.
+    pub(crate) fn rtt_or_default(&self, now: Time) -> Duration {
+        self.round_trip(now).unwrap_or(RTT_DEFAULT)
     }
 
     pub(crate) fn seat_infos(&self) -> Vec<SeatInfo> {

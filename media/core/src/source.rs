@@ -49,6 +49,8 @@ pub(crate) struct Source {
     pub(crate) wanted_at: Option<Time>,
     /// How its publisher was last told to encode a voice.
     pub(crate) profile: AudioProfile,
+    /// Since when, and when last, nobody's line who hears it carried a thrifty one.
+    pub(crate) pressed: Option<(Time, Time)>,
     pub(crate) red_payload_type: Option<u8>,
     /// When the first packet came.
     pub(crate) began_at: Option<Time>,

@@ -300,7 +300,7 @@ impl Sfu {
 
     fn look(&self, key: PeerKey, now: Time) -> Option<Look> {
         let peer = self.peers.get(key)?;
-        let rtt = peer.rtt.filter(|_| now.since(peer.rtt_at) < ROUND_TRIP_AGE_MAX);
+        let rtt = peer.round_trip(now);
         let mut look = Look { rtt, quiet: peer.quiet, ..Look::default() };
         look.totals.downlink_bytes = peer.tx.sent_bytes;
         for source in peer.uplink.sources.iter().filter_map(|source| self.sources.get(*source)) {

@@ -579,6 +579,73 @@ fn who_may_not_hear_yet_keeps_no_voice_full() {
     assert_eq!(profiles(&world, 0), [AudioProfile::Thrifty]);
 }
 
+/// A viewer of a voice alone, over a line that carries so much to it.
+fn hears_over(down: LinkConfig) -> World {
+    let mut world = World::new(54);
+    world.join(publisher());
+    world.join_over(viewer(1), line(), down);
+    world.seat(1, 0, Some(0));
+    world
+}
+
+#[test]
+fn of_a_voice_the_least_is_asked_for_a_line_that_hardly_carries_one() {
+    let mut world = hears_over(line());
+    world.run(secs(10));
+    world.members[1].down.set_config(world.now.as_micros(), line().rate_bps(24_000).queue_bytes(4_500));
+    world.run(secs(20));
+    assert_eq!(profiles(&world, 0).last(), Some(&AudioProfile::Least), "{:?}", profiles(&world, 0));
+    world.members[1].down.set_config(world.now.as_micros(), line());
+    world.run(secs(40));
+    assert_eq!(profiles(&world, 0).last(), Some(&AudioProfile::Full), "{:?}", profiles(&world, 0));
+}
+
+#[test]
+fn on_a_line_that_hardly_carries_a_voice_none_stands_in_its_queue_and_none_goes_twice() {
+    let mut world = hears_over(line());
+    world.run(secs(10));
+    world.members[1].down.set_config(world.now.as_micros(), line().rate_bps(24_000).queue_bytes(4_500));
+    world.run(secs(15));
+    let mut stood = Vec::new();
+    for _ in 0..200 {
+        world.run(millis(100));
+        stood.push(world.members[1].down.queue_delay_us(world.now.as_micros()) / 1_000);
+        assert_eq!(
+            world.stats(1).downlink.audio_redundancy,
+            0,
+            "what is lost here is lost by too much of it"
+        );
+    }
+    stood.sort_unstable();
+    // All of the queue is a second and a half.
+    assert!(stood[stood.len() * 9 / 10] < 700, "{stood:?}");
+    let (audio, _) = world.shown(1, 0);
+    let before = audio.heard.played_ms;
+    world.run(secs(20));
+    let heard = world.shown(1, 0).0.heard.played_ms - before;
+    assert!(heard > 15_000, "{heard} ms of 20 s");
+}
+
+#[test]
+fn transport_wide_feedback_takes_little_of_a_line_that_carries_little() {
+    let feedback = |world: &mut World| {
+        let before = world.members[1].client.transport_feedback;
+        world.run(secs(10));
+        world.members[1].client.transport_feedback - before
+    };
+    let mut world = World::new(55);
+    for _ in 0..2 {
+        world.join(publisher());
+    }
+    world.seat(1, 0, Some(0));
+    world.run(secs(5));
+    assert!((90..=101).contains(&feedback(&mut world)), "every 100 ms");
+    world.members[1].down.set_config(world.now.as_micros(), line().rate_bps(60_000).queue_ms(300));
+    world.run(secs(10));
+    let on_little = feedback(&mut world);
+    assert!((30..=45).contains(&on_little), "{on_little} in 10 s");
+}
+
 // Redundant audio
 
 /// The share of a voice that a viewer had concealed, whose publisher loses on its way up.

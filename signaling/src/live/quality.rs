@@ -22,8 +22,9 @@ pub(super) const TIERS_MAX: usize = 256;
 pub(super) const DEPARTED_MAX: usize = 1_024;
 /// Encodings of one source, and characters of a rid (RFC 8851), that are handed on.
 const ENCODINGS_MAX: usize = 8;
-/// A voice on a poor line: bits per second, and milliseconds of a packet.
+/// A voice on a poor line, and on one that hardly carries it: bits per second, and milliseconds of a packet.
 const THRIFTY: (u32, u8) = (16_000, 60);
+const LEAST: (u32, u8) = (8_000, 120);
 /// Steps that are further apart than their length by this much have a time between them in which nothing flowed.
 const SLACK: SignedDuration = SignedDuration::from_secs(5);
 
@@ -182,9 +183,13 @@ impl LiveSession {
     /// Tells a publisher what is wanted. Of a line that carries no picture the voice takes as little as a voice can, too.
     pub(super) fn tell_wanted(&mut self, index: usize) {
         let member = &self.members[index];
-        let is_thrifty =
-            self.is_inside(member) && self.tier_of(member.participant) != BandwidthProfile::Video;
-        let audio = if is_thrifty { AudioProfile::Thrifty } else { member.wanted.audio };
+        let ladder = self.tiers.get(&member.participant).filter(|_| self.is_inside(member));
+        let carried = match ladder {
+            Some(ladder) if ladder.hardly_carries_voice() => AudioProfile::Least,
+            Some(ladder) if ladder.tier().profile != BandwidthProfile::Video => AudioProfile::Thrifty,
+            _ => AudioProfile::Full,
+        };
+        let audio = member.wanted.audio.max(carried);
         let (told, asked) = (&member.told.wanted, &member.wanted);
         let is_told = told.audio == audio && told.encodings == asked.encodings && told.codecs == asked.codecs;
         if member.connection.is_none() || is_told {
@@ -208,6 +213,7 @@ impl LiveSession {
             let (max_bitrate_bps, frame_ms) = match wanted.audio {
                 AudioProfile::Full => (None, None),
                 AudioProfile::Thrifty => (Some(THRIFTY.0), Some(THRIFTY.1)),
+                AudioProfile::Least => (Some(LEAST.0), Some(LEAST.1)),
             };
             self.tell(id, ServerMessage::AudioEncoding { max_bitrate_bps, frame_ms });
         }

@@ -187,9 +187,10 @@ impl LiveSession {
     /// Something happens to somebody's ladder, and what it decides is done. True if it decided anything.
     fn climbs(&mut self, now: Timestamp, participant: ParticipantId, what: impl FnOnce(&mut Ladder)) -> bool {
         let Some(ladder) = self.ladder(participant, now) else { return false };
-        let before = ladder.rehearses();
+        let asks = |ladder: &Ladder| (ladder.rehearses(), ladder.hardly_carries_voice());
+        let before = asks(ladder);
         what(ladder);
-        let mut decided = ladder.rehearses() != before;
+        let mut decided = asks(ladder) != before;
         while let Some(step) = self.tiers.get_mut(&participant).and_then(Ladder::poll_step) {
             decided = true;
             self.take_step(participant, step);

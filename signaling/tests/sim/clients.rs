@@ -332,8 +332,12 @@ impl Page {
             }
             ServerMessage::Tier { profile, .. } => view.tier = *profile,
             ServerMessage::Encodings { active, .. } => view.wanted = Some(active.clone()),
-            ServerMessage::AudioEncoding { frame_ms, .. } => {
-                view.audio = if frame_ms.is_some() { AudioProfile::Thrifty } else { AudioProfile::Full };
+            ServerMessage::AudioEncoding { max_bitrate_bps, .. } => {
+                view.audio = match max_bitrate_bps {
+                    None => AudioProfile::Full,
+                    Some(8_000) => AudioProfile::Least,
+                    Some(_) => AudioProfile::Thrifty,
+                };
             }
             ServerMessage::Superseded {}
             | ServerMessage::Ended { .. }

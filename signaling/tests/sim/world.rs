@@ -1343,9 +1343,10 @@ impl World {
             if shown != is_so {
                 return fault("agree", format!("{shown:?} is shown of {id}, {is_so:?} is so"));
             }
-            // A line that carries no picture carries the least of a voice.
+            // A line that carries no picture carries little of a voice.
             let full = view.tier == BandwidthProfile::Video || view.place != Some(Place::In);
-            let audio = if full { peer.audio } else { AudioProfile::Thrifty };
+            let most = if full { peer.audio } else { peer.audio.max(AudioProfile::Thrifty) };
+            let audio = if full { most } else { view.audio.max(most) };
             if id == me && (&view.wanted, view.audio) != (&peer.wanted, audio) {
                 let (wanted, known) = ((&peer.wanted, audio), (&view.wanted, view.audio));
                 return fault("agree", format!("wanted is {wanted:?}, and known {known:?}"));

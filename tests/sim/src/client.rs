@@ -32,6 +32,11 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(2_500);
 const CHECK_DOUBTFUL: Duration = Duration::from_millis(480);
 const CHECK_RETRY: Duration = Duration::from_millis(100);
 const RECEIVER_TICK: Duration = Duration::from_millis(20);
+/// What libwebrtc's transport-wide feedback takes of the way up at the most, its bytes, and the longest time between two.
+const FEEDBACK_SHARE: f64 = 0.05;
+const FEEDBACK_BYTES: f64 = 68.0;
+const FEEDBACK_INTERVAL_MAX: Duration = Duration::from_millis(250);
+const RESENT_WINDOW: Duration = Duration::from_secs(1);
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// Packets of one SSRC that carry mid and rid.
 const FIRST_PACKETS: u64 = 30;
@@ -40,6 +45,7 @@ const FRAME_INTERVAL: Duration = Duration::from_millis(33);
 /// Opus as browsers send it, and as it is sent when asked to be thrifty.
 const VOICE: Voice = Voice { frame: Duration::from_millis(20), bytes: 80 };
 const VOICE_THRIFTY: Voice = Voice { frame: Duration::from_millis(60), bytes: 120 };
+const VOICE_LEAST: Voice = Voice { frame: Duration::from_millis(120), bytes: 120 };
 /// How a keyframe compares to the frames between: of encoders that are always alike, and of others.
 const KEYFRAME_SIZE: f64 = 4.0;
 const KEYFRAME_SIZES: std::ops::RangeInclusive<f64> = 4.0..=6.0;
@@ -115,7 +121,8 @@ pub struct ClientConfig {
     pub screen_bps: Option<u32>,
     /// Seats for screens asked for, behind the others.
     pub screen_seats: usize,
-    /// Time between two transport-wide feedback messages; a multiple of 20 ms. Chromium takes 50 to 250 ms.
+    /// Time between two transport-wide feedback messages at the least; a multiple of 20 ms. Chromium takes 50 ms, and up to 250
+    /// where the way up is thought to carry little: so does a client that has an estimate of that.
     pub transport_feedback: Duration,
     /// Time between two NACKs of one packet; browsers take the round trip.
     pub nack_retry: Duration,
@@ -245,6 +252,8 @@ pub struct Client {
     recorder: TwccRecorder,
     next_tick_at: Time,
     next_transport_feedback_at: Time,
+    /// What was sent again lately, in bytes.
+    resent: VecDeque<(Time, usize)>,
     next_report_at: Time,
     /// What was told last of [`Self::remb_bps`], and when.
     remb_told: Option<(u64, Time)>,
@@ -382,6 +391,7 @@ impl Client {
             recorder: TwccRecorder::new(),
             next_tick_at: Time::ZERO,
             next_transport_feedback_at: Time::ZERO,
+            resent: VecDeque::new(),
             next_report_at: Time::ZERO,
             remb_told: None,
             wall_clock,
@@ -562,6 +572,7 @@ impl Client {
                 let voice = match profile {
                     AudioProfile::Full => VOICE,
                     AudioProfile::Thrifty => VOICE_THRIFTY,
+                    AudioProfile::Least => VOICE_LEAST,
                 };
                 for stream in self.streams.iter_mut().filter(|stream| !stream.video) {
                     if stream.interval != voice.frame {
@@ -954,6 +965,14 @@ impl Client {
         self.outbox.push(out[..len].to_vec());
     }
 
+    /// As libwebrtc's `TransportSequenceNumberFeedbackGenenerator` has it (its spelling).
+    fn transport_feedback_interval(&self) -> Duration {
+        let Some(uplink) = &self.uplink else { return self.config.transport_feedback };
+        let share_bps = uplink.estimate_bps() as f64 * FEEDBACK_SHARE;
+        let interval = Duration::from_secs_f64(FEEDBACK_BYTES * 8.0 / share_bps.max(1.0));
+        interval.clamp(self.config.transport_feedback, FEEDBACK_INTERVAL_MAX)
+    }
+
     fn send_rtcp(&mut self, write: impl FnOnce(&mut RtcpWriter<'_>)) {
         let mut out = [0; 1_400];
         let mut writer = RtcpWriter::new(&mut out);
@@ -1127,6 +1146,10 @@ impl Client {
         let Some(rtx_ssrc) = stream.rtx_ssrc else { return };
         let found = stream.history.iter().rev().find(|sent| sent.index as u16 == sequence).cloned();
         let Some(sent) = found else { return };
+        if !self.may_resend(sent.payload.len(), now) {
+            return;
+        }
+        let stream = &mut self.streams[at];
         let index = stream.rtx_index;
         stream.rtx_index += 1;
         let payload = [&sequence.to_be_bytes()[..], &sent.payload].concat();
@@ -1134,6 +1157,20 @@ impl Client {
         let (timestamp, marker, dependency) = (sent.timestamp, sent.marker, sent.dependency.as_deref());
         let format = offer::rtx_payload_type(sent.codec);
         self.send_rtp(at, format, rtx_ssrc, index, timestamp, marker, &payload, dependency, true, now);
+    }
+
+    /// What is sent again takes no more than what the way up is thought to carry, as libwebrtc's `RateLimiter` has it.
+    fn may_resend(&mut self, bytes: usize, now: Time) -> bool {
+        let Some(uplink) = &self.uplink else { return true };
+        while self.resent.front().is_some_and(|(at, _)| now.since(*at) >= RESENT_WINDOW) {
+            self.resent.pop_front();
+        }
+        let within: usize = self.resent.iter().map(|(_, bytes)| bytes).sum();
+        let may = (within + bytes) as u64 * 8 <= uplink.estimate_bps();
+        if may {
+            self.resent.push_back((now, bytes));
+        }
+        may
     }
 
     fn tell_estimate(&mut self, own: u32, now: Time) {
@@ -1175,7 +1212,7 @@ impl Client {
         if now < self.next_transport_feedback_at {
             return;
         }
-        self.next_transport_feedback_at = now + self.config.transport_feedback;
+        self.next_transport_feedback_at = now + self.transport_feedback_interval();
         let media_ssrc = self.lines.first().map_or(0, |line| line.ssrc);
         let mut recorder = std::mem::take(&mut self.recorder);
         while recorder.has_pending() {

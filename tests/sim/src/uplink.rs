@@ -120,6 +120,10 @@ impl Uplink {
     }
 
     fn judge(&mut self, now: Time) {
+        // Of what was told too late nothing is known any more.
+        if self.arrived == 0 {
+            return;
+        }
         let passed = now.since(std::mem::replace(&mut self.judged_at, now)).as_secs_f64().clamp(0.05, 1.0);
         let arrived_bps = self.arrived_bytes as f64 * 8.0 / passed;
         let lost = f64::from(self.lost) / f64::from((self.lost + self.arrived).max(1));

@@ -71,6 +71,9 @@ pub struct Device {
     heard_at: Time,
     /// What the server has not answered yet, and until when it may.
     asked: Option<(Time, Time)>,
+    /// The first of what was asked that is not answered, and until when it may be: that something is heard says nothing of the
+    /// way there.
+    owed: Option<(u64, Time)>,
     beats_at: Time,
     secret: Option<String>,
     incarnation: String,
@@ -79,6 +82,8 @@ pub struct Device {
     /// Requests whose reply is still to come, by their numbers.
     pending: BTreeMap<u64, Value>,
     rehearses: Option<BandwidthProfile>,
+    /// Of the own voice at the most, in bits per second.
+    voice_asked: Option<u64>,
     /// The transport it may make: its last one is gone.
     fresh_peer: Option<PeerId>,
     has_transport: bool,
@@ -118,6 +123,7 @@ impl Device {
             dial_at: Some(now),
             heard_at: now,
             asked: None,
+            owed: None,
             beats_at: now,
             secret: None,
             incarnation: String::new(),
@@ -125,6 +131,7 @@ impl Device {
             last_id: 0,
             pending: BTreeMap::new(),
             rehearses: None,
+            voice_asked: None,
             fresh_peer: None,
             has_transport: false,
             negotiation: 0,
@@ -151,8 +158,11 @@ impl Device {
     }
 
     /// Says something: kept until the server has it.
-    pub fn write(&mut self, client_id: &str) {
+    pub fn write(&mut self, client_id: &str, now: Time) {
         self.request(json!({"type": "chat", "clientId": client_id, "text": format!("This is {client_id}.")}));
+        if self.is_open {
+            self.ask(now, SILENCE_MAX);
+        }
     }
 
     // Signaling
@@ -212,7 +222,7 @@ impl Device {
         if self.is_open && now.since(self.since) >= STEADY {
             self.attempt = 0;
         }
-        (self.is_open, self.socket, self.asked) = (false, None, None);
+        (self.is_open, self.socket, self.asked, self.owed) = (false, None, None, None);
         let apart = Duration::from_millis(RETRY_MS[self.attempt.min(RETRY_MS.len() - 1)]);
         self.attempt += 1;
         self.dial_at = Some(now.max(self.since + apart));
@@ -236,7 +246,8 @@ impl Device {
                 self.lost(now);
             }
         }
-        if self.is_open && self.asked.is_some_and(|(at, until)| now >= until && self.heard_at <= at) {
+        let is_silent = self.asked.is_some_and(|(at, until)| now >= until && self.heard_at <= at);
+        if self.is_open && (is_silent || self.owed.is_some_and(|(_, until)| now >= until)) {
             self.doubt(now);
         }
         if self.is_open && now >= self.beats_at {
@@ -260,6 +271,7 @@ impl Device {
         let last_seq = self.last_seq;
         self.last_id += 1;
         let id = self.last_id;
+        self.owed.get_or_insert((id, now + SILENCE_MAX));
         self.put(&json!({"type": "ping", "lastSeq": last_seq, "id": id}));
     }
 
@@ -289,8 +301,11 @@ impl Device {
             },
             sends_camera: self.sends.is_some_and(|(_, camera)| camera[0]),
             heard_at: self.heard_at.as_micros() / 1_000,
+            owed_since: self
+                .owed
+                .map(|(_, until)| (until.as_micros() - SILENCE_MAX.as_micros() as u64) / 1_000),
         };
-        let held = self.watch.holds();
+        let (held, rested) = (self.watch.holds(), self.watch.rests());
         let Deeds { say, ask } = self.watch.saw(look, moment);
         self.line_look_at = now + Duration::from_millis(self.watch.next_look_ms());
         if self.is_open {
@@ -306,7 +321,8 @@ impl Device {
         if self.watch.holds() && !held && self.is_open {
             self.nudge(now);
         }
-        if self.watch.holds() != held {
+        self.settle_voice(world);
+        if (self.watch.holds(), self.watch.rests()) != (held, rested) {
             self.apply(world);
         }
     }
@@ -389,39 +405,51 @@ impl Device {
                 self.opens(world.now);
                 continue;
             }
+            let frame: Value = serde_json::from_slice(&message).expect("the server says JSON");
             if self.doubted.as_ref().is_some_and(|(doubted, _)| *doubted == id) {
-                match self.opened_at {
-                    None => self.goes_on(world),
-                    Some(_) => self.doubted = None,
+                if self.opened_at.is_some() {
+                    self.doubted = None;
+                } else if frame["replyTo"].is_u64() {
+                    self.goes_on(world);
+                } else {
+                    self.heard_at = world.now;
+                    self.take(&frame, world);
+                    continue;
                 }
             }
             // What an earlier one had done may have closed the socket.
             if self.socket.as_ref().is_none_or(|(now, _)| *now != id) {
                 break;
             }
-            let frame: Value = serde_json::from_slice(&message).expect("the server says JSON");
             self.handle(&frame, world);
         }
     }
 
     fn handle(&mut self, frame: &Value, world: &mut World) {
         self.heard_at = world.now;
-        let kind = frame["type"].as_str().expect("every message has a type").to_owned();
-        let seq = frame["seq"].as_u64().expect("every message has a number");
         if !self.is_open {
-            return self.answered(&kind, frame, world);
+            let kind = frame["type"].as_str().expect("every message has a type");
+            return self.answered(kind, frame, world);
         }
+        self.take(frame, world);
+    }
+
+    fn take(&mut self, frame: &Value, world: &mut World) {
+        let kind = frame["type"].as_str().expect("every message has a type");
+        let seq = frame["seq"].as_u64().expect("every message has a number");
         if seq <= self.last_seq {
             return;
         }
         assert_eq!(seq, self.last_seq + 1, "nothing is missing on a socket");
         self.last_seq = seq;
-        let asked = frame["replyTo"].as_u64().and_then(|request| self.pending.remove(&request));
+        let answered = frame["replyTo"].as_u64();
+        self.owed = self.owed.filter(|(id, _)| answered.is_none_or(|answered| answered < *id));
+        let asked = answered.and_then(|request| self.pending.remove(&request));
         if kind == "error" && asked.is_some_and(|asked| asked["type"] == "restart") {
             // Of a transport the server gave up meanwhile: that it did follows.
             return;
         }
-        self.receive(&kind, frame, world);
+        self.receive(kind, frame, world);
     }
 
     fn answered(&mut self, kind: &str, frame: &Value, world: &mut World) {
@@ -441,7 +469,8 @@ impl Device {
             self.secret = Some(secret.to_owned());
         }
         self.doubted = None;
-        (self.is_open, self.since, self.beats_at, self.asked) = (true, now, now + HEARTBEAT, None);
+        (self.is_open, self.since, self.beats_at) = (true, now, now + HEARTBEAT);
+        (self.asked, self.owed) = (None, None);
         let (words, pending): (BTreeMap<_, _>, BTreeMap<_, _>) =
             std::mem::take(&mut self.pending).into_iter().partition(|(_, message)| message["type"] == "chat");
         if kind == "resumed" {
@@ -477,7 +506,8 @@ impl Device {
         let now = world.now;
         self.socket = self.doubted.take();
         (self.dial_at, self.opened_at) = (None, None);
-        (self.is_open, self.since, self.beats_at, self.asked) = (true, now, now + HEARTBEAT, None);
+        (self.is_open, self.since, self.beats_at) = (true, now, now + HEARTBEAT);
+        (self.asked, self.owed) = (None, None);
         // Of what else was asked since nothing was said on it; words are said again, as nobody waits for those of before.
         let words = std::mem::take(&mut self.pending);
         let (words, pending) = words.into_iter().partition(|(_, message)| message["type"] == "chat");
@@ -511,9 +541,8 @@ impl Device {
                 client.signalled(&Signal::Encodings(SourceKind::Camera, rids.collect()), now, now);
             }
             "audioEncoding" => {
-                let profile =
-                    if frame["frameMs"].is_null() { AudioProfile::Full } else { AudioProfile::Thrifty };
-                client.signalled(&Signal::Audio(profile), now, now);
+                self.voice_asked = frame["maxBitrateBps"].as_u64();
+                self.settle_voice(world);
             }
             "tier" => self.tier = tier(&frame["profile"]).expect("a tier"),
             "rehearse" => self.rehearses = tier(&frame["profile"]),
@@ -528,6 +557,17 @@ impl Device {
             _ => {}
         }
         self.apply(world);
+    }
+
+    /// Sends as much of a voice as the server and its own rule allow.
+    fn settle_voice(&mut self, world: &mut World) {
+        let most = [self.voice_asked, self.watch.voice_bps()].into_iter().flatten().min();
+        let profile = match most {
+            None => AudioProfile::Full,
+            Some(8_000) => AudioProfile::Least,
+            Some(_) => AudioProfile::Thrifty,
+        };
+        world.members[self.at].client.signalled(&Signal::Audio(profile), world.now, world.now);
     }
 
     fn is_told(&mut self, lines: &Value, now: Time) {
@@ -548,6 +588,7 @@ impl Device {
         let client = &mut world.members[self.at].client;
         client.uplink = Some(Uplink::default());
         (self.has_transport, self.broken_since, self.restart_due, self.sends) = (true, None, false, None);
+        self.voice_asked = None;
         self.watch.begin();
         self.answers = (0, None);
         self.line_look_at = world.now + Duration::from_millis(self.watch.next_look_ms());
@@ -559,8 +600,8 @@ impl Device {
 
     /// Sends what the line is used for, and what the server alone is to look at.
     fn apply(&mut self, world: &mut World) {
-        let voice =
-            !self.watch.holds() && (self.tier != BandwidthProfile::AsyncText || self.rehearses.is_some());
+        let rests = self.watch.holds() || self.watch.rests();
+        let voice = !rests && (self.tier != BandwidthProfile::AsyncText || self.rehearses.is_some());
         let all = !self.watch.holds() && self.tier == BandwidthProfile::Video;
         let lowest = all || !self.watch.holds() && self.rehearses == Some(BandwidthProfile::Video);
         let sends = (voice, [lowest, all, all]);

@@ -20,6 +20,11 @@ const CATCHES_UP_MS: u64 = 10_000;
 const GOOD_LOOKS: u32 = 2;
 const SLEPT_MS: u64 = 5_000;
 const NARROW_MS: u64 = 10_000;
+const LEAST_MS: u64 = 60_000;
+const THRIFTY_BPS: u64 = 16_000;
+const LEAST_BPS: u64 = 8_000;
+const REST_AFTER_MS: u64 = 1_500;
+const REST_MS: u64 = 3_000;
 
 /// One look at a transport.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +63,8 @@ pub(crate) struct Moment {
     pub(crate) sends_camera: bool,
     /// When the server was heard last on the socket.
     pub(crate) heard_at: u64,
+    /// Since when the server owes an answer to what was asked of it on the socket.
+    pub(crate) owed_since: Option<u64>,
 }
 
 /// What a voice takes of a line, as the clinic has it.
@@ -123,10 +130,16 @@ impl LineWatch {
         self.voice.is_lost
     }
 
-    /// The way to the server carries hardly a voice: no device here sends one twice.
-    #[cfg(test)]
-    pub(crate) fn is_narrow(&self) -> bool {
-        self.uplink.is_narrow
+    /// Nothing of the own voice is to be sent for a moment.
+    #[must_use]
+    pub(crate) const fn rests(&self) -> bool {
+        self.uplink.rests
+    }
+
+    /// What is to be sent of the own voice at the most, in bits per second; none: as it likes.
+    #[must_use]
+    pub(crate) fn voice_bps(&self) -> Option<u64> {
+        self.uplink.voice_bps
     }
 
     /// When it is to be looked again, in milliseconds.
@@ -134,6 +147,8 @@ impl LineWatch {
     pub(crate) fn next_look_ms(&self) -> u64 {
         if self.sign.holds {
             HOLDING_LOOK_MS
+        } else if self.uplink.stands {
+            ENDING_LOOK_MS
         } else if self.voice.may_end(self.looked_at) {
             ENDING_LOOK_MS
         } else {
@@ -168,7 +183,10 @@ impl LineWatch {
         }
         self.sign.heard(moment);
         self.voice.settle(&seen, self.came_at, self.sign.waits_since);
-        let say = self.uplink.tells(uplink_kbps, self.voice.is_lost, moment);
+        let told = uplink_kbps.filter(|_| moment.sends_camera);
+        self.uplink.saw(told, self.voice.limits, moment.now);
+        self.uplink.settle(moment);
+        let say = self.uplink.tells(told, self.voice.is_lost, moment.now);
         Deeds { say, ask: self.sign.asks(&seen, &self.voice) }
     }
 }
@@ -295,8 +313,11 @@ impl SignOfLife {
 
 #[derive(Debug, Default)]
 struct UplinkWatch {
-    is_narrow: bool,
+    voice_bps: Option<u64>,
+    stands: bool,
+    rests: bool,
     narrow_at: u64,
+    least_at: u64,
     looks: u64,
     said_little: bool,
     said_lost_at: u64,
@@ -304,11 +325,39 @@ struct UplinkWatch {
 
 impl UplinkWatch {
     const fn begin(&mut self) {
-        (self.is_narrow, self.said_little, self.narrow_at) = (false, false, 0);
+        (self.voice_bps, self.said_little) = (None, false);
+        (self.narrow_at, self.least_at) = (0, 0);
+        (self.stands, self.rests) = (false, false);
     }
 
-    fn tells(&mut self, kbps: Option<u64>, is_lost: bool, moment: Moment) -> Option<u64> {
-        let Moment { now, sends_camera, .. } = moment;
+    /// What the way carries is not seen where no picture is tried on it.
+    fn saw(&mut self, kbps: Option<u64>, limits: VoiceLimits, now: u64) {
+        if let Some(kbps) = kbps {
+            if kbps < limits.audio_min_kbps {
+                self.least_at = now;
+            } else if kbps >= NARROW_KBPS {
+                self.least_at = 0;
+            }
+            if kbps < NARROW_KBPS {
+                self.narrow_at = now;
+            }
+        }
+        let lately = |at: u64, ms: u64| at > 0 && now - at < ms;
+        self.voice_bps = match (lately(self.least_at, LEAST_MS), lately(self.narrow_at, NARROW_MS)) {
+            (true, _) => Some(LEAST_BPS),
+            (false, true) => Some(THRIFTY_BPS),
+            (false, false) => None,
+        };
+    }
+
+    fn settle(&mut self, Moment { now, used_for, owed_since, .. }: Moment) {
+        let owed_for = now - owed_since.unwrap_or(now);
+        self.stands =
+            self.voice_bps == Some(LEAST_BPS) && used_for == Use::Media && owed_for >= REST_AFTER_MS;
+        self.rests = self.stands && (owed_for - REST_AFTER_MS) / REST_MS % 2 == 0;
+    }
+
+    fn tells(&mut self, told: Option<u64>, is_lost: bool, now: u64) -> Option<u64> {
         if is_lost {
             if now - self.said_lost_at < GIVEN_UP_MS {
                 return None;
@@ -320,11 +369,6 @@ impl UplinkWatch {
         if !self.looks.is_multiple_of(2) {
             return None;
         }
-        let told = kbps.filter(|_| sends_camera);
-        if told.is_some_and(|kbps| kbps < NARROW_KBPS) {
-            self.narrow_at = now;
-        }
-        self.is_narrow = self.narrow_at > 0 && now - self.narrow_at < NARROW_MS;
         let is_little = told.is_some_and(|kbps| kbps < SAID_KBPS);
         let was_little = std::mem::replace(&mut self.said_little, is_little);
         told.filter(|_| is_little || was_little)
@@ -352,6 +396,7 @@ mod tests {
         voice_lost: Option<f64>,
         uplink_kbps: Option<u64>,
         answers: bool,
+        owed_for: Option<u64>,
         heard: bool,
         used_for: Use,
         sends_camera: bool,
@@ -367,6 +412,7 @@ mod tests {
                 voice_lost: *pick(random, &[None, Some(0.0), Some(0.0), Some(0.25), Some(0.5)]),
                 uplink_kbps: *pick(random, &[None, Some(20), Some(90), Some(300), Some(900)]),
                 answers: random.random_bool(0.7),
+                owed_for: *pick(random, &[None, Some(100), Some(2_000), Some(6_000)]),
                 heard: random.random_bool(0.4),
                 used_for: *pick(random, &used_for),
                 sends_camera: random.random_bool(0.7),
@@ -410,21 +456,24 @@ mod tests {
             if stretch.heard {
                 heard_at = now - random.random_range(0..400);
             }
-            let Stretch { voice_lost, uplink_kbps, used_for, sends_camera, .. } = stretch;
+            let Stretch { voice_lost, uplink_kbps, used_for, sends_camera, owed_for, .. } = stretch;
             let look = LineLook { uplink_kbps, packets, lost, voice_lost, answers };
-            let Deeds { say, ask } = watch.saw(look, Moment { now, used_for, sends_camera, heard_at });
-            let state = (watch.holds(), watch.is_lost(), watch.is_narrow(), watch.next_look_ms());
+            let owed_since = owed_for.map(|ms| now - ms);
+            let Deeds { say, ask } =
+                watch.saw(look, Moment { now, used_for, sends_camera, heard_at, owed_since });
+            let state =
+                (watch.holds(), watch.is_lost(), watch.voice_bps(), watch.rests(), watch.next_look_ms());
             steps.push(json!([
                 [uplink_kbps, packets, lost, voice_lost, answers],
-                [now, word(used_for), sends_camera, heard_at],
-                [say, ask, state.0, state.1, state.2, state.3],
+                [now, word(used_for), sends_camera, heard_at, owed_since],
+                [say, ask, state.0, state.1, state.2, state.3, state.4],
             ]));
             states.push(state);
         }
         (Value::from(steps), states)
     }
 
-    type LineWatchState = (bool, bool, bool, u64);
+    type LineWatchState = (bool, bool, Option<u64>, bool, u64);
 
     #[test]
     fn the_sdk_does_the_same_with_the_same_looks() {
@@ -445,8 +494,10 @@ mod tests {
         for (what, percent) in [
             ("held back", share(|state| state.0)),
             ("lost", share(|state| state.1)),
-            ("narrow", share(|state| state.2)),
-            ("about to end", share(|state| state.3 == ENDING_LOOK_MS)),
+            ("narrow", share(|state| state.2 == Some(THRIFTY_BPS))),
+            ("narrower", share(|state| state.2 == Some(LEAST_BPS))),
+            ("about to end", share(|state| state.4 == ENDING_LOOK_MS)),
+            ("resting", share(|state| state.3)),
         ] {
             assert!((2..98).contains(&percent), "{what} {percent} % of the time");
         }

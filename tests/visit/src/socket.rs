@@ -1,6 +1,7 @@
 //! A socket over a line that also carries media: messages in order, once, sent again until they are acknowledged. A small model
-//! of TCP without delay (`TCP_NODELAY`): a stream of bytes, a window, a timeout that doubles, and retransmission
-//! after three acknowledgements of the same; without selective acknowledgements. What opens a socket is as long as what does in a
+//! of TCP without delay (`TCP_NODELAY`): a stream of bytes, a window, a timeout that doubles, retransmission after three
+//! acknowledgements of the same, and timestamps (RFC 7323), so that it is known how long an answer takes of what was sent
+//! again, too; without selective acknowledgements. What opens a socket is as long as what does in a
 //! browser that was there before: TCP, TLS 1.3 resumed with a hybrid key exchange, and the upgrade to WebSocket.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -10,8 +11,8 @@ use vestibule_media_core::time::Time;
 use vestibule_sim::world::ASIDE;
 
 const SEGMENT_BYTES: usize = 1_200;
-/// IPv4, UDP of the line's own count, and what TCP and TLS take beyond.
-const HEADER_BYTES: usize = 34;
+/// IPv4, UDP of the line's own count, and what TCP, its timestamps and TLS take beyond.
+const HEADER_BYTES: usize = 46;
 /// What goes before each message: how long it is.
 const LENGTH_BYTES: usize = 4;
 /// What opens a socket, in bytes: said by who opens it, and what is answered.
@@ -46,8 +47,6 @@ pub struct End {
     /// Since something was acknowledged.
     timeouts: u32,
     linear: bool,
-    /// Before this byte everything was sent once.
-    sent_once: u32,
     /// The mean, and how far it is from it in the mean.
     round_trip: Option<(Duration, Duration)>,
     retransmit_at: Option<Time>,
@@ -57,6 +56,8 @@ pub struct End {
     /// The byte that is waited for.
     expected: u32,
     early: BTreeMap<u32, Vec<u8>>,
+    /// When the other end sent what came in order last, in its milliseconds.
+    stamp: u32,
     /// Bytes of a message that is not whole yet.
     incoming: Vec<u8>,
     ack_due: bool,
@@ -66,8 +67,6 @@ pub struct End {
 struct Segment {
     from: u32,
     bytes: usize,
-    sent_at: Time,
-    again: bool,
 }
 
 impl Segment {
@@ -88,7 +87,6 @@ impl End {
             timeout: TIMEOUT_FIRST,
             timeouts: 0,
             linear: false,
-            sent_once: 0,
             round_trip: None,
             retransmit_at: None,
             same_acks: 0,
@@ -96,6 +94,7 @@ impl End {
             window: WINDOW,
             expected: 0,
             early: BTreeMap::new(),
+            stamp: 0,
             incoming: Vec::new(),
             ack_due: false,
         }
@@ -169,20 +168,18 @@ impl End {
                 break;
             }
             let bytes = waiting.min(SEGMENT_BYTES);
-            let segment = Segment { from, bytes, sent_at: now, again: from < self.sent_once };
-            self.sent_once = self.sent_once.max(segment.end());
-            out.push(self.datagram(Some(&segment)));
+            let segment = Segment { from, bytes };
+            out.push(self.datagram(Some(&segment), now));
             self.under_way.push_back(segment);
             self.retransmit_at.get_or_insert(now + self.timeout);
         }
         if std::mem::take(&mut self.resends_first)
-            && let Some(segment) = self.under_way.front_mut()
+            && let Some(segment) = self.under_way.front()
         {
-            (segment.again, segment.sent_at) = (true, now);
-            out.push(self.datagram(self.under_way.front()));
+            out.push(self.datagram(Some(segment), now));
         }
         if std::mem::take(&mut self.ack_due) && out.is_empty() {
-            out.push(self.datagram(None));
+            out.push(self.datagram(None, now));
         }
         out
     }
@@ -195,9 +192,12 @@ impl End {
     pub fn receive(&mut self, datagram: &[u8], now: Time) -> Vec<Vec<u8>> {
         let number = |at: usize| u32::from_be_bytes(datagram[at..at + 4].try_into().expect("four bytes"));
         let (acknowledged, from, has_bytes) = (number(5), number(9), datagram[13] != 0);
-        self.was_acknowledged(acknowledged, has_bytes, now);
+        self.was_acknowledged(acknowledged, has_bytes, number(18), now);
         if !has_bytes {
             return Vec::new();
+        }
+        if from <= self.expected {
+            self.stamp = number(14);
         }
         self.ack_due = true;
         let held = self.early.entry(from).or_default();
@@ -226,7 +226,7 @@ impl End {
         messages
     }
 
-    fn was_acknowledged(&mut self, up_to: u32, with_bytes: bool, now: Time) {
+    fn was_acknowledged(&mut self, up_to: u32, with_bytes: bool, echo: u32, now: Time) {
         let fresh = up_to.saturating_sub(self.acknowledged) as usize;
         if fresh == 0 {
             // Of what comes with bytes it is said by the way (RFC 5681).
@@ -238,15 +238,13 @@ impl End {
         }
         self.outgoing.drain(..fresh);
         self.acknowledged = up_to;
-        while let Some(segment) = self.under_way.pop_front_if(|segment| segment.end() <= up_to) {
+        while self.under_way.pop_front_if(|segment| segment.end() <= up_to).is_some() {
             self.window = (self.window + 1).min(WINDOW);
-            if !segment.again {
-                let sample = now.since(segment.sent_at);
-                self.round_trip = Some(self.round_trip.map_or((sample, sample / 2), |(mean, varies)| {
-                    ((mean * 7 + sample) / 8, (varies * 3 + mean.abs_diff(sample)) / 4)
-                }));
-            }
         }
+        let sample = Duration::from_millis(u64::from(millis(now).wrapping_sub(echo)));
+        self.round_trip = Some(self.round_trip.map_or((sample, sample / 2), |(mean, varies)| {
+            ((mean * 7 + sample) / 8, (varies * 3 + mean.abs_diff(sample)) / 4)
+        }));
         // One that was cut otherwise when it was sent before may be known in part.
         if let Some(first) = self.under_way.front_mut()
             && first.from < up_to
@@ -260,12 +258,14 @@ impl End {
         self.retransmit_at = (!self.under_way.is_empty()).then(|| now + self.timeout);
     }
 
-    fn datagram(&self, segment: Option<&Segment>) -> Vec<u8> {
+    fn datagram(&self, segment: Option<&Segment>, now: Time) -> Vec<u8> {
         let mut out = vec![ASIDE];
         out.extend(self.id.0.to_be_bytes());
         out.extend(self.expected.to_be_bytes());
         out.extend(segment.map_or(0, |segment| segment.from).to_be_bytes());
         out.push(segment.is_some().into());
+        out.extend(millis(now).to_be_bytes());
+        out.extend(self.stamp.to_be_bytes());
         out.resize(HEADER_BYTES, 0);
         if let Some(segment) = segment {
             let at = (segment.from - self.acknowledged) as usize;
@@ -273,6 +273,10 @@ impl End {
         }
         out
     }
+}
+
+fn millis(now: Time) -> u32 {
+    (now.as_micros() / 1_000) as u32
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ class Watched {
   packets = 0;
   lost = 0;
   voiceLost: number | null = null;
+  owedSince: number | null = null;
   answers = 0;
   /** Checks of the path are answered. */
   isThere = true;
@@ -23,7 +24,7 @@ class Watched {
     this.packets += more;
     this.answers += this.isThere ? 1 : 0;
     const { packets, lost, voiceLost, answers } = this;
-    const { say, ask } = this.watch.saw({ uplinkKbps, packets, lost, voiceLost, answers }, { now: this.now, use, sendsCamera: true, heardAt: this.heardAt });
+    const { say, ask } = this.watch.saw({ uplinkKbps, packets, lost, voiceLost, answers }, { now: this.now, use, sendsCamera: true, heardAt: this.heardAt, owedSince: this.owedSince });
     if (ask !== null) this.asked.push(this.now);
     if (say !== null) this.said.push(say);
     return this;
@@ -116,9 +117,39 @@ describe('what the way to the server carries', () => {
 
   test('is narrow where it carries hardly a voice', () => {
     const line = new Watched().look(50, 'media', 60).look(50, 'media', 60);
-    expect(line.watch.isNarrow).toBe(true);
+    expect(line.watch.voice).toEqual({ maxBitrateBps: 16_000, frameMs: 60 });
     for (let count = 0; count < 12; count += 1) line.look(50, 'media', null);
-    expect(line.watch.isNarrow, 'what is not seen again is forgotten').toBe(false);
+    expect(line.watch.voice, 'what is not seen again is forgotten').toBe(null);
+  });
+
+  test('and carries the least of a voice for a minute, or until it is seen to carry more', () => {
+    const least = { maxBitrateBps: 8_000, frameMs: 120 };
+    const line = new Watched().look(50, 'media', 20);
+    for (let count = 0; count < 50; count += 1) line.look(50, 'media', null);
+    expect(line.watch.voice).toEqual(least);
+    for (let count = 0; count < 12; count += 1) line.look(50, 'media', null);
+    expect(line.watch.voice).toBe(null);
+    line.look(50, 'media', 20).look(50, 'media', 60);
+    expect(line.watch.voice, 'a picture makes it waver').toEqual(least);
+    line.look(50, 'media', 300);
+    expect(line.watch.voice?.maxBitrateBps).toBe(16_000);
+  });
+
+  test('is left to words for three seconds in six while they do not get through', () => {
+    const line = new Watched().look(50, 'media', 20);
+    line.owedSince = line.now;
+    const rests: boolean[] = [];
+    for (let count = 0; count < 24; count += 1) rests.push(line.look(50, 'media', 20).watch.rests);
+    const changes = rests.filter((now, at) => now !== (rests[at - 1] ?? false)).length;
+    expect([changes, rests.filter(Boolean).length]).toEqual([8, 12]);
+    line.owedSince = null;
+    expect(line.look(50, 'media', 20).watch.rests).toBe(false);
+  });
+
+  test('is never left to them where it carries more', () => {
+    const line = new Watched().look(50, 'media', 60);
+    line.owedSince = line.now - 5_000;
+    expect(line.look(50, 'media', 60).watch.rests).toBe(false);
   });
 });
 
@@ -216,11 +247,11 @@ describe('a voice that is none', () => {
   });
 });
 
-/** `[uplinkKbps, packets, lost, voiceLost, answers]`, `[now, use, sendsCamera, heardAt]`, and what follows. */
+/** `[uplinkKbps, packets, lost, voiceLost, answers]`, `[now, use, sendsCamera, heardAt, owedSince]`, and what follows. */
 type Look = [
   [number | null, number, number, number | null, number],
-  [number, Moment['use'], boolean, number],
-  [number | null, number | null, boolean, boolean, boolean, number],
+  [number, Moment['use'], boolean, number, number | null],
+  [number | null, number | null, boolean, boolean, number | null, boolean, number],
 ];
 type Step = Look | 'begin';
 
@@ -234,9 +265,10 @@ test('the simulated device does the same with the same looks', () => {
       if (step === 'begin') {
         watch.begin();
       } else {
-        const [[uplinkKbps, packets, lost, voiceLost, answers], [now, use, sendsCamera, heardAt], expected] = step;
-        const { say, ask } = watch.saw({ uplinkKbps, packets, lost, voiceLost, answers }, { now, use, sendsCamera, heardAt });
-        const found = [say, ask, watch.holds, watch.isLost, watch.isNarrow, watch.nextLookMs];
+        const [[uplinkKbps, packets, lost, voiceLost, answers], [now, use, sendsCamera, heardAt, owedSince], expected] = step;
+        const { say, ask } = watch.saw({ uplinkKbps, packets, lost, voiceLost, answers }, { now, use, sendsCamera, heardAt, owedSince });
+        const { holds, isLost, voice, rests, nextLookMs } = watch;
+        const found = [say, ask, holds, isLost, voice?.maxBitrateBps ?? null, rests, nextLookMs];
         expect(found, `walk ${walk}, step ${at}`).toEqual(expected);
       }
     }

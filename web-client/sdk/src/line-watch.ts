@@ -16,7 +16,7 @@ const ENDING_LOOK_MS = 500;
 const HOLDING_LOOK_MS = 200;
 /** An estimate below this, in kilobits per second, is worth saying, every other look. */
 const SAID_KBPS = 500;
-/** Below this a voice is not sent twice. */
+/** Below this, in kilobits per second, a voice is sent once, and with few bits in long packets. */
 const NARROW_KBPS = 100;
 /** How long the server may take to answer before what is sent is held back, in milliseconds. */
 const ANSWER_MS_MAX = 2_000;
@@ -40,8 +40,18 @@ const CATCHES_UP_MS = 10_000;
 const GOOD_LOOKS = 2;
 /** Looks further apart than this, in milliseconds, say that the device slept. */
 const SLEPT_MS = 5_000;
-/** How long a narrow way counts as one without being seen again, in milliseconds. */
+/** How long a narrow way counts as one without being seen again, in milliseconds, and how long one that carries no voice does. */
 const NARROW_MS = 10_000;
+const LEAST_MS = 60_000;
+/** The voices that are sent on them, as the server asks for them, too. */
+const THRIFTY: VoiceEncoding = { maxBitrateBps: 16_000, frameMs: 60 };
+const LEAST: VoiceEncoding = { maxBitrateBps: 8_000, frameMs: 120 };
+/**
+ * On a way that hardly carries a voice words go first: what is asked and not answered for so long, in milliseconds, has the way
+ * for as long as that, and the voice as long again after it.
+ */
+const REST_AFTER_MS = 1_500;
+const REST_MS = 3_000;
 
 /** One look at a transport. */
 export interface LineLook {
@@ -67,6 +77,14 @@ export interface Moment {
   sendsCamera: boolean;
   /** When the server was heard last on the socket. */
   heardAt: number;
+  /** Since when the server owes an answer to what was asked of it on the socket; null: it owes none. */
+  owedSince: number | null;
+}
+
+/** How much of a voice is sent: bits per second at the most, and milliseconds of a packet. */
+export interface VoiceEncoding {
+  maxBitrateBps: number;
+  frameMs: number;
 }
 
 /** What a voice takes of a line, as the clinic has it. */
@@ -117,15 +135,20 @@ export class LineWatch {
     return this.#voice.isLost;
   }
 
-  /** The way to the server carries hardly a voice. */
-  get isNarrow(): boolean {
-    return this.#uplink.isNarrow;
+  /** What the way to the server carries of a voice; null: as much as it likes. */
+  get voice(): VoiceEncoding | null {
+    return this.#uplink.voice;
+  }
+
+  /** Nothing of the voice is to be sent for a moment. */
+  get rests(): boolean {
+    return this.#uplink.rests;
   }
 
   /** When it is to be looked again, in milliseconds. */
   get nextLookMs(): number {
     if (this.holds) return HOLDING_LOOK_MS;
-    return this.#voice.mayEnd(this.#lookedAt) ? ENDING_LOOK_MS : LOOK_MS;
+    return this.#uplink.stands || this.#voice.mayEnd(this.#lookedAt) ? ENDING_LOOK_MS : LOOK_MS;
   }
 
   /** A fresh transport. */
@@ -150,7 +173,9 @@ export class LineWatch {
     if (seen.come) this.cameAt = moment.now;
     this.#sign.heard(moment);
     this.#voice.settle(seen, this.cameAt, this.#sign.waitsSince);
-    return { say: this.#uplink.tells(uplinkKbps, this.isLost, moment), ask: this.#sign.asks(seen, this.#voice) };
+    const told = moment.sendsCamera ? uplinkKbps : null;
+    this.#uplink.saw(told, this.#voice.limits, moment);
+    return { say: this.#uplink.tells(told, this.isLost, moment), ask: this.#sign.asks(seen, this.#voice) };
   }
 }
 
@@ -272,20 +297,43 @@ class SignOfLife {
   }
 }
 
-/** The server sees only what arrives: it is told what the way to it carries while that may be little, and once when not any more. */
+/**
+ * The server sees only what arrives: it is told what the way to it carries while that may be little, and once when not any more.
+ * How much of a voice goes on it is settled here: that the server is told takes the same way.
+ */
 class UplinkWatch {
-  isNarrow = false;
+  voice: VoiceEncoding | null = null;
+  /** What was asked is not answered. */
+  stands = false;
+  rests = false;
   #narrowAt = 0;
+  #leastAt = 0;
   #looks = 0;
   #saidLittle = false;
   #saidLostAt = 0;
 
   begin(): void {
-    this.isNarrow = this.#saidLittle = false;
-    this.#narrowAt = 0;
+    this.voice = null;
+    this.stands = this.rests = this.#saidLittle = false;
+    this.#narrowAt = this.#leastAt = 0;
   }
 
-  tells(kbps: number | null, isLost: boolean, { now, sendsCamera }: Moment): number | null {
+  /** What the way carries is not seen where no picture is tried on it. */
+  saw(kbps: number | null, { audioMinKbps }: VoiceLimits, { now, use, owedSince }: Moment): void {
+    if (kbps !== null) {
+      if (kbps < audioMinKbps) this.#leastAt = now;
+      else if (kbps >= NARROW_KBPS) this.#leastAt = 0;
+      if (kbps < NARROW_KBPS) this.#narrowAt = now;
+    }
+    const lately = (at: number, ms: number) => at > 0 && now - at < ms;
+    if (lately(this.#leastAt, LEAST_MS)) this.voice = LEAST;
+    else this.voice = lately(this.#narrowAt, NARROW_MS) ? THRIFTY : null;
+    const owedFor = now - (owedSince ?? now);
+    this.stands = this.voice === LEAST && use === 'media' && owedFor >= REST_AFTER_MS;
+    this.rests = this.stands && Math.floor((owedFor - REST_AFTER_MS) / REST_MS) % 2 === 0;
+  }
+
+  tells(kbps: number | null, isLost: boolean, { now }: Moment): number | null {
     if (isLost) {
       // The server cannot know why nothing is sent any more; heard of in time it gives up, too.
       if (now - this.#saidLostAt < GIVEN_UP_MS) return null;
@@ -294,10 +342,7 @@ class UplinkWatch {
     }
     this.#looks += 1;
     if (this.#looks % 2 !== 0) return null;
-    const tells = sendsCamera && kbps !== null;
-    if (tells && kbps < NARROW_KBPS) this.#narrowAt = now;
-    this.isNarrow = this.#narrowAt > 0 && now - this.#narrowAt < NARROW_MS;
-    if (!tells) {
+    if (kbps === null) {
       this.#saidLittle = false;
       return null;
     }

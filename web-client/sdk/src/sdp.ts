@@ -28,6 +28,11 @@ export interface AudioEncoding {
   redundant: boolean;
 }
 
+/** Whether they ask for the same. */
+export function isAlike(one: AudioEncoding, other: AudioEncoding): boolean {
+  return one.maxBitrateBps === other.maxBitrateBps && one.frameMs === other.frameMs && one.redundant === other.redundant;
+}
+
 /**
  * The same answer, which asks for the voice of its first audio m-line as said (RFC 7587, RFC 8866). Browsers take what a
  * remote description asks of them: they send the format it names first (RFC 3264 section 7), and Opus packets of that

@@ -13,6 +13,7 @@ import type { Carrier, UnsaidLine } from './outbox.ts';
 import { bestStore } from './outbox-store.ts';
 import type { OutboxStore } from './outbox-store.ts';
 import { Redundancy } from './redundancy.ts';
+import { isAlike } from './sdp.ts';
 import type { AudioEncoding } from './sdp.ts';
 import { Refusal, Signal } from './signal.ts';
 import type { Line } from './signal.ts';
@@ -218,11 +219,13 @@ export class Session extends Emitter<SessionEvents> {
   /** How seats are wanted, where it was said. */
   #wishes = new Map<number, SeatWish>();
   /** Whether the voice is to have redundancy: over all transports, as the line is the same. */
-  readonly #redundancy = new Redundancy(() => this.#settleRedundancy());
+  readonly #redundancy = new Redundancy(() => this.#settleVoice());
   readonly #lineWatch = new LineWatch();
-  /** What the transport was told of redundancy last, and which. */
-  #isRedundant = false;
-  #redundantOn: Transport | null = null;
+  /** How the server asks for the voice. */
+  #voiceAsked: Omit<AudioEncoding, 'redundant'> = { maxBitrateBps: null, frameMs: null };
+  /** How it was asked of the transport last, and of which. */
+  #voice: AudioEncoding | null = null;
+  #voiceOn: Transport | null = null;
 
   constructor(options: SessionOptions) {
     super();
@@ -594,7 +597,8 @@ export class Session extends Emitter<SessionEvents> {
     this.#transport = transport;
     this.#restartDue = false;
     this.#lineWatch.begin();
-    this.#settleRedundancy();
+    this.#voiceAsked = { maxBitrateBps: null, frameMs: null };
+    this.#settleVoice();
     transport.rehearse(this.#rehearses === 'video');
     this.#watch(transport);
     this.#lookAtLine(transport);
@@ -644,13 +648,14 @@ export class Session extends Emitter<SessionEvents> {
 
   #saw(look: LineLook): void {
     const watch = this.#lineWatch;
-    const [held, wasNarrow, wasLost] = [watch.holds, watch.isNarrow, watch.isLost];
+    const [held, rested, wasLost] = [watch.holds, watch.rests, watch.isLost];
     const isInWriting = this.you?.tier === 'async_text';
     const { say, ask } = watch.saw(look, {
       now: Date.now(),
       use: isInWriting ? (this.#rehearses === null ? 'writing' : 'rehearsal') : 'media',
       sendsCamera: this.#tracks.camera !== null && !this.muted.camera && this.#carries('camera'),
       heardAt: this.#signal?.heardAt ?? 0,
+      owedSince: this.#signal?.owedSince ?? null,
     });
     if (this.line === 'open') {
       if (say !== null) this.#ask({ type: 'line', uplinkKbps: say }).catch(() => undefined);
@@ -660,7 +665,8 @@ export class Session extends Emitter<SessionEvents> {
     if (watch.holds && !held && this.line === 'open') this.#signal?.nudge(ASK_MS_MAX);
     if (watch.isLost !== wasLost) this.#changed();
     if (watch.holds !== held) this.#putAll();
-    if (watch.isNarrow !== wasNarrow) this.#settleRedundancy();
+    else if (watch.rests !== rested) this.#put('microphone').catch((error: unknown) => this.#problem(error));
+    this.#settleVoice();
   }
 
   /** Whether the server can be heard is looked at when it may have changed. */
@@ -816,7 +822,8 @@ export class Session extends Emitter<SessionEvents> {
         this.#transport?.encodeVideo(frame.kind, frame.codec).catch((error: unknown) => this.#problem(error));
         break;
       case 'audioEncoding':
-        this.#encodeVoice({ maxBitrateBps: frame.maxBitrateBps, frameMs: frame.frameMs });
+        this.#voiceAsked = { maxBitrateBps: frame.maxBitrateBps, frameMs: frame.frameMs };
+        this.#settleVoice();
         break;
       case 'speaker':
         this.speaker = frame.participantId;
@@ -1118,7 +1125,7 @@ export class Session extends Emitter<SessionEvents> {
 
   /** Whether the line is used for it, or the server is to look whether it could be. */
   #carries(what: keyof Tracks): boolean {
-    if (this.#lineWatch.holds) return false;
+    if (this.#lineWatch.holds || (what === 'microphone' && this.#lineWatch.rests)) return false;
     const tier = lower(this.you?.tier ?? 'video', this.#chosen);
     if (what === 'microphone') return tier !== 'async_text' || this.#rehearses !== null;
     return tier === 'video' || (what === 'camera' && this.#rehearses === 'video' && this.#chosen === 'video');
@@ -1141,16 +1148,17 @@ export class Session extends Emitter<SessionEvents> {
     await this.#transport?.send(what, silent ? null : this.#tracks[what]);
   }
 
-  #encodeVoice(voice: Partial<AudioEncoding>): void {
+  /**
+   * Sends the voice as the server asks for it, or as this end finds its way to be, whichever takes less. Where either spares the
+   * line nothing goes twice ({@link withVoice}).
+   */
+  #settleVoice(): void {
+    const [asked, own] = [this.#voiceAsked, this.#lineWatch.voice];
+    const least = own && own.maxBitrateBps < (asked.maxBitrateBps ?? Infinity) ? own : asked;
+    const voice = { ...least, redundant: this.#redundancy.isWanted };
+    if (this.#voiceOn === this.#transport && this.#voice && isAlike(this.#voice, voice)) return;
+    [this.#voiceOn, this.#voice] = [this.#transport, voice];
     this.#transport?.encodeVoice(voice).catch((error: unknown) => this.#problem(error));
-  }
-
-  /** Redundancy doubles what a voice takes: on a way that is lost on because it is narrow, it makes things worse. */
-  #settleRedundancy(): void {
-    const redundant = this.#redundancy.isWanted && !this.#lineWatch.isNarrow;
-    if (this.#redundantOn === this.#transport && this.#isRedundant === redundant) return;
-    [this.#redundantOn, this.#isRedundant] = [this.#transport, redundant];
-    this.#encodeVoice({ redundant });
   }
 
   async #publish(kind: 'audio' | 'camera'): Promise<void> {

@@ -98,7 +98,7 @@ describe('one socket', () => {
 
   test('a line of chat has as long as its socket, and is given up with it', async () => {
     await begin();
-    server.isMute = true;
+    server.mutes = 'chat';
     const line = outcome(signal.request(say('slow')));
     for (let count = 0; count < 30; count += 1) {
       server.say({ type: 'recording', on: true });
@@ -184,7 +184,10 @@ describe('a silent line', () => {
     server.sockets[1]!.isDead = true;
     server.say({ type: 'recording', on: true });
     await pass(30);
-    expect(told).toEqual(['reconnecting', 'open', 'resumed', 'recording']);
+    expect(told, 'what is said is heard, but shows nothing of the way there').toEqual(['reconnecting', 'recording']);
+    server.say({ type: 'done', replyTo: 2 });
+    await pass(30);
+    expect(told).toEqual(['reconnecting', 'recording', 'open', 'resumed']);
     expect([chat.is, lasting.is]).toEqual(['unreachable, again', 'done']);
     await pass(30_000);
     expect(server.sockets).toHaveLength(2);
@@ -199,6 +202,18 @@ describe('a silent line', () => {
     await pass(50);
     expect(told).toEqual(['reconnecting', 'keep secret-2', 'open', 'resumed']);
     expect(server.sockets).toHaveLength(2);
+  });
+
+  test('is one on which nothing goes to the server, though it is heard', async () => {
+    server.isMute = true;
+    const chat = outcome(signal.request(say('words')));
+    await pass(9_900);
+    server.say({ type: 'recording', on: true });
+    expect(server.sockets).toHaveLength(1);
+    await pass(200);
+    expect(server.sockets).toHaveLength(2);
+    expect(chat.is).toBe('unreachable, again');
+    expect(told.filter((what) => what === 'recording')).toHaveLength(1);
   });
 
   test('is none if anything is heard', async () => {
@@ -483,6 +498,7 @@ describe('another incarnation', () => {
     expect(server.socket.sent).toEqual([
       { type: 'hello', resume: 'secret-1', incarnation: '1.1', lastSeq: 0 },
       { type: 'chat', clientId: 'still there?', text: 'still there?', id: 1 },
+      { type: 'ping', lastSeq: 0, id: 2 },
     ]);
   });
 

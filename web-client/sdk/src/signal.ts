@@ -121,7 +121,7 @@ export class Signal {
   #lastId = 0;
 
   #socket: WebSocket | null = null;
-  /** The one before, which is silent and not closed: if it speaks before the one of now says hello, it goes on. */
+  /** The one before, which is silent and not closed: if it answers before the one of now says hello, it goes on. */
   #doubted: WebSocket | null = null;
   #saidHello = false;
   /** Whether the socket of now was welcomed. */
@@ -130,6 +130,8 @@ export class Signal {
   /** When the socket of now was begun or, once it was, welcomed. */
   #since = 0;
   #heardAt = 0;
+  /** The first of what was asked on the socket of now that is not answered. */
+  #owed: { id: number; since: number } | null = null;
   /** The next attempt, or the end of patience with the one of now. */
   #timer: ReturnType<typeof setTimeout> | undefined;
   #heartbeat: ReturnType<typeof setInterval> | undefined;
@@ -176,6 +178,11 @@ export class Signal {
   /** When anything was heard last, in milliseconds. */
   get heardAt(): number {
     return this.#heardAt;
+  }
+
+  /** Since when the server owes an answer, in milliseconds; null: it owes none. */
+  get owedSince(): number | null {
+    return this.#owed?.since ?? null;
   }
 
   close(): void {
@@ -238,6 +245,7 @@ export class Signal {
     clearInterval(this.#heartbeat);
     this.#timer = undefined;
     this.#isOpen = this.#saidHello = false;
+    this.#owed = null;
     letGo(this.#socket);
     this.#socket = null;
   }
@@ -261,7 +269,7 @@ export class Signal {
     this.#lost();
   }
 
-  /** One that was silent speaks, and the one in its place has not said hello yet: it goes on as if nothing had been. */
+  /** One that was silent answers, and the one in its place has not said hello yet: it goes on as if nothing had been. */
   #goesOn(socket: WebSocket): void {
     this.#drop();
     this.#doubted = null;
@@ -325,6 +333,9 @@ export class Signal {
     if (socket === this.#doubted) {
       // What it says then comes again by the other, or by one after it.
       if (this.#saidHello) return this.#forgetDoubted();
+      this.#heardAt = Date.now();
+      // That the server comes through says nothing of the way to it.
+      if (replyTo(frame) === null) return this.#take(frame);
       this.#goesOn(socket);
     }
     this.#handle(frame);
@@ -332,14 +343,19 @@ export class Signal {
 
   #handle(frame: ServerFrame): void {
     this.#heardAt = Date.now();
-    if (!this.#isOpen) return this.#answered(frame);
+    if (this.#isOpen) this.#take(frame);
+    else this.#answered(frame);
+  }
+
+  #take(frame: ServerFrame): void {
     // Heard before: it comes again where a socket was lost with it on its way.
     if (frame.seq <= this.#lastSeq) return;
     // Something is missing: the server has it still.
-    if (frame.seq > this.#lastSeq + 1) return this.#lost();
+    if (frame.seq > this.#lastSeq + 1) return this.#isOpen ? this.#lost() : this.#forgetDoubted();
     this.#lastSeq = frame.seq;
-    const id = 'replyTo' in frame ? frame.replyTo : null;
+    const id = replyTo(frame);
     if (id === null) return this.#handlers.message(frame);
+    if (this.#owed && id >= this.#owed.id) this.#owed = null;
     const pending = this.#settle(id);
     if (frame.type === 'error') pending?.reject(new Refusal(frame.code, frame.message, frame.retryable));
     else pending?.resolve(frame);
@@ -397,18 +413,28 @@ export class Signal {
     this.#options.keep(secret);
   }
 
-  /** Asks for a sign of life; silence closes the socket. */
+  /** Asks for a sign of life, and waits so long for any, and as long as for a heartbeat for the answer. */
   #listen(limitMs: number): void {
-    const socket = this.#socket;
     const askedAt = Date.now();
     this.#lastId += 1;
-    this.#send({ type: 'ping', lastSeq: this.#lastSeq, id: this.#lastId });
+    const id = this.#lastId;
+    this.#send({ type: 'ping', lastSeq: this.#lastSeq, id });
+    this.#expect(limitMs, () => this.#heardAt > askedAt);
+    if (this.#owed) return;
+    this.#owed = { id, since: askedAt };
+    this.#expect(SILENCE_MS_MAX, () => this.#owed?.id !== id);
+  }
+
+  /** Doubts the socket of now if this is not so then. */
+  #expect(withinMs: number, isSo: () => boolean): void {
+    const [socket, from] = [this.#socket, Date.now()];
     setTimeout(() => {
-      if (socket !== this.#socket || this.#heardAt > askedAt) return;
-      const slept = Date.now() - askedAt > limitMs + SLEPT_MS;
-      if (slept) this.#listen(PROBE_MS_MAX);
-      else this.#doubt();
-    }, limitMs);
+      if (socket !== this.#socket || isSo()) return;
+      const slept = Date.now() - from > withinMs + SLEPT_MS;
+      if (!slept) return this.#doubt();
+      this.#owed = null;
+      this.#listen(PROBE_MS_MAX);
+    }, withinMs);
   }
 
   // --- requests --------------------------------------------------------------------------------------------------
@@ -424,6 +450,8 @@ export class Signal {
     pending.isSaid = true;
     // On a socket that is lost meanwhile it is not heard, and said again on the next.
     this.#send({ ...pending.message, id });
+    // Who writes waits for it.
+    if (pending.message.type === 'chat') this.#listen(SILENCE_MS_MAX);
   }
 
   /** A reply takes so long and no longer: on the line of now for what lasts, and from the asking for the rest. */
@@ -448,6 +476,11 @@ export class Signal {
   #send(frame: ClientFrame): void {
     this.#socket?.send(JSON.stringify(frame));
   }
+}
+
+/** The request that a message answers; null: none. */
+function replyTo(frame: ServerFrame): number | null {
+  return 'replyTo' in frame ? frame.replyTo : null;
 }
 
 /** Lets go of a socket: a dead one takes long to close, and nothing it says counts any more. */

@@ -213,12 +213,8 @@ export class Transport {
     this.#activate(kind);
   }
 
-  /**
-   * Encodes the voice as said; what is left out stays as it is. Nothing goes over the wire: what the server answered last is
-   * taken anew, and asks for it.
-   */
-  async encodeVoice(change: Partial<AudioEncoding>): Promise<void> {
-    const voice = { ...this.#voice, ...change };
+  /** Encodes the voice as said. Nothing goes over the wire: what the server answered last is taken anew, and asks for it. */
+  async encodeVoice(voice: AudioEncoding): Promise<void> {
     this.#voice = voice;
     await this.#takeAnswerAnew(() => this.#voice === voice);
     this.#limitVoice();

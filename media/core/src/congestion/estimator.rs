@@ -263,6 +263,14 @@ impl Estimator {
         WINDOW_BYTES_MIN + bps.max(self.sent_bytes.bps as u64) * micros / 8_000_000
     }
 
+    /// How long it takes at this rate until no more is on its way than has to be, with `margin` of it in the line's queue.
+    #[must_use]
+    pub fn stands_for(&self, bps: u64, margin: Duration) -> Duration {
+        let Some(quickest) = self.answers.quickest() else { return Duration::ZERO };
+        let on_its_way = Duration::from_secs_f64(self.in_flight_bytes() as f64 * 8.0 / bps.max(1) as f64);
+        on_its_way.saturating_sub(quickest + self.answers.interval + margin)
+    }
+
     /// When feedback came last.
     #[must_use]
     pub fn answered_at(&self) -> Option<Time> {

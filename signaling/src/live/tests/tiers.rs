@@ -326,6 +326,21 @@ fn a_voice_takes_as_little_as_a_voice_can_on_a_line_without_a_picture() {
 }
 
 #[test]
+fn a_voice_takes_the_least_there_is_on_a_line_that_hardly_carries_one() {
+    const HARDLY: LineSeen = LineSeen { downlink_bps: Some(20_000), ..GOOD };
+    let mut visit = Visit::new();
+    visit.looks(11, SLOW);
+    visit.looks(1, HARDLY);
+    let asked = visit.harness.told(visit.patient, "audioEncoding");
+    let bits: Vec<_> = asked.iter().map(|told| (&told["maxBitrateBps"], &told["frameMs"])).collect();
+    assert_eq!(bits, [(&json!(16_000), &json!(60)), (&json!(8_000), &json!(120))]);
+    let peer = visit.harness.peers[&visit.provider];
+    visit.harness.media(MediaEvent::AudioWanted { peer, profile: AudioProfile::Least });
+    let asked = visit.harness.told(visit.provider, "audioEncoding");
+    assert_eq!(asked.last().expect("something")["maxBitrateBps"], 8_000, "nobody's line carries more of it");
+}
+
+#[test]
 fn looks_at_a_line_on_which_nobody_is_heard_do_not_hide_that_they_are_not() {
     let mut visit = Visit::new();
     visit.looks(5, GOOD);

@@ -92,6 +92,8 @@ export class FakeServer {
   answer: (frame: ClientFrame) => ServerMessage | null = () => null;
   /** Requests are heard, and never answered. */
   isMute = false;
+  /** Nor are those of this kind. */
+  mutes: ClientFrame['type'] | null = null;
   /** Lines a welcome has at the most. */
   chatMax = 200;
   /** And a page of the thread. */
@@ -179,7 +181,7 @@ export class FakeServer {
     if (frame.type === 'hello') return this.#hello(socket, frame);
     if (socket !== this.#socket) return;
     this.#heard = Math.max(this.#heard, frame.id ?? 0);
-    if (this.isMute) return;
+    if (this.isMute || frame.type === this.mutes) return;
     if (frame.type === 'ping') this.#log = this.#log.filter(({ seq }) => seq > (frame.lastSeq ?? 0));
     else this.done.push(frame);
     const replyTo = frame.id ?? null;
