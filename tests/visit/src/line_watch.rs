@@ -147,9 +147,7 @@ impl LineWatch {
     pub(crate) fn next_look_ms(&self) -> u64 {
         if self.sign.holds {
             HOLDING_LOOK_MS
-        } else if self.uplink.stands {
-            ENDING_LOOK_MS
-        } else if self.voice.may_end(self.looked_at) {
+        } else if self.uplink.stands || self.voice.may_end(self.looked_at) {
             ENDING_LOOK_MS
         } else {
             LOOK_MS
@@ -354,7 +352,7 @@ impl UplinkWatch {
         let owed_for = now - owed_since.unwrap_or(now);
         self.stands =
             self.voice_bps == Some(LEAST_BPS) && used_for == Use::Media && owed_for >= REST_AFTER_MS;
-        self.rests = self.stands && (owed_for - REST_AFTER_MS) / REST_MS % 2 == 0;
+        self.rests = self.stands && ((owed_for - REST_AFTER_MS) / REST_MS).is_multiple_of(2);
     }
 
     fn tells(&mut self, told: Option<u64>, is_lost: bool, now: u64) -> Option<u64> {
