@@ -18,6 +18,8 @@ const GOOD = 'delay_ms=20,loss=0,rate_bps=0';
 /** Too little for a picture, and enough for a voice. */
 const SLOW = 'delay_ms=20,rate_bps=100000,queue_ms=300';
 const CUT = 'loss=1';
+/** Enough for the least of a voice, and what waits for it is 1.5 seconds of it. */
+const HARDLY = 'delay_ms=20,rate_bps=24000,queue_ms=1500';
 const WRITTEN = ['Written while nothing went through', 'and another line', 'and a third one'];
 const ASKED = 'Are you still there?';
 /** Three bursts ten seconds apart and a rehearsal, after three for the voice: and a machine that is slow. */
@@ -135,9 +137,22 @@ test('a person chooses less by hand, and more again', async (t) => {
   await provider.page.getByText('is here by voice.').waitFor();
   await sendsNoPicture(patient);
   await look(patient.page, 'tier-4-chosen-patient');
+  await sendsVoicePackets(patient, 12, 18);
   await patient.press('Turn video on');
   await isOn(patient, 'video', 10_000);
   await seesMore(provider);
+});
+
+test('where the way up hardly carries a voice the least of one is sent, in packets of 120 ms', async (t) => {
+  const { provider, patient, relay } = await inTheVisit(t);
+  const patientId = await patient.id();
+  await provider.plays(patientId);
+  await sendsVoicePackets(patient, 45, 55);
+  await relay.command(`up ${HARDLY}`);
+  await sendsVoicePackets(patient, 6, 9);
+  const { sentBps, lost } = await voiceOver(patient, provider, 4_000);
+  result('24 kbit/s up', { 'voice, bits per second of payload': sentBps, 'packets lost of it, %': lost });
+  assert.ok(sentBps < 12_000, `${sentBps} bit/s`);
 });
 
 test('what somebody was writing outlives a reload, and is shown to them when the visit ends', async (t) => {
@@ -199,6 +214,45 @@ async function sendsNoPicture(guest) {
     await new Promise((resolve) => setTimeout(resolve, 1_000));
     return same;
   });
+}
+
+/** What is sent and received of voices so far. */
+function voices(guest) {
+  return guest.page.evaluate(async () => {
+    const entries = [...(await window.vestibule.session.peerConnection.getStats()).values()];
+    const sum = (wanted, field) =>
+      entries
+        .filter(({ type, kind }) => type === wanted && kind === 'audio')
+        .reduce((total, entry) => total + (entry[field] ?? 0), 0);
+    return {
+      at: performance.now(),
+      packets: sum('outbound-rtp', 'packetsSent'),
+      bytes: sum('outbound-rtp', 'bytesSent'),
+      received: sum('inbound-rtp', 'packetsReceived'),
+    };
+  });
+}
+
+/** Within half a minute the voice leaves in so many packets a second. */
+async function sendsVoicePackets(guest, least, most) {
+  let before = await voices(guest);
+  await until(`${guest.name} to send ${least} to ${most} packets of their voice a second`, async () => {
+    await new Promise((resolve) => setTimeout(resolve, 2_000));
+    const now = await voices(guest);
+    const rate = ((now.packets - before.packets) * 1000) / (now.at - before.at);
+    before = now;
+    return rate >= least && rate <= most;
+  });
+}
+
+/** What one voice takes, and how much of it the other does not get. */
+async function voiceOver(from, to, milliseconds) {
+  const before = await Promise.all([voices(from), voices(to)]);
+  await new Promise((resolve) => setTimeout(resolve, milliseconds));
+  const now = await Promise.all([voices(from), voices(to)]);
+  const [sent, received] = [now[0].packets - before[0].packets, now[1].received - before[1].received];
+  const sentBps = Math.round(((now[0].bytes - before[0].bytes) * 8000) / (now[0].at - before[0].at));
+  return { sentBps, lost: Math.round(Math.max(0, 1 - received / sent) * 100) };
 }
 
 async function seesMore(guest) {

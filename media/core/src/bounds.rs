@@ -143,6 +143,8 @@ pub const KEYFRAME_REQUEST_INTERVAL_MAX: Duration = Duration::from_secs(3);
 pub const NACK_DELAY: Duration = Duration::from_millis(10);
 /// Least time between two NACKs for one packet, on top of the round trip.
 pub const NACK_RETRY_MIN: Duration = Duration::from_millis(30);
+/// Packets a publisher may be asked to send again at once: what is lost of a camera in some 400 ms.
+pub const REPAIRS_AT_ONCE_MAX: u32 = 60;
 /// Round trip assumed until one was measured.
 pub const RTT_DEFAULT: Duration = Duration::from_millis(100);
 /// Longest round trip that is believed.

@@ -255,6 +255,7 @@ impl Sfu {
                 peer.is_open() && peer.slots[subscriber.slot as usize].uses(source_key, encoding)
             })
         });
+        let room = self.peers.get(key).map_or(0, |peer| peer.uplink.repairs.room());
         let Some(source) = self.sources.get_mut(source_key) else { return };
         let (nack, pli) = (source.nack, source.pli);
         let encoding = &mut source.encodings[encoding as usize];
@@ -267,7 +268,7 @@ impl Sfu {
         }
         self.scratch.sequences.clear();
         if nack {
-            let given_up = encoding.due_nacks(rtt, now, &mut self.scratch.sequences);
+            let given_up = encoding.due_nacks(rtt, room, now, &mut self.scratch.sequences);
             self.counters.packets_given_up += given_up as u64;
         }
         let ask_keyframe = encoding.keyframe.as_mut().is_some_and(|keyframe| keyframe.take_due(now));
@@ -285,6 +286,9 @@ impl Sfu {
         {
             self.counters.nack_out += 1;
             self.counters.nacked_packets_out += self.scratch.sequences.len() as u64;
+            if let Some(peer) = self.peers.get_mut(key) {
+                peer.uplink.repairs.asked(self.scratch.sequences.len());
+            }
         }
         if ask_keyframe {
             let written = if pli {

@@ -74,6 +74,7 @@ impl Sfu {
             self.counters.dropped_gate_closed += 1;
             return;
         }
+        peer.uplink.repairs.came();
         if let Some(sequence) = extensions.transport_sequence {
             peer.uplink.twcc.record(sequence, now);
             if peer.timers.get(Timer::Feedback).is_none() {

@@ -534,8 +534,9 @@ impl Encoding {
         self.missing.iter().map(|missing| missing.next_at).min()
     }
 
-    /// Collects the sequence numbers to ask for now into `out`; gives how many packets were given up.
-    pub(crate) fn due_nacks(&mut self, rtt: Duration, now: Time, out: &mut Vec<u16>) -> usize {
+    /// Collects the sequence numbers to ask for now into `out`, as many as there is `room` for; gives how many packets were given
+    /// up.
+    pub(crate) fn due_nacks(&mut self, rtt: Duration, room: usize, now: Time, out: &mut Vec<u16>) -> usize {
         let before = self.missing.len();
         self.missing.retain_mut(|missing| {
             if missing.next_at > now {
@@ -547,7 +548,9 @@ impl Encoding {
             missing.tries += 1;
             // The answer takes one round trip; each try without one waits a little longer.
             missing.next_at = now + rtt + NACK_RETRY_MIN * u32::from(missing.tries);
-            out.push(missing.index as u16);
+            if out.len() < room {
+                out.push(missing.index as u16);
+            }
             true
         });
         let given_up = before - self.missing.len();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::bounds::SSRCS_PER_PEER_MAX;
+use crate::bounds::{REPAIRS_AT_ONCE_MAX, SSRCS_PER_PEER_MAX};
 use crate::keys::SourceKey;
 use crate::rtp::ExtensionIds;
 use crate::time::{NtpTime, Time};
@@ -17,6 +17,34 @@ pub(crate) struct Uplink {
     /// An SSRC the publisher is sending now: feedback on any other is ignored by Chromium.
     pub(crate) twcc_media_ssrc: u32,
     pub(crate) clock: PublisherClock,
+    pub(crate) repairs: RepairBudget,
+}
+
+/// What a publisher may be asked to send again: about half of what comes, and some at once after a burst of loss. A way up that
+/// loses more is full, and what is sent again takes the room of what would have come: Chromium answers each request, whatever it
+/// thinks that the way carries.
+#[derive(Default)]
+pub(crate) struct RepairBudget {
+    /// In halves of a packet.
+    halves: u32,
+}
+
+impl RepairBudget {
+    /// A packet came.
+    #[inline]
+    pub(crate) fn came(&mut self) {
+        self.halves = (self.halves + 1).min(REPAIRS_AT_ONCE_MAX * 2);
+    }
+
+    /// How many may be asked for.
+    pub(crate) const fn room(&self) -> usize {
+        self.halves as usize / 2
+    }
+
+    /// So many were.
+    pub(crate) const fn asked(&mut self, packets: usize) {
+        self.halves = self.halves.saturating_sub(packets as u32 * 2);
+    }
 }
 
 /// What an SSRC stands for.

@@ -116,6 +116,9 @@ fn sent_bps(world: &mut World, who: usize, duration: Duration) -> f64 {
     (world.members[who].carried.sent_bytes - before) as f64 * 8.0 / duration.as_secs_f64()
 }
 
+/// What may be asked for at once (`bounds.rs`).
+const REPAIRS_AT_ONCE: u64 = 60;
+
 fn estimate(world: &mut World, who: usize) -> u64 {
     world.stats(who).downlink.estimate_bps.expect("a line with feedback")
 }
@@ -624,6 +627,19 @@ fn on_a_line_that_hardly_carries_a_voice_none_stands_in_its_queue_and_none_goes_
     world.run(secs(20));
     let heard = world.shown(1, 0).0.heard.played_ms - before;
     assert!(heard > 15_000, "{heard} ms of 20 s");
+}
+
+#[test]
+fn who_sends_over_a_way_that_is_full_is_asked_again_for_half_of_what_comes() {
+    let mut world = hears_over(line());
+    world.run(secs(10));
+    world.members[0].up.set_config(world.now.as_micros(), line().rate_bps(24_000).queue_bytes(4_500));
+    let before = *world.sfu.counters();
+    world.run(secs(20));
+    let now = world.sfu.counters();
+    let came = now.rtp_in - before.rtp_in;
+    let asked = now.nacked_packets_out - before.nacked_packets_out;
+    assert!((1..=REPAIRS_AT_ONCE + came / 2).contains(&asked), "{asked} asked for, {came} came");
 }
 
 #[test]

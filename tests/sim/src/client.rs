@@ -36,7 +36,6 @@ const RECEIVER_TICK: Duration = Duration::from_millis(20);
 const FEEDBACK_SHARE: f64 = 0.05;
 const FEEDBACK_BYTES: f64 = 68.0;
 const FEEDBACK_INTERVAL_MAX: Duration = Duration::from_millis(250);
-const RESENT_WINDOW: Duration = Duration::from_secs(1);
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// Packets of one SSRC that carry mid and rid.
 const FIRST_PACKETS: u64 = 30;
@@ -252,8 +251,6 @@ pub struct Client {
     recorder: TwccRecorder,
     next_tick_at: Time,
     next_transport_feedback_at: Time,
-    /// What was sent again lately, in bytes.
-    resent: VecDeque<(Time, usize)>,
     next_report_at: Time,
     /// What was told last of [`Self::remb_bps`], and when.
     remb_told: Option<(u64, Time)>,
@@ -391,7 +388,6 @@ impl Client {
             recorder: TwccRecorder::new(),
             next_tick_at: Time::ZERO,
             next_transport_feedback_at: Time::ZERO,
-            resent: VecDeque::new(),
             next_report_at: Time::ZERO,
             remb_told: None,
             wall_clock,
@@ -1146,10 +1142,6 @@ impl Client {
         let Some(rtx_ssrc) = stream.rtx_ssrc else { return };
         let found = stream.history.iter().rev().find(|sent| sent.index as u16 == sequence).cloned();
         let Some(sent) = found else { return };
-        if !self.may_resend(sent.payload.len(), now) {
-            return;
-        }
-        let stream = &mut self.streams[at];
         let index = stream.rtx_index;
         stream.rtx_index += 1;
         let payload = [&sequence.to_be_bytes()[..], &sent.payload].concat();
@@ -1157,20 +1149,6 @@ impl Client {
         let (timestamp, marker, dependency) = (sent.timestamp, sent.marker, sent.dependency.as_deref());
         let format = offer::rtx_payload_type(sent.codec);
         self.send_rtp(at, format, rtx_ssrc, index, timestamp, marker, &payload, dependency, true, now);
-    }
-
-    /// What is sent again takes no more than what the way up is thought to carry, as libwebrtc's `RateLimiter` has it.
-    fn may_resend(&mut self, bytes: usize, now: Time) -> bool {
-        let Some(uplink) = &self.uplink else { return true };
-        while self.resent.front().is_some_and(|(at, _)| now.since(*at) >= RESENT_WINDOW) {
-            self.resent.pop_front();
-        }
-        let within: usize = self.resent.iter().map(|(_, bytes)| bytes).sum();
-        let may = (within + bytes) as u64 * 8 <= uplink.estimate_bps();
-        if may {
-            self.resent.push_back((now, bytes));
-        }
-        may
     }
 
     fn tell_estimate(&mut self, own: u32, now: Time) {

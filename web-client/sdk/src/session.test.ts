@@ -505,10 +505,12 @@ describe('what is wanted of what is sent, and of what is shown', () => {
 
   test('of camera and screen those encodings are sent that are wanted, and all of a fresh transport', async () => {
     await join();
+    void session.setCamera({ enabled: true } as MediaStreamTrack);
     server.say({ type: 'encodings', kind: 'camera', active: ['q'] });
     server.say({ type: 'encodings', kind: 'camera', active: ['q', 'h'] });
     await pass(10);
     expect(active()).toEqual([true, true, false]);
+    void session.setScreen({ enabled: true } as MediaStreamTrack);
     server.say({ type: 'encodings', kind: 'screen', active: ['q'] });
     await pass(10);
     expect(active(2)).toEqual([true, false]);
@@ -519,6 +521,24 @@ describe('what is wanted of what is sent, and of what is shown', () => {
     expect(active()).toEqual([true, true, true]);
   });
 
+  test('of what has no track nothing is active, whatever is wanted of it and whenever an answer is taken', async () => {
+    await join();
+    void session.setMicrophone({ enabled: true } as MediaStreamTrack);
+    void session.setCamera({ enabled: true } as MediaStreamTrack);
+    await pass(10);
+    const all = () => [0, 1, 2].map((sender) => active(sender));
+    expect(all(), 'no screen is shared').toEqual([[true], [true, true, true], [false, false]]);
+    server.say({ type: 'tier', profile: 'audio_only', reason: 'uplink_rate', since: '2026-11-30T12:00:00Z' });
+    server.say({ type: 'encodings', kind: 'camera', active: ['q', 'h'] });
+    server.say({ type: 'audioEncoding', maxBitrateBps: 16_000, frameMs: 60 });
+    await pass(10);
+    expect(remote()).toContain('maxaveragebitrate=16000');
+    expect(all()).toEqual([[true], [false, false, false], [false, false]]);
+    server.say({ type: 'tier', profile: 'async_text', reason: 'uplink_rate', since: '2026-11-30T12:00:05Z' });
+    await pass(10);
+    expect(all()).toEqual([[false], [false, false, false], [false, false]]);
+  });
+
   test('a codec is asked for by the answer there is; one with layers sends one stream of them', async () => {
     const formats = '96 97\r\na=mid:1\r\na=rtpmap:96 VP8/90000\r\na=rtpmap:97 VP9/90000\r\n';
     server.answer = (frame) => {
@@ -526,6 +546,7 @@ describe('what is wanted of what is sent, and of what is shown', () => {
       return reply?.type === 'answer' ? { ...reply, sdp: `${ANSWER}${VOICE}m=video 9 RTP ${formats}` } : reply;
     };
     await join();
+    void session.setCamera({ enabled: true } as MediaStreamTrack);
     const modes = () => last().parameters[1]?.encodings.map(({ scalabilityMode }) => scalabilityMode);
     expect(remote()).toContain('m=video 9 RTP 96 97');
     const offers = asked('offer');
@@ -555,7 +576,7 @@ describe('what is wanted of what is sent, and of what is shown', () => {
     const offers = asked('offer');
     expect(remote()).toContain('a=ptime:60\r\na=maxptime:60');
     expect(remote()).toContain('maxaveragebitrate=16000');
-    expect(last().parameters[0]?.encodings).toEqual([{ maxBitrate: 16_000 }]);
+    expect(last().parameters[0]?.encodings).toEqual([{ active: false, maxBitrate: 16_000 }]);
     void session.restartIce();
     await pass(30);
     expect(remote()).toContain('a=ice-ufrag:other');
@@ -567,7 +588,7 @@ describe('what is wanted of what is sent, and of what is shown', () => {
     server.say({ type: 'audioEncoding', maxBitrateBps: null, frameMs: null });
     await pass(10);
     expect(remote()).toBe(plain);
-    expect(last().parameters[0]?.encodings).toEqual([{}]);
+    expect(last().parameters[0]?.encodings).toEqual([{ active: false }]);
     expect(asked('offer')).toBe(offers + 1);
   });
 

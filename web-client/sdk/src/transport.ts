@@ -144,10 +144,7 @@ export class Transport {
         const ours = this.seats.find((candidate) => candidate.video.mid === video);
         if (ours) ours.id = seat;
       }
-      // What was wished before there was anything to set it on.
-      this.#activate('camera');
-      this.#activate('screen');
-      this.#limitVoice();
+      this.#setParameters();
     });
   }
 
@@ -173,6 +170,7 @@ export class Transport {
         throw error;
       }
       await this.#takeAnswer();
+      this.#setParameters();
     });
     return this.#restart;
   }
@@ -210,19 +208,21 @@ export class Transport {
   async encodeVideo(kind: VideoKind, codec: VideoCodec): Promise<void> {
     this.#codecs.set(kind, codec);
     await this.#takeAnswerAnew(() => this.#codecs.get(kind) === codec);
-    this.#activate(kind);
+    this.#setParameters();
   }
 
   /** Encodes the voice as said. Nothing goes over the wire: what the server answered last is taken anew, and asks for it. */
   async encodeVoice(voice: AudioEncoding): Promise<void> {
     this.#voice = voice;
     await this.#takeAnswerAnew(() => this.#voice === voice);
-    this.#limitVoice();
+    this.#setParameters();
   }
 
   /** Sends a track, or nothing. */
-  send(what: keyof Tracks, track: MediaStreamTrack | null): Promise<void> {
-    return this.#transceivers[what].sender.replaceTrack(track);
+  async send(what: keyof Tracks, track: MediaStreamTrack | null): Promise<void> {
+    await this.#transceivers[what].sender.replaceTrack(track);
+    if (what === 'microphone') this.#limitVoice();
+    else this.#activate(what);
   }
 
   close(): void {
@@ -255,28 +255,44 @@ export class Transport {
     return this.#transceivers[kind].mid ?? '';
   }
 
-  /** Sends those encodings that are wanted; of a codec with layers one stream of them. */
+  /** What is wished of senders: with each answer that it takes, Chromium has all encodings active. */
+  #setParameters(): void {
+    this.#activate('camera');
+    this.#activate('screen');
+    this.#limitVoice();
+  }
+
+  /**
+   * Sends those encodings that are wanted; of a codec with layers one stream of them. Without a track none is active: Chromium pads
+   * one that is, by some 20 kbit/s, though there is nothing to send.
+   */
   #activate(kind: VideoKind): void {
     const wanted = this.#wanted.get(kind);
     const codec = this.#codecs.get(kind) ?? firstCodec(this.#answer, this.#midOf(kind));
     const mayBeLayered = codec !== null && LAYERED.has(codec);
     const rehearses = kind === 'camera' && this.#rehearses;
-    this.#change(this.#transceivers[kind].sender, (encodings) => {
+    const { sender } = this.#transceivers[kind];
+    this.#change(sender, (encodings) => {
+      const sends = sender.track !== null;
       for (const [at, encoding] of (encodings as ScalableEncoding[]).entries()) {
+        encoding.active = sends;
         // One without a rid is the only one there is.
         if (!encoding.rid) continue;
         // One without a mode is of a browser that makes no layers: it sends each size beside the others in every codec.
         const isLayered = mayBeLayered && encoding.scalabilityMode !== undefined;
         // The lowest stands first.
-        encoding.active = isLayered || rehearses ? at === 0 : (wanted?.includes(encoding.rid) ?? true);
+        encoding.active &&= isLayered || rehearses ? at === 0 : (wanted?.includes(encoding.rid) ?? true);
         if (encoding.scalabilityMode) Object.assign(encoding, isLayered && at === 0 && !rehearses ? LAYERS[kind] : ENCODINGS[kind][at]);
       }
     });
   }
 
+  /** Sends a voice of no more than is wanted; without a track none, as of pictures. */
   #limitVoice(): void {
-    this.#change(this.#transceivers.microphone.sender, (encodings) => {
+    const { sender } = this.#transceivers.microphone;
+    this.#change(sender, (encodings) => {
       for (const encoding of encodings) {
+        encoding.active = sender.track !== null;
         if (this.#voice.maxBitrateBps === null) delete encoding.maxBitrate;
         else encoding.maxBitrate = this.#voice.maxBitrateBps;
       }

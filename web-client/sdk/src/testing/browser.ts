@@ -57,7 +57,15 @@ export class FakePeerConnection {
       await Promise.resolve();
       this.parameters[index] = parameters;
     };
-    const sender = { replaceTrack, getParameters, setParameters };
+    const { sent } = this;
+    const sender = {
+      replaceTrack,
+      getParameters,
+      setParameters,
+      get track() {
+        return sent[index];
+      },
+    };
     const setCodecPreferences = (codecs: { mimeType: string }[]) => {
       this.codecs[index] = codecs.map(({ mimeType }) => mimeType);
     };
@@ -77,6 +85,8 @@ export class FakePeerConnection {
   setRemoteDescription({ sdp }: { sdp: string }): Promise<void> {
     if (this.refuses?.(sdp)) return Promise.reject(new Error('refused'));
     this.remotes.push(sdp);
+    // As Chromium does with each answer.
+    for (const { encodings } of this.parameters) for (const encoding of encodings) encoding.active = true;
     return Promise.resolve();
   }
 
