@@ -17,6 +17,8 @@ const SEED = 20_261_129;
 const [LOW, FULL] = [135, 540];
 /** A picture is late by so much, and voice and picture may be so far apart. */
 const [LATE_MS, APART_MS_MAX] = [150, 45];
+/** Chromium leaves 30 ms by its own count, which is some 40 off this one before anything is late. */
+const APART_MS_LIMIT = 75;
 /** 100 ms there and back. */
 const FAR = 'delay_ms=50';
 
@@ -158,6 +160,8 @@ test('encodings that nobody wants to see are not sent, and come back', async (t)
   const { publisher, viewer } = await watched(t, {});
   await viewer.plays();
   await showsHeight(viewer, (height) => height === FULL, 30_000);
+  // Who has just begun may send all for three seconds.
+  await viewer.playsOn(100);
   const active = (rids, wanted) =>
     publisher.page.evaluate(
       async ([rids, wanted]) => {
@@ -223,7 +227,7 @@ test('a picture that is late at its publisher stays with the voice', async (cont
   const isJudged = await untilRight(
     'lip sync, ms the picture is behind',
     run,
-    ({ after }) => Math.abs(after) > APART_MS_MAX && `${after} ms apart`,
+    ({ after }) => Math.abs(after) > APART_MS_LIMIT && `${after} ms apart`,
     BUSY_SHARE,
   );
   if (!isJudged) context.skip('the machine was busy: reported, and not judged');
