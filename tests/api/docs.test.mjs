@@ -57,6 +57,22 @@ test('the first commands end in two links that work', async () => {
   }
 });
 
+test('each test that docs/traps.md names is there', async () => {
+  const rows = (await read('docs/traps.md')).split('\n').filter((line) => line.startsWith('| ')).slice(1);
+  let named = 0;
+  for (const row of rows) {
+    const tests = row.split('|')[2];
+    for (const [, file, names] of tests.matchAll(/`([^`]+\.(?:rs|ts|mjs))`: ((?:`[^`]+`(?:, )?)+)/g)) {
+      const source = await read(file);
+      for (const [, name] of names.matchAll(/`([^`]+)`/g)) {
+        assert.ok(source.includes(`fn ${name}(`) || source.includes(`test('${name}'`), `${name} is not in ${file}`);
+        named += 1;
+      }
+    }
+  }
+  assert.ok(named > 40, `${named} tests`);
+});
+
 test('the errors it lists are those there are, with their status', async () => {
   const listed = tableRows('## Errors').map(([code, status]) => [unquoted(code), Number(status)]);
   const problems = await read('src/http/problem.rs');
