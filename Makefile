@@ -119,9 +119,9 @@ test-sim: ## 100,000 visits under every order of events, from seeds; SIM_SEEDS f
 	VESTIBULE_SIM_SEEDS=$(SIM_SEEDS) cargo test --release --locked --package vestibule-signaling --test sim
 
 .PHONY: test-media
-test-media: ## Conversations on bad lines, a minute each from three seeds, and all of the interoperability matrix
-	@scripts/setup.sh rust
-	@$(MAKE) --no-print-directory interop
+test-media: binaries webrtc-peer ## Conversations on bad lines, a minute each from three seeds, and all of the interoperability matrix
+	@scripts/setup.sh interop
+	$(call interop,release)
 	cargo run --release --locked --package vestibule-sim --bin media-report -- --assert
 
 .PHONY: media-report
