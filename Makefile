@@ -147,7 +147,7 @@ check: client ## Format, lints, dependency rules, types
 	cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	@# Nothing is linked, so libFuzzer itself is not compiled, either.
-	CUSTOM_LIBFUZZER_PATH=libFuzzer.a cargo check --manifest-path tests/fuzz/Cargo.toml --target-dir '$(TARGET_DIR)' --locked
+	CUSTOM_LIBFUZZER_PATH=./libFuzzer.a cargo check --manifest-path tests/fuzz/Cargo.toml --target-dir '$(TARGET_DIR)' --locked
 	cargo deny --log-level error check bans licenses sources
 	@for dir in $(JS_DIRS); do \
 	    (set -x; cd "$$dir" && npm run --if-present check) || exit 1; \
