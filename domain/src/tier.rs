@@ -310,7 +310,7 @@ impl Ladder {
             (self.tier.reason, self.tier.since) = (reason, now);
             self.steps.push_back(Step::Changed(self.tier));
         }
-        self.voice_was_poor = match (self.tier.profile, self.audio.is_poor()) {
+        self.voice_was_poor = match (self.tier.profile, self.audio.is_seen_poor()) {
             (BandwidthProfile::AudioOnly, true) => Some(now),
             (BandwidthProfile::AudioOnly, false) => {
                 self.voice_was_poor.filter(|at| after(*at, VOICE_SPARED_FOR) > now)

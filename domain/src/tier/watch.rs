@@ -28,9 +28,9 @@ impl Watch {
         Some(after(since, self.hold))
     }
 
-    /// It is now.
-    pub(super) const fn is_poor(&self) -> bool {
-        self.poor.is_some()
+    /// It is now, by what is seen of it: of a line that nothing is heard on nothing is seen.
+    pub(super) fn is_seen_poor(&self) -> bool {
+        self.poor.is_some_and(|(_, reason)| reason != TierReason::Silence)
     }
 
     /// It has been for long enough.

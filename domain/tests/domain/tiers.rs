@@ -444,6 +444,14 @@ fn of_a_voice_that_a_line_hardly_carries_the_least_is_wanted_for_a_minute() {
 }
 
 #[test]
+fn a_moment_without_a_line_leaves_no_voice_at_the_least() {
+    let mut line = Line::new();
+    line.chooses(AudioOnly).looks(10, GOOD).falls_silent().passes(8_000).is_heard().looks(5, GOOD);
+    assert_eq!(line.profile(), AudioOnly);
+    assert!(!line.ladder.hardly_carries_voice());
+}
+
+#[test]
 fn what_a_person_chose_is_never_exceeded_and_their_way_up_is_tried_at_once() {
     let mut line = Line::new();
     line.looks(5, GOOD).chooses(AudioOnly).looks(600, GOOD);

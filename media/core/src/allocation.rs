@@ -302,6 +302,17 @@ impl Sfu {
         };
         let Some(source) = self.sources.get_mut(key) else { return };
         (source.profile, source.pressed) = (profile, pressed);
+        if profile == AudioProfile::Least && profile != before {
+            let Self { peers, sources, .. } = self;
+            for subscriber in sources.get(key).iter().flat_map(|source| &source.subscribers) {
+                if let Some(control) =
+                    peers.get_mut(subscriber.peer).and_then(|peer| peer.tx.control.as_mut())
+                {
+                    control.forget_loss();
+                }
+            }
+        }
+        let Some(source) = self.sources.get(key) else { return };
         if profile != before
             && let Some(peer) = self.peers.get(source.owner)
         {

@@ -145,6 +145,8 @@ pub const NACK_DELAY: Duration = Duration::from_millis(10);
 pub const NACK_RETRY_MIN: Duration = Duration::from_millis(30);
 /// Packets a publisher may be asked to send again at once: what is lost of a camera in some 400 ms.
 pub const REPAIRS_AT_ONCE_MAX: u32 = 60;
+/// How long a missing packet is waited for at the most.
+pub const MISSING_AGE_MAX: Duration = Duration::from_secs(5);
 /// Round trip assumed until one was measured.
 pub const RTT_DEFAULT: Duration = Duration::from_millis(100);
 /// Longest round trip that is believed.

@@ -484,6 +484,13 @@ impl Control {
         estimator.unanswered_since().is_some_and(|at| now.since(at) > UNANSWERED)
     }
 
+    /// Voices are others from now on, and take much less.
+    pub(crate) const fn forget_loss(&mut self) {
+        if let Line::Feedback(estimator) = &mut self.line {
+            estimator.forget_loss();
+        }
+    }
+
     /// The share of packets that got lost lately.
     pub(crate) const fn loss_share(&self) -> f64 {
         match &self.line {

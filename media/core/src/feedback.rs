@@ -173,7 +173,7 @@ impl Sfu {
             self.counters.dropped_nack_rate += 1;
             return;
         }
-        let rtt = peer.rtt_or_default(now);
+        let rtt = peer.rtt_or_default();
         let Peer { slots, tx, .. } = peer;
         if tx.drains() {
             self.counters.rtx_obsolete += 1;
@@ -226,7 +226,7 @@ impl Sfu {
     /// What a publisher is to be asked for now: packets again, and keyframes.
     pub(crate) fn repair(&mut self, key: PeerKey, now: Time) {
         let Some(peer) = self.peers.get(key) else { return };
-        let (rtt, rtcp_ssrc) = (peer.rtt_or_default(now), peer.rtcp_ssrc);
+        let (rtt, rtcp_ssrc) = (peer.rtt_or_default(), peer.rtcp_ssrc);
         for at in 0..peer.uplink.sources.len() {
             let Some(source_key) = self.peers.get(key).and_then(|peer| peer.uplink.sources.get(at).copied())
             else {

@@ -1,7 +1,7 @@
 //! What leaves when the pacer lets it, and probes.
 
 use crate::api::{CommandError, Event, PeerId};
-use crate::bounds::LINE_TEST_EXPIRY;
+use crate::bounds::{LINE_TEST_EXPIRY, RTT_DEFAULT};
 use crate::congestion::ESTIMATE_MAX_BPS;
 use crate::downlink::Egress;
 use crate::feedback::media_left;
@@ -32,7 +32,7 @@ impl Sfu {
             if peer.tx.held {
                 return;
             }
-            let rtt = peer.rtt_or_default(now);
+            let rtt = peer.rtt_or_default();
             let Peer { slots, tx, timers, .. } = peer;
             let was_empty = tx.queue.is_empty();
             while let Some(next) = tx.control.as_mut().and_then(|control| control.next(now)) {
@@ -87,7 +87,7 @@ impl Sfu {
     /// Sends what is due of a probe.
     fn send_probe(&mut self, key: PeerKey, now: Time) {
         let Some(peer) = self.peers.get_mut(key) else { return };
-        let rtt = peer.rtt_or_default(now);
+        let rtt = peer.round_trip(now).unwrap_or(RTT_DEFAULT);
         let Peer { slots, tx, timers, .. } = peer;
         let was_empty = tx.queue.is_empty();
         // Once more what was shown last, in the slot that shows most; where nothing is, padding.

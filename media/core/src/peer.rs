@@ -166,9 +166,9 @@ impl Peer {
         self.rtt.filter(|_| now.since(self.rtt_at) < ROUND_TRIP_AGE_MAX)
     }
 
-    /// That, or a guess.
-    pub(crate) fn rtt_or_default(&self, now: Time) -> Duration {
-        self.round_trip(now).unwrap_or(RTT_DEFAULT)
+    /// The round trip as it was measured last, or a guess.
+    pub(crate) fn rtt_or_default(&self) -> Duration {
+        self.rtt.unwrap_or(RTT_DEFAULT)
     }
 
     pub(crate) fn seat_infos(&self) -> Vec<SeatInfo> {

@@ -8,8 +8,9 @@ use std::time::Duration;
 use crate::api::{AudioProfile, SourceKind};
 use crate::bounds::{
     AUDIO_RING_BYTES_MAX, AUDIO_RING_PACKETS, ENCODING_OUTPACED, ENCODING_OUTPACED_FRAMES, ENCODING_STOPPED,
-    KEYFRAME_REQUEST_INTERVAL_MAX, KEYFRAME_REQUEST_INTERVAL_MIN, MISSING_MAX, NACK_DELAY, NACK_RETRY_MIN,
-    NACK_TRIES_MAX, SEQUENCE_GAP_MAX, SOURCE_STOPPED, VIDEO_RING_BYTES_MAX, VIDEO_RING_PACKETS,
+    KEYFRAME_REQUEST_INTERVAL_MAX, KEYFRAME_REQUEST_INTERVAL_MIN, MISSING_AGE_MAX, MISSING_MAX, NACK_DELAY,
+    NACK_RETRY_MIN, NACK_TRIES_MAX, SEQUENCE_GAP_MAX, SOURCE_STOPPED, VIDEO_RING_BYTES_MAX,
+    VIDEO_RING_PACKETS,
 };
 use crate::codec::{Descriptor, Read, Reader, SPATIAL_MAX};
 use crate::keys::PeerKey;
@@ -188,6 +189,7 @@ pub(crate) struct SenderReport {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Missing {
     pub(crate) index: u64,
+    since: Time,
     next_at: Time,
     tries: u8,
 }
@@ -518,6 +520,7 @@ impl Encoding {
         let start = gap.end - ((gap.end - gap.start).min(room as u64));
         self.missing.extend((start..gap.end).map(|index| Missing {
             index,
+            since: now,
             next_at: now + NACK_DELAY,
             tries: 0,
         }));
@@ -542,15 +545,17 @@ impl Encoding {
             if missing.next_at > now {
                 return true;
             }
-            if missing.tries >= NACK_TRIES_MAX {
+            if missing.tries >= NACK_TRIES_MAX || now.since(missing.since) >= MISSING_AGE_MAX {
                 return false;
+            }
+            if out.len() >= room {
+                missing.next_at = now + NACK_RETRY_MIN;
+                return true;
             }
             missing.tries += 1;
             // The answer takes one round trip; each try without one waits a little longer.
             missing.next_at = now + rtt + NACK_RETRY_MIN * u32::from(missing.tries);
-            if out.len() < room {
-                out.push(missing.index as u16);
-            }
+            out.push(missing.index as u16);
             true
         });
         let given_up = before - self.missing.len();

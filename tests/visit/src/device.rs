@@ -58,8 +58,10 @@ pub struct Device {
     at: usize,
     sockets: u32,
     socket: Option<(SocketId, End)>,
-    /// The one before, which is silent: if it speaks before the one of now says hello, it goes on.
+    /// The one before, which is silent: if it answers before the one of now says hello, it goes on.
     doubted: Option<(SocketId, End)>,
+    /// The last that was asked on it.
+    doubted_id: u64,
     /// How far the socket of now is opened.
     opening: usize,
     opened_at: Option<Time>,
@@ -114,6 +116,7 @@ impl Device {
             sockets: 0,
             socket: None,
             doubted: None,
+            doubted_id: 0,
             opening: 0,
             opened_at: None,
             is_open: false,
@@ -215,6 +218,7 @@ impl Device {
     /// The socket of now is silent: another is opened, and this one kept as long.
     fn doubt(&mut self, now: Time) {
         self.doubted = self.socket.take();
+        self.doubted_id = self.last_id;
         self.lost(now);
     }
 
@@ -477,7 +481,7 @@ impl Device {
             let heard = frame["heard"].as_u64().unwrap_or_default();
             pending.iter().filter(|(id, _)| **id > heard).for_each(|(_, message)| self.put(message));
             self.pending = pending;
-            self.say_again(words);
+            self.say_again(words, now);
             let is_broken = self.has_transport && !self.is_connected(world);
             if self.restart_due || is_broken {
                 self.restart(world);
@@ -497,7 +501,7 @@ impl Device {
         });
         self.is_told(&frame["chat"], now);
         self.tier = tier(&frame["you"]["tier"]).expect("a tier");
-        self.say_again(words);
+        self.say_again(words, now);
         self.connect(world);
     }
 
@@ -508,20 +512,24 @@ impl Device {
         (self.dial_at, self.opened_at) = (None, None);
         (self.is_open, self.since, self.beats_at) = (true, now, now + HEARTBEAT);
         (self.asked, self.owed) = (None, None);
-        // Of what else was asked since nothing was said on it; words are said again, as nobody waits for those of before.
-        let words = std::mem::take(&mut self.pending);
-        let (words, pending) = words.into_iter().partition(|(_, message)| message["type"] == "chat");
+        // Words are said again, as nobody waits for those of before; and what was asked since is said.
+        let pending: BTreeMap<u64, Value> = std::mem::take(&mut self.pending);
+        let (words, pending) = pending.into_iter().partition(|(_, message)| message["type"] == "chat");
         self.pending = pending;
-        self.say_again(words);
+        let unsaid: Vec<Value> =
+            self.pending.range(self.doubted_id + 1..).map(|(_, it)| it.clone()).collect();
+        unsaid.iter().for_each(|message| self.put(message));
+        self.say_again(words, now);
         if self.restart_due {
             self.restart(world);
         }
     }
 
     /// What was written is kept on the device, and said on each socket until it is said.
-    fn say_again(&mut self, words: BTreeMap<u64, Value>) {
+    fn say_again(&mut self, words: BTreeMap<u64, Value>, now: Time) {
         for message in words.into_values() {
             self.request(message);
+            self.ask(now, SILENCE_MAX);
         }
     }
 

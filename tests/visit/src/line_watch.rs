@@ -24,7 +24,7 @@ const LEAST_MS: u64 = 60_000;
 const THRIFTY_BPS: u64 = 16_000;
 const LEAST_BPS: u64 = 8_000;
 const REST_AFTER_MS: u64 = 1_500;
-const REST_MS: u64 = 3_000;
+const REST_MS: u64 = 2_000;
 
 /// One look at a transport.
 #[derive(Clone, Copy, Debug)]

@@ -545,8 +545,8 @@ pub fn all() -> Vec<Scenario> {
         poor("24 kbit/s down alone for 60 s", 60, 240, good(), kbps(24), hardly_a_voice(3, 4)),
         poor("24 kbit/s both ways for 90 s", 90, 240, kbps(24), kbps(24), hardly_a_voice(3, 15)),
         poor("16 kbit/s up alone for 60 s", 60, 240, kbps(16), good(), hardly_a_voice(3, 18)),
-        poor("16 kbit/s down alone for 60 s", 60, 240, good(), kbps(16), hardly_a_voice(6, 12)),
-        poor("16 kbit/s both ways for 90 s", 90, 240, kbps(16), kbps(16), in_writing(5, 18, 200)),
+        poor("16 kbit/s down alone for 60 s", 60, 240, good(), kbps(16), hardly_a_voice(3, 12)),
+        poor("16 kbit/s both ways for 90 s", 90, 240, kbps(16), kbps(16), hardly_a_voice(18, 18)),
         Scenario {
             whose: Who::Provider,
             ..poor(

@@ -135,13 +135,13 @@ describe('what the way to the server carries', () => {
     expect(line.watch.voice?.maxBitrateBps).toBe(16_000);
   });
 
-  test('is left to words for three seconds in six while they do not get through', () => {
+  test('is left to words for two seconds in four while they do not get through', () => {
     const line = new Watched().look(50, 'media', 20);
     line.owedSince = line.now;
     const rests: boolean[] = [];
     for (let count = 0; count < 24; count += 1) rests.push(line.look(50, 'media', 20).watch.rests);
     const changes = rests.filter((now, at) => now !== (rests[at - 1] ?? false)).length;
-    expect([changes, rests.filter(Boolean).length]).toEqual([8, 12]);
+    expect([changes, rests.filter(Boolean).length]).toEqual([12, 12]);
     line.owedSince = null;
     expect(line.look(50, 'media', 20).watch.rests).toBe(false);
   });

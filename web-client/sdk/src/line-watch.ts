@@ -51,7 +51,8 @@ const LEAST: VoiceEncoding = { maxBitrateBps: 8_000, frameMs: 120 };
  * for as long as that, and the voice as long again after it.
  */
 const REST_AFTER_MS = 1_500;
-const REST_MS = 3_000;
+/** Shorter than what the server takes for a microphone that is off, three seconds. */
+const REST_MS = 2_000;
 
 /** One look at a transport. */
 export interface LineLook {

@@ -760,6 +760,8 @@ export class Session extends Emitter<SessionEvents> {
   #resumed(): void {
     const state = this.peerConnection?.iceConnectionState ?? '';
     if (this.#restartDue || ['disconnected', 'failed'].includes(state)) this.#restart();
+    // Who was let in by a socket that was doubted could not say any.
+    this.#wishAgain();
     this.#catchUp();
     this.#sayComposing();
     this.#flush();

@@ -300,8 +300,8 @@ export class Transport {
   }
 
   /**
-   * Changes a sender's parameters, one after the other: what was read is void after the next change. A sender that has none
-   * yet gets them with the answer, and what cannot be set is sent as before: the server copes with it.
+   * Changes a sender's parameters, one after the other: what was read is void after the next change, or a new description: so it is
+   * tried twice. A sender that has none yet gets them with the answer; where they cannot be set it sends as before.
    */
   #change(sender: RTCRtpSender, change: (encodings: RTCRtpEncodingParameters[]) => void): void {
     const set = async (): Promise<void> => {
@@ -311,7 +311,7 @@ export class Transport {
       change(parameters.encodings);
       if (JSON.stringify(parameters.encodings) !== before) await sender.setParameters(parameters);
     };
-    this.#parametersTurn = this.#parametersTurn.then(set).catch(() => undefined);
+    this.#parametersTurn = this.#parametersTurn.then(set).catch(set).catch(() => undefined);
   }
 
   #addSender(kind: 'audio' | 'video', sendEncodings?: RTCRtpEncodingParameters[]): RTCRtpTransceiver {

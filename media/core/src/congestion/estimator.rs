@@ -205,6 +205,11 @@ impl Estimator {
         self.loss.share()
     }
 
+    /// Much less is sent from now on: what was lost before shows nothing of it.
+    pub const fn forget_loss(&mut self) {
+        self.loss.forget();
+    }
+
     /// Much is sent at once: what it makes wait is no sign that too much is sent.
     pub const fn burst(&mut self, now: Time) {
         self.burst_at = Some(now);

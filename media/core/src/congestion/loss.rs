@@ -64,6 +64,12 @@ impl LossLimit {
         self.limit_bps = self.limit_bps.max(bps as f64);
     }
 
+    /// Much less is sent from now on: what was lost of what was sent before shows nothing of it.
+    pub(super) const fn forget(&mut self) {
+        (self.arrived, self.missing, self.since) = (0, 0, None);
+        (self.latest, self.share) = (0.0, 0.0);
+    }
+
     pub(super) const fn arrived(&mut self) {
         self.arrived += 1;
     }
