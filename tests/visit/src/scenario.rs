@@ -543,7 +543,7 @@ pub fn all() -> Vec<Scenario> {
         poor("the way down cut for 20 s", 20, 120, good(), cut(), in_writing(4, 3, 75)),
         poor("24 kbit/s up alone for 60 s", 60, 240, kbps(24), good(), hardly_a_voice(3, 3)),
         poor("24 kbit/s down alone for 60 s", 60, 240, good(), kbps(24), hardly_a_voice(3, 4)),
-        poor("24 kbit/s both ways for 90 s", 90, 240, kbps(24), kbps(24), hardly_a_voice(3, 15)),
+        poor("24 kbit/s both ways for 90 s", 90, 240, kbps(24), kbps(24), hardly_a_voice(3, 20)),
         poor("16 kbit/s up alone for 60 s", 60, 240, kbps(16), good(), hardly_a_voice(3, 18)),
         poor("16 kbit/s down alone for 60 s", 60, 240, good(), kbps(16), hardly_a_voice(3, 12)),
         poor("16 kbit/s both ways for 90 s", 90, 240, kbps(16), kbps(16), hardly_a_voice(18, 18)),
