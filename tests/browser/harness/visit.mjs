@@ -178,6 +178,11 @@ async function provesTheGateIsClosed(patient, provider) {
     const [microphone, camera] = peerConnection.getSenders();
     await microphone.replaceTrack(media.getAudioTracks()[0]);
     await camera.replaceTrack(media.getVideoTracks()[0]);
+    for (const sender of [microphone, camera]) {
+      const parameters = sender.getParameters();
+      for (const encoding of parameters.encodings) encoding.active = true;
+      await sender.setParameters(parameters);
+    }
   });
   await until('the patient to send', async () => (await patient.traffic()).packetsSent > 100);
   assert.equal((await provider.traffic()).packetsReceived, 0, 'what who waits sends ends at the server');
