@@ -582,20 +582,22 @@ fn who_may_not_hear_yet_keeps_no_voice_full() {
     assert_eq!(profiles(&world, 0), [AudioProfile::Thrifty]);
 }
 
-/// A viewer of a voice alone, over a line that carries so much to it.
-fn hears_over(down: LinkConfig) -> World {
-    let mut world = World::new(54);
-    world.join(publisher());
-    world.join_over(viewer(1), line(), down);
-    world.seat(1, 0, Some(0));
+/// A viewer whose line hardly carries a voice from the tenth second on.
+fn hardly_hears() -> World {
+    let mut world = watched(54, line());
+    world.run(secs(10));
+    world.members[1].down.set_config(world.now.as_micros(), hardly());
     world
+}
+
+/// 24 kbit/s, with a second and a half of it in its queue.
+fn hardly() -> LinkConfig {
+    line().rate_bps(24_000).queue_bytes(4_500)
 }
 
 #[test]
 fn of_a_voice_the_least_is_asked_for_a_line_that_hardly_carries_one() {
-    let mut world = hears_over(line());
-    world.run(secs(10));
-    world.members[1].down.set_config(world.now.as_micros(), line().rate_bps(24_000).queue_bytes(4_500));
+    let mut world = hardly_hears();
     world.run(secs(20));
     assert_eq!(profiles(&world, 0).last(), Some(&AudioProfile::Least), "{:?}", profiles(&world, 0));
     world.members[1].down.set_config(world.now.as_micros(), line());
@@ -605,9 +607,7 @@ fn of_a_voice_the_least_is_asked_for_a_line_that_hardly_carries_one() {
 
 #[test]
 fn on_a_line_that_hardly_carries_a_voice_none_stands_in_its_queue_and_none_goes_twice() {
-    let mut world = hears_over(line());
-    world.run(secs(10));
-    world.members[1].down.set_config(world.now.as_micros(), line().rate_bps(24_000).queue_bytes(4_500));
+    let mut world = hardly_hears();
     world.run(secs(15));
     let mut stood = Vec::new();
     for _ in 0..200 {
@@ -631,9 +631,9 @@ fn on_a_line_that_hardly_carries_a_voice_none_stands_in_its_queue_and_none_goes_
 
 #[test]
 fn who_sends_over_a_way_that_is_full_is_asked_again_for_half_of_what_comes() {
-    let mut world = hears_over(line());
+    let mut world = watched(54, line());
     world.run(secs(10));
-    world.members[0].up.set_config(world.now.as_micros(), line().rate_bps(24_000).queue_bytes(4_500));
+    world.members[0].up.set_config(world.now.as_micros(), hardly());
     let before = *world.sfu.counters();
     world.run(secs(20));
     let now = world.sfu.counters();
