@@ -302,7 +302,10 @@ impl Sfu {
         };
         let Some(source) = self.sources.get_mut(key) else { return };
         (source.profile, source.pressed) = (profile, pressed);
-        if profile == AudioProfile::Least && profile != before {
+        if profile == before {
+            return;
+        }
+        if profile == AudioProfile::Least {
             let Self { peers, sources, .. } = self;
             for subscriber in sources.get(key).iter().flat_map(|source| &source.subscribers) {
                 if let Some(control) =
@@ -312,10 +315,8 @@ impl Sfu {
                 }
             }
         }
-        let Some(source) = self.sources.get(key) else { return };
-        if profile != before
-            && let Some(peer) = self.peers.get(source.owner)
-        {
+        let owner = self.sources.get(key).and_then(|source| self.peers.get(source.owner));
+        if let Some(peer) = owner {
             let event = Event::AudioWanted { peer: peer.id, profile };
             self.emit(event);
         }
