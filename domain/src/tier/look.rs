@@ -2,7 +2,8 @@
 
 use super::{FallbackThresholds, TierReason};
 
-/// A picture that is rehearsed and takes less was held back by their device.
+/// A picture that is rehearsed and takes less may have been held back by their device, where that does not say what it has room
+/// for.
 const PICTURE_KBPS_MIN: u32 = 50;
 
 /// One second of somebody's line. What is not known says nothing.
@@ -49,10 +50,12 @@ impl LineLook {
             && self.downlink_kbps.is_none_or(|carries| carries >= kbps - kbps / 4)
     }
 
-    /// What is sent for a try gets through: a picture that is meant to come does, and the way it takes carries one.
+    /// What is sent for a try gets through: a picture that is meant to come does, and the way it takes carries one. In the dark a
+    /// camera sends next to nothing, whatever there is room for.
     pub(super) fn carries_picture(&self, thresholds: &FallbackThresholds) -> bool {
-        self.camera_kbps.is_none_or(|kbps| kbps >= PICTURE_KBPS_MIN)
-            && self.uplink_kbps.is_none_or(|kbps| kbps >= thresholds.video_min_kbps)
+        let comes = |kbps_min: u32| self.camera_kbps.is_none_or(|kbps| kbps >= kbps_min);
+        self.uplink_kbps
+            .map_or_else(|| comes(PICTURE_KBPS_MIN), |kbps| kbps >= thresholds.video_min_kbps && comes(1))
     }
 
     fn below(&self, kbps: u32) -> Option<TierReason> {

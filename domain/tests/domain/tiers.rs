@@ -310,6 +310,18 @@ fn a_picture_that_their_device_says_it_has_no_room_for_is_not_shown_to_be_carrie
 }
 
 #[test]
+fn a_camera_in_the_dark_is_no_line_that_carries_no_picture() {
+    let dark = LineLook { uplink_kbps: Some(900), camera_kbps: Some(9), ..GOOD };
+    let mut line = Line::new();
+    line.looks(11, SLOW).looks(23, GOOD).looks(6, dark);
+    assert_eq!(line.profile(), Video, "their device has room for more");
+    let none_comes = LineLook { camera_kbps: Some(0), ..dark };
+    let mut line = Line::new();
+    line.looks(11, SLOW).looks(23, GOOD).looks(6, none_comes);
+    assert_eq!(line.profile(), AudioOnly, "nothing at all is no picture");
+}
+
+#[test]
 fn who_is_not_heard_any_more_during_a_rehearsal_has_not_come_back() {
     let mut line = Line::new();
     line.looks(11, SLOW).looks(24, LineLook { camera_kbps: Some(140), ..GOOD });

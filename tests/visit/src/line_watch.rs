@@ -7,6 +7,7 @@ const LOOK_MS: u64 = 1_000;
 const ENDING_LOOK_MS: u64 = 500;
 const HOLDING_LOOK_MS: u64 = 200;
 const SAID_KBPS: u64 = 500;
+const NEW_MS: u64 = 10_000;
 const NARROW_KBPS: u64 = 100;
 const ANSWER_MS_MAX: u64 = 2_000;
 /// How long the server may take to show that it is there.
@@ -319,11 +320,12 @@ struct UplinkWatch {
     looks: u64,
     said_little: bool,
     said_lost_at: u64,
+    tried_since: Option<u64>,
 }
 
 impl UplinkWatch {
     const fn begin(&mut self) {
-        (self.voice_bps, self.said_little) = (None, false);
+        (self.voice_bps, self.said_little, self.tried_since) = (None, false, None);
         (self.narrow_at, self.least_at) = (0, 0);
         (self.stands, self.rests) = (false, false);
     }
@@ -356,6 +358,7 @@ impl UplinkWatch {
     }
 
     fn tells(&mut self, told: Option<u64>, is_lost: bool, now: u64) -> Option<u64> {
+        self.tried_since = told.map(|_| self.tried_since.unwrap_or(now));
         if is_lost {
             if now - self.said_lost_at < GIVEN_UP_MS {
                 return None;
@@ -369,7 +372,8 @@ impl UplinkWatch {
         }
         let is_little = told.is_some_and(|kbps| kbps < SAID_KBPS);
         let was_little = std::mem::replace(&mut self.said_little, is_little);
-        told.filter(|_| is_little || was_little)
+        let is_new = now - self.tried_since.unwrap_or(now) < NEW_MS;
+        told.filter(|_| is_little || was_little || is_new)
     }
 }
 

@@ -111,8 +111,18 @@ describe('what is heard of the server', () => {
 describe('what the way to the server carries', () => {
   test('is said while it is little, and once when it is not any more', () => {
     const line = new Watched();
+    for (let count = 0; count < 10; count += 1) line.look(50, 'media', 900);
+    const whileNew = line.said.length;
     for (const kbps of [900, 900, 400, 400, 300, 300, 700, 700, 900, 900]) line.look(50, 'media', kbps);
-    expect(line.said).toEqual([400, 300, 700]);
+    expect(line.said.slice(whileNew)).toEqual([400, 300, 700]);
+  });
+
+  test('and while a picture is new', () => {
+    const line = new Watched();
+    for (let count = 0; count < 30; count += 1) line.look(50, 'media', 900);
+    expect(line.said).toEqual([900, 900, 900, 900, 900]);
+    line.look(50, 'media', null).look(50, 'media', 900).look(50, 'media', 900);
+    expect(line.said.length, 'and when it is tried again').toBe(6);
   });
 
   test('is narrow where it carries hardly a voice', () => {

@@ -16,6 +16,11 @@ const ENDING_LOOK_MS = 500;
 const HOLDING_LOOK_MS = 200;
 /** An estimate below this, in kilobits per second, is worth saying, every other look. */
 const SAID_KBPS = 500;
+/**
+ * And so is any while a picture is new, for so many milliseconds: a try of it may ask whether a camera that sends little, as in
+ * the dark, has no room for more.
+ */
+const NEW_MS = 10_000;
 /** Below this, in kilobits per second, a voice is sent once, and with few bits in long packets. */
 const NARROW_KBPS = 100;
 /** How long the server may take to answer before what is sent is held back, in milliseconds. */
@@ -299,7 +304,8 @@ class SignOfLife {
 }
 
 /**
- * The server sees only what arrives: it is told what the way to it carries while that may be little, and once when not any more.
+ * The server sees only what arrives: it is told what the way to it carries while that may be little, once when not any more, and
+ * while a picture is new.
  * How much of a voice goes on it is settled here: that the server is told takes the same way.
  */
 class UplinkWatch {
@@ -312,11 +318,14 @@ class UplinkWatch {
   #looks = 0;
   #saidLittle = false;
   #saidLostAt = 0;
+  /** Since when a picture is tried on it; null while none is. */
+  #triedSince: number | null = null;
 
   begin(): void {
     this.voice = null;
     this.stands = this.rests = this.#saidLittle = false;
     this.#narrowAt = this.#leastAt = 0;
+    this.#triedSince = null;
   }
 
   /** What the way carries is not seen where no picture is tried on it. */
@@ -335,6 +344,7 @@ class UplinkWatch {
   }
 
   tells(kbps: number | null, isLost: boolean, { now }: Moment): number | null {
+    this.#triedSince = kbps === null ? null : (this.#triedSince ?? now);
     if (isLost) {
       // The server cannot know why nothing is sent any more; heard of in time it gives up, too.
       if (now - this.#saidLostAt < GIVEN_UP_MS) return null;
@@ -349,6 +359,7 @@ class UplinkWatch {
     }
     const wasLittle = this.#saidLittle;
     this.#saidLittle = kbps < SAID_KBPS;
-    return this.#saidLittle || wasLittle ? kbps : null;
+    const isNew = now - (this.#triedSince ?? now) < NEW_MS;
+    return this.#saidLittle || wasLittle || isNew ? kbps : null;
   }
 }
