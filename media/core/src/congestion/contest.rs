@@ -19,8 +19,9 @@ const LOOK_KNOWN: Duration = Duration::from_secs(1);
 /// No more than a voice is sent, all of which arrives: of the thriftiest, for a better one may be what fills the line.
 const LEAST_BPS: f64 = 30_000.0;
 const LEAST_KNOWN_BPS: f64 = 60_000.0;
-const THROUGH_SHARE: f64 = 0.9;
 const STAYS: Duration = Duration::from_millis(80);
+/// All of what is sent gets through that does to this share: looks at either are not of the same moment.
+const THROUGH_SHARE: f64 = 0.85;
 /// No less than this share of what got through is sent meanwhile, and for so long.
 const ENOUGH_SHARE: f64 = 0.5;
 /// Of what is sent so much still has to get through.
@@ -30,6 +31,11 @@ const LOOK_MAX: Duration = Duration::from_secs(5);
 const MORE: Duration = Duration::from_millis(200);
 /// After so long it is looked at again.
 const AGAIN: Duration = Duration::from_secs(30);
+
+/// As much arrives as is sent, by and large.
+pub(super) fn gets_through(through_bps: Option<f64>, sent_bps: f64) -> bool {
+    through_bps.is_none_or(|bps| bps >= sent_bps * THROUGH_SHARE)
+}
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Contest {
@@ -124,9 +130,9 @@ impl Contest {
                 }
                 // Of a voice alone nothing can be left out. On a line that carries it a queue of its own does not grow, and on
                 // one that does not it grows steadily.
-                let gets_through = through_bps.is_none_or(|bps| bps >= sent_bps * THROUGH_SHARE);
                 let stays = is_known || waits < *waited + STAYS;
-                let is_less = sent_bps < *through * LESS_SHARE || (is_least && gets_through && stays);
+                let is_voice_through = is_least && stays && gets_through(through_bps, sent_bps);
+                let is_less = sent_bps < *through * LESS_SHARE || is_voice_through;
                 if waits > STANDS && is_less && now.since(*since) >= look {
                     self.state = State::Contested { since: now, least, waited: waits };
                 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::acknowledged::Acknowledged;
-use super::contest::Contest;
+use super::contest::{Contest, gets_through};
 use super::history::{History, Told};
 use super::loss::LossLimit;
 use super::probe::{Cluster, Probe};
@@ -459,9 +459,8 @@ impl Estimator {
         is_least && self.gets_through() && !self.loss.is_high()
     }
 
-    /// As much arrives as is sent, by and large.
     fn gets_through(&self) -> bool {
-        self.acknowledged.recent_bps().is_none_or(|bps| bps as f64 >= self.sent_bytes.bps * THROUGH_SHARE)
+        gets_through(self.acknowledged.recent_bps().map(|bps| bps as f64), self.sent_bytes.bps)
     }
 
     /// Nothing of ours waits in the line.
