@@ -534,7 +534,8 @@ impl Control {
         let Line::Feedback(estimator) = &self.line else { return false };
         let carried = self.carried_bps(now);
         let stands = || estimator.stands_for(carried, REST_MARGIN) > Duration::ZERO;
-        carried < VOICE_BPS && (self.loss_share() > SUFFERS_LOSS || stands())
+        let loses = || self.loss_share() > SUFFERS_LOSS && !estimator.gets_through();
+        carried < VOICE_BPS && (loses() || stands())
     }
 
     /// Voices are left out just now.

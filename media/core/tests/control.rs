@@ -606,6 +606,18 @@ fn of_a_voice_the_least_is_asked_for_a_line_that_hardly_carries_one() {
 }
 
 #[test]
+fn who_joins_on_a_line_that_carries_a_thrifty_voice_is_sent_no_less() {
+    for seed in 55..60 {
+        let mut world = World::new(seed);
+        world.join(publisher());
+        world.join_over(viewer(1), line(), line().delay_ms(50).rate_bps(45_000).queue_ms(300));
+        world.seat(1, 0, Some(0));
+        world.run(secs(30));
+        assert_eq!(profiles(&world, 0), [AudioProfile::Thrifty], "what was lost was lost of pictures");
+    }
+}
+
+#[test]
 fn on_a_line_that_hardly_carries_a_voice_none_stands_in_its_queue_and_none_goes_twice() {
     let mut world = hardly_hears();
     world.run(secs(15));

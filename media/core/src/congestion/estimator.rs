@@ -459,7 +459,9 @@ impl Estimator {
         is_least && self.gets_through() && !self.loss.is_high()
     }
 
-    fn gets_through(&self) -> bool {
+    /// As much arrives as is sent, by and large.
+    #[must_use]
+    pub fn gets_through(&self) -> bool {
         gets_through(self.acknowledged.recent_bps().map(|bps| bps as f64), self.sent_bytes.bps)
     }
 

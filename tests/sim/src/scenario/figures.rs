@@ -38,6 +38,8 @@ const SECOND: usize = 10;
 /// A second in which less than this was heard is a silent one, from then on.
 const HEARD_MS_MIN: u64 = 500;
 const HEARD_FROM: Duration = Duration::from_secs(5);
+/// A voice of 16 kbit/s in packets of 60 ms takes more on the wire, in kbit/s, and one of 8 in packets of 120 ms half of it.
+const VOICE_KBPS_MIN: f64 = 20.0;
 
 /// Bytes of a packet beside its share of a frame: IPv4, UDP, RTP with its extensions, the tag of SRTP, VP8's descriptor.
 const PACKET_OVERHEAD: f64 = 28.0 + 12.0 + 12.0 + 16.0 + 6.0;
@@ -61,6 +63,8 @@ pub enum Aim {
     AudioFlows,
     /// What is concealed with one earlier frame along each is 5 % at the most, with two 1.5 %.
     AudioRepaired,
+    /// What is sent of the voice is more than the least there is.
+    VoiceKept,
     /// One switch in five seconds at the most.
     FewSwitches,
     /// The others are shown full pictures that do not freeze.
@@ -93,6 +97,8 @@ pub struct Figures {
     pub used: Option<f64>,
     /// The most that steps of video take which can be held on the line, with the voices, as a share of it.
     pub possible: Option<f64>,
+    /// What is sent of the voice in steady state, in kbit/s on the wire.
+    pub voice_kbps: f64,
     /// 95th percentile of the time in the queue in steady state, in ms.
     pub queue_p95_ms: f64,
     /// Share of packets lost in steady state.
@@ -147,6 +153,7 @@ impl Figures {
                     / bps as f64
             }),
             possible: capacity.and_then(|bps| possible(scenario, audio_bps, bps as f64)),
+            voice_kbps: audio_bps / 1e3,
             queue_p95_ms: percentile(steady.iter().map(|sample| sample.queue), 95).as_secs_f64() * 1_000.0,
             lost: lost(first, last),
             fall_lost: fall_lost(scenario, watched),
@@ -198,6 +205,7 @@ impl Figures {
             full_quality_s: self.full_quality_s.max(other.full_quality_s),
             used: least(self.used, other.used),
             possible: least(self.possible, other.possible),
+            voice_kbps: self.voice_kbps.min(other.voice_kbps),
             queue_p95_ms: self.queue_p95_ms.max(other.queue_p95_ms),
             lost: self.lost.max(other.lost),
             fall_lost: self.fall_lost.zip(other.fall_lost).map(|(a, b)| pair(a, b)),
@@ -253,6 +261,10 @@ impl Figures {
                 (self.silent_seconds == 0, format!("{} silent seconds, aim 0", self.silent_seconds))
             }
             Aim::AudioRepaired => self.audio_repaired(),
+            Aim::VoiceKept => {
+                let text = format!("{:.0} kbit/s of voice, aim {VOICE_KBPS_MIN:.0}", self.voice_kbps);
+                (self.voice_kbps >= VOICE_KBPS_MIN, text)
+            }
             Aim::FewSwitches => {
                 let met = self.switches.0 <= SWITCHES_PER_MINUTE_MAX;
                 (met, format!("{:.1} switches a minute, aim {SWITCHES_PER_MINUTE_MAX}", self.switches.0))

@@ -274,7 +274,7 @@ fn single_encoding_name(temporal_layers: u8) -> String {
 }
 
 fn audio_alone(spans: Spans) -> Scenario {
-    let aims = [Aim::AudioFlows];
+    let aims = [Aim::AudioFlows, Aim::VoiceKept];
     pair("45 kbit/s, video wanted".to_owned(), browser(GOOD_RTT_MS), line(45_000, 100), &aims, spans)
 }
 
