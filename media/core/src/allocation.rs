@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::allocator::{Budget, Claim, Ladder, Offered, divide, one_at_a_time};
 use crate::api::{AudioProfile, Event, SeatWish, SourceKind};
+use crate::downlink::VOICES_AT_ONCE;
 use crate::keys::{PeerKey, SourceKey};
 use crate::red::REDUNDANCY_MAX;
 use crate::sdp::{CodecName, MediaKind};
@@ -48,6 +49,9 @@ const REDUNDANCY_END: f64 = 0.01;
 /// A line that carries less is poor: a voice is asked to be thrifty, until the line carries the other.
 const THRIFTY_BPS: u64 = 100_000;
 const FULL_BPS: u64 = 160_000;
+/// What a full voice takes, and what a line carries of several, each, until those that were asked to be thrifty are full again.
+const FULL_VOICE_BPS: u64 = 60_000;
+const FULL_AGAIN_BPS: u64 = 96_000;
 /// How long a line has to be too poor for a thrifty voice until the least of one is asked for; how long that is kept up, as sooner
 /// it would only be as poor again; and what a line carries on which it is not.
 const LEAST_AFTER: Duration = Duration::from_millis(1_500);
@@ -86,6 +90,7 @@ impl Sfu {
             if source.media == MediaKind::Audio {
                 slot.target = source.best_flowing(Some(Layer::default()));
                 voices.bps += slot.target.and_then(|_| source.encodings[0].total_bps()).unwrap_or(0);
+                voices.count += u64::from(slot.target.is_some());
                 voices.thrifty |= source.profile != AudioProfile::Full;
                 voices.least |= source.profile == AudioProfile::Least;
                 continue;
@@ -148,7 +153,8 @@ impl Sfu {
         let wanted: u64 = claims.iter().map(|claim| claim.ladder.most_bps()).sum();
         let wanted = wanted + with_redundancy(audio.bps, REDUNDANCY_MAX as u8);
         // What a thrifty voice takes does not show that the line would carry the other: that is to be tried.
-        let tried = if audio.thrifty { wanted.max(FULL_BPS) } else { wanted };
+        let full = FULL_BPS.max(audio.count.min(VOICES_AT_ONCE) * FULL_AGAIN_BPS);
+        let tried = if audio.thrifty { wanted.max(full) } else { wanted };
         let tried = tried.max(control.allocation.sought_bps);
         let [wanted, tried] = [wanted, tried].map(|bps| (bps as f64 * WANTED_SHARE) as u64);
         control.want(tried);
@@ -163,6 +169,7 @@ impl Sfu {
         allocation.estimate_bps = estimate;
         allocation.allocated_bps = given + voices + repairs;
         allocation.wanted_bps = wanted;
+        allocation.voices = audio.count;
         allocation.least = audio.least;
         control.redundancy = redundancy;
         control.follow_window();
@@ -259,7 +266,8 @@ impl Sfu {
         }
     }
 
-    /// Looks at a publisher's sources: what nobody is shown, and whether all who hear it are on poor lines.
+    /// Looks at a publisher's sources: what nobody is shown, and whether a voice is to be thrifty, as all who hear it are on poor
+    /// lines, or as it is too much for one of them together with the others' voices.
     pub(crate) fn review_wanted(&mut self, key: PeerKey, now: Time) {
         for at in 0..self.peers.get(key).map_or(0, |peer| peer.uplink.sources.len()) {
             let Some(&source_key) = self.peers.get(key).and_then(|peer| peer.uplink.sources.get(at)) else {
@@ -274,14 +282,16 @@ impl Sfu {
         let Some(source) = self.sources.get(key).filter(|source| source.media == MediaKind::Audio) else {
             return;
         };
-        let (mut carries, mut is_pressed) = (None, true);
+        let before = source.profile;
+        let each_bps = if before == AudioProfile::Full { FULL_VOICE_BPS } else { FULL_AGAIN_BPS };
+        let (mut carries, mut is_pressed, mut is_crowded) = (None, true, false);
         let listeners = source.subscribers.iter().filter_map(|subscriber| self.peers.get(subscriber.peer));
         for peer in listeners.filter(|peer| peer.is_open()) {
             let control = peer.tx.control.as_ref();
             carries = carries.max(Some(control.map_or(u64::MAX, |control| control.estimate_bps())));
             is_pressed &= control.is_some_and(|control| control.hardly_carries_voice(now));
+            is_crowded |= control.is_some_and(|control| control.is_crowded(each_bps));
         }
-        let before = source.profile;
         let carries = carries.unwrap_or(u64::MAX);
         let pressed = match (is_pressed, source.pressed) {
             // Of a voice that is full nothing is known yet of a thrifty one.
@@ -296,6 +306,7 @@ impl Sfu {
             });
         let profile = match before {
             _ if is_least => AudioProfile::Least,
+            _ if is_crowded => AudioProfile::Thrifty,
             AudioProfile::Full if carries >= THRIFTY_BPS => AudioProfile::Full,
             _ if carries >= FULL_BPS => AudioProfile::Full,
             _ => AudioProfile::Thrifty,
@@ -327,6 +338,7 @@ impl Sfu {
 #[derive(Clone, Copy, Default)]
 struct Voices {
     bps: u64,
+    count: u64,
     /// One of them at least was asked to take little.
     thrifty: bool,
     /// Or the least there is.

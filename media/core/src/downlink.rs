@@ -140,10 +140,14 @@ pub(crate) struct Allocation {
     /// What is to be probed for in any case.
     pub(crate) sought_bps: u64,
     pub(crate) probes: u64,
+    /// How many voices are sent.
+    pub(crate) voices: u64,
     /// A voice was asked to take the least there is.
     pub(crate) least: bool,
 }
 
+/// More than so many people hardly ever speak at once. A line of which nothing is known yet is taken to carry them.
+pub(crate) const VOICES_AT_ONCE: u64 = 4;
 /// How long encoders are given to show what they take.
 const BEGINNING: Duration = Duration::from_secs(3);
 /// Between two things that are added.
@@ -536,6 +540,12 @@ impl Control {
         let stands = || estimator.stands_for(carried, REST_MARGIN) > Duration::ZERO;
         let loses = || self.loss_share() > SUFFERS_LOSS && !estimator.gets_through();
         carried < VOICE_BPS && (loses() || stands())
+    }
+
+    /// Several voices are sent, each of which takes so much, and together they are more than the line carries.
+    pub(crate) fn is_crowded(&self, each_bps: u64) -> bool {
+        let voices = self.allocation.voices;
+        voices > 1 && self.estimate_bps() < voices.min(VOICES_AT_ONCE) * each_bps
     }
 
     /// Voices are left out just now.

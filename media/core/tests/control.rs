@@ -555,6 +555,33 @@ fn a_voice_is_asked_to_be_thrifty_only_while_all_who_hear_it_are_on_poor_lines()
 }
 
 #[test]
+fn voices_that_are_too_much_together_for_one_who_hears_them_are_asked_to_be_thrifty() {
+    let mut world = World::new(57);
+    world.join(publisher());
+    world.join(publisher());
+    world.join_over(viewer(2), line(), line().rate_bps(100_000).queue_ms(300));
+    world.join(viewer(2));
+    for (seat, whom) in [(0, 0), (1, 1)] {
+        world.seat(2, seat, Some(whom));
+        world.seat(3, seat, Some(whom));
+        world.wish(2, seat, NOTHING);
+    }
+    world.run(secs(20));
+    for whom in 0..2 {
+        assert_eq!(profiles(&world, whom), [AudioProfile::Thrifty]);
+    }
+    let before = world.shown(2, 0).0.heard.played_ms;
+    world.run(secs(10));
+    let heard = world.shown(2, 0).0.heard.played_ms - before;
+    assert!(heard > 9_500, "{heard} ms of 10 s");
+    world.members[2].down.set_config(world.now.as_micros(), line());
+    world.run(secs(30));
+    for whom in 0..2 {
+        assert_eq!(profiles(&world, whom), [AudioProfile::Thrifty, AudioProfile::Full]);
+    }
+}
+
+#[test]
 fn a_thrifty_voice_is_full_again_on_a_good_line_though_nobody_shows_a_picture() {
     let mut world = World::new(52);
     world.join(ClientConfig { camera: 0, ..publisher() });
