@@ -272,13 +272,19 @@ impl LiveSession {
         people.find(|&who| self.is_in_writing(who) && self.is_in(who))
     }
 
-    /// Somebody who is in, and not in writing: after a restart nobody knows who was, so first everybody is to be heard.
+    /// Somebody who is in, and not in writing. After a restart nobody knows who was: who has not returned may be still, and of
+    /// who has they are first to be heard.
     fn who_came_back(&self) -> Option<ParticipantId> {
-        let back = self.changed_last.map(|(participant, _)| participant).filter(|&who| self.is_in(who));
+        let people = self.session.participants().iter().map(|participant| participant.id);
+        let inside: Vec<_> = people.filter(|&who| self.is_in(who)).collect();
+        let is_known = |who| self.tiers.contains_key(who) || self.index_of_first(*who).is_some();
+        if !inside.iter().all(is_known) {
+            return None;
+        }
+        let back = self.changed_last.map(|(participant, _)| participant).filter(|who| inside.contains(who));
         back.or_else(|| {
-            let mut inside = self.members_inside();
             let all_are_heard = self.members_inside().all(|member| member.transport && !member.quiet);
-            inside.next().filter(|_| all_are_heard).map(|member| member.participant)
+            inside.first().copied().filter(|_| all_are_heard)
         })
     }
 

@@ -21,11 +21,17 @@ struct Visit {
 
 impl Visit {
     fn new() -> Self {
+        let mut visit = Self::begun();
+        visit.harness.did.clear();
+        visit
+    }
+
+    /// With what was said when it began.
+    fn begun() -> Self {
         let mut harness = Harness::new();
         let provider = harness.enter("provider");
         let patient = harness.enter("patient");
         harness.admit(provider, "patient");
-        harness.did.clear();
         Self { harness, provider, patient }
     }
 
@@ -228,6 +234,24 @@ fn media_ends_though_the_store_does_not_take_that_it_went_on_in_writing() {
     assert!(visit.is_on_record());
     let commit = visit.harness.commits.last().unwrap();
     assert_eq!(commit.actor, Actor::Participant(visit.harness.ids["patient"]), "who chose it");
+}
+
+#[test]
+fn after_a_restart_who_has_not_returned_may_be_in_writing_still() {
+    let mut visit = Visit::begun();
+    visit.looks(5, GOOD);
+    visit.falls_silent();
+    visit.passes(8);
+    assert!(visit.is_on_record());
+    visit.harness.restart();
+    let provider = visit.harness.reload("provider", visit.provider);
+    visit.passes(60);
+    visit.harness.say(provider, json!({"type": "tier", "want": "audio_only", "id": 3}));
+    visit.passes(60);
+    assert!(visit.is_on_record(), "what the patient wrote is to come to somebody's desk if they stay away");
+    visit.harness.reload("patient", visit.patient);
+    visit.passes(10);
+    assert!(!visit.is_on_record());
 }
 
 #[test]
