@@ -15,7 +15,7 @@ export interface Chosen {
 export type Choices = Record<Kind, Chosen> & { speakerId?: string | undefined };
 
 /** One of the two. */
-class Input {
+export class Input {
   track: MediaStreamTrack | null = $state.raw(null);
   problem: DeviceProblem | null = $state(null);
   /** Meant to be off. */
@@ -88,20 +88,21 @@ export class OwnMedia {
   }
 
   /**
-   * The camera is of use, or of none for now: who is told that their picture is not sent sees no light. Who sends it keeps what it was,
-   * and is told when it is there again.
+   * One of the two is of use, or of none for now: who is told that they are not seen, or not heard, sees no light and no sign of
+   * the browser. Who sends it keeps what it was, and is told when it is there again.
    */
-  async use(camera: boolean): Promise<void> {
-    this.#isOfUse = camera;
-    const { track, busy, rests } = this.camera;
+  async use(kind: Kind, isOfUse: boolean): Promise<void> {
+    this.#isOfUse[kind] = isOfUse;
+    const input = this[kind];
+    const { track, busy, rests } = input;
     if (busy) return;
-    if (!camera && track) {
-      this.#letGo('camera');
-      this.camera.rests = true;
-    } else if (camera && rests) await this.choose('camera', this.camera.deviceId);
+    if (!isOfUse && track) {
+      this.#letGo(kind);
+      input.rests = true;
+    } else if (isOfUse && rests) await this.choose(kind, input.deviceId);
   }
 
-  #isOfUse = true;
+  readonly #isOfUse: Record<Kind, boolean> = { microphone: true, camera: true };
 
   /** Opens a device; another one than before, or the same again. */
   async choose(kind: Kind, deviceId?: string): Promise<void> {
@@ -127,7 +128,7 @@ export class OwnMedia {
     await this.#list();
     if (!isWanted()) return;
     this.onTrack(kind, input.track);
-    if (kind === 'camera' && !this.#isOfUse) await this.use(false);
+    if (!this.#isOfUse[kind]) await this.use(kind, false);
   }
 
   /** On or off. A camera that is off is let go of, so that its light is, too; a microphone is only muted. */
@@ -157,8 +158,8 @@ export class OwnMedia {
     this.#opening = null;
     this.onTrack = () => undefined;
     this.onOff = () => undefined;
-    this.#isOfUse = true;
     for (const kind of KINDS) {
+      this.#isOfUse[kind] = true;
       this.#letGo(kind);
       this[kind].busy = this[kind].rests = false;
     }

@@ -132,27 +132,40 @@ test('a camera that is of no use is let go of, and taken again by itself', async
   await media.open();
   const [, camera] = opened;
   sent = [];
-  await media.use(false);
+  await media.use('camera', false);
   expect(camera?.readyState, 'its light is out').toBe('ended');
   expect([media.isWithout('camera'), media.canToggle('camera'), sent]).toEqual([false, true, []]);
-  await media.use(true);
+  await media.use('camera', true);
   expect(asked).toEqual(['audio any, video any', 'video cam']);
   expect(sent).toEqual(['camera cam']);
   expect(media.camera.rests).toBe(false);
 });
 
+test('a microphone that is of no use is let go of as well, and is as it was when it is taken again', async () => {
+  await media.open();
+  const [microphone, camera] = opened;
+  await media.toggle('microphone');
+  sent = [];
+  await media.use('microphone', false);
+  expect([microphone?.readyState, camera?.readyState]).toEqual(['ended', 'live']);
+  expect([media.isWithout('microphone'), media.canToggle('microphone')]).toEqual([false, true]);
+  await media.use('microphone', true);
+  expect(sent).toEqual(['microphone mic']);
+  expect([media.microphone.off, media.microphone.rests], 'muted').toEqual([true, false]);
+});
+
 test('who turns a camera off that is of no use keeps it off', async () => {
   await media.open();
-  await media.use(false);
+  await media.use('camera', false);
   await media.toggle('camera');
-  await media.use(true);
+  await media.use('camera', true);
   expect([media.camera.off, media.camera.track]).toEqual([true, null]);
   expect(asked).toHaveLength(1);
 });
 
 test('a camera that was asked for while it is of no use is let go of again', async () => {
   await media.open(['microphone']);
-  await media.use(false);
+  await media.use('camera', false);
   await media.choose('camera', 'other-cam');
   expect(opened.at(-1)?.readyState).toBe('ended');
   expect([media.camera.rests, media.camera.track]).toEqual([true, null]);

@@ -3,29 +3,41 @@ import type { BandwidthProfile, Participant, Tier } from '../../sdk/src/index.ts
 
 export interface TierNoticeWords {
   text: string;
-  /** What may be asked for, and how it is called. */
-  offers: { want: BandwidthProfile; word: string }[];
+  /** What may be asked for, and how it is called. `busy`: it is being tried, and is not asked for again. */
+  offers: { want: BandwidthProfile; word: string; busy?: boolean }[];
 }
+
+/** What becomes of more that somebody asked for. `failed`: it takes longer than it would if the line carried it. */
+export type Attempt = 'none' | 'trying' | 'failed';
+
+/** How a microphone or camera is: `off` by choice, `failed` against it, `none` if there is none. */
+export type DeviceState = 'on' | 'off' | 'starting' | 'failed' | 'none';
 
 const TRY_VIDEO = { want: 'video', word: 'Try video again' } as const;
 const WRITE = { want: 'async_text', word: 'Write instead' } as const;
+const STAY = { want: 'async_text', word: 'Stay in writing' } as const;
 
 export interface TierWishes {
   /** The most they want. */
   chosen: BandwidthProfile;
   /** They talk in sign language: the picture is the conversation. */
   signs: boolean;
+  /** They turned their microphone off. */
+  muted: boolean;
+  attempt: Attempt;
 }
 
 /** What somebody is told of their own line; null while it carries everything. */
-export function tierNoticeWords({ profile, reason }: Tier, { chosen, signs }: TierWishes): TierNoticeWords | null {
+export function tierNoticeWords({ profile, reason }: Tier, { chosen, signs, muted, attempt }: TierWishes): TierNoticeWords | null {
   if (profile === 'video') return null;
   if (profile === 'audio_only') {
     if (reason === 'chosen') {
       return { text: 'Video is off, as you chose. You can talk.', offers: [{ want: 'video', word: 'Turn video on' }, WRITE] };
     }
+    if (attempt !== 'none') return { text: attemptWords('video', attempt), offers: [tried(TRY_VIDEO, attempt), WRITE] };
     if (reason === 'recovered') {
-      return { text: 'You can talk again. Video comes back by itself when your connection carries it.', offers: [TRY_VIDEO, WRITE] };
+      const sound = muted ? 'Sound is back, and you are still muted.' : 'You can talk again.';
+      return { text: `${sound} Video comes back by itself when your connection carries it.`, offers: [TRY_VIDEO, WRITE] };
     }
     return {
       text: 'Your connection is weak. We turned video off so that you can keep talking.',
@@ -46,22 +58,56 @@ export function tierNoticeWords({ profile, reason }: Tier, { chosen, signs }: Ti
   }
   if (reason === 'chosen') {
     return {
-      text: 'The visit goes on in writing, as you chose.',
+      text: 'The visit goes on in writing, as you chose. Your camera and microphone are off.',
       offers: [{ want: 'video', word: signs ? 'Back to video' : 'Back to sound and video' }],
     };
   }
-  if (signs) {
-    return {
-      text: 'Your connection does not carry your signs just now. Go on writing; video comes back by itself.',
-      offers: [TRY_VIDEO],
-    };
-  }
-  return {
-    text: 'Your connection does not carry sound just now. Go on writing; sound comes back by itself.',
-    // Who wanted a voice alone gets no more than that.
-    offers: [{ want: chosen === 'audio_only' ? 'audio_only' : 'video', word: 'Try to talk again' }],
-  };
+  // Who wanted a voice alone gets no more than that.
+  const talk = { want: chosen === 'audio_only' ? 'audio_only' : 'video', word: 'Try to talk again' } as const;
+  const offers = [tried(signs ? TRY_VIDEO : talk, attempt), STAY];
+  if (attempt !== 'none') return { text: `${attemptWords(signs ? 'video' : 'sound', attempt)} You can go on writing.`, offers };
+  const what = signs ? 'your signs' : 'sound';
+  const back = signs ? 'video' : 'sound';
+  return { text: `Your connection does not carry ${what} just now. Go on writing; ${back} comes back by itself.`, offers };
 }
+
+function attemptWords(what: 'video' | 'sound', attempt: 'trying' | 'failed'): string {
+  if (attempt === 'trying') return `Trying ${what} again … This can take half a minute.`;
+  return `Your connection does not carry ${what} yet. We keep trying.`;
+}
+
+function tried(offer: TierNoticeWords['offers'][number], attempt: Attempt): TierNoticeWords['offers'][number] {
+  return attempt === 'trying' ? { ...offer, word: 'Trying …', busy: true } : offer;
+}
+
+interface Back {
+  microphone: DeviceState;
+  camera: DeviceState;
+  signs: boolean;
+}
+
+/** What somebody is told when their line is used for everything again: what is true of their own devices, and no more. */
+export function backWords({ profile, reason }: Tier, { microphone, camera, signs }: Back): string {
+  const line = reason === 'chosen' ? '' : 'Your connection is better.';
+  const sound = profile === 'async_text' && !signs ? SOUND_BACK[microphone] : '';
+  return [line, sound, PICTURE_BACK[camera]].filter(Boolean).join(' ');
+}
+
+const SOUND_BACK: Record<DeviceState, string> = {
+  on: 'You can talk again.',
+  off: 'You are still muted.',
+  starting: '',
+  failed: 'Your microphone did not start: look under Devices.',
+  none: '',
+};
+
+const PICTURE_BACK: Record<DeviceState, string> = {
+  on: 'Your video is on again.',
+  off: 'Video works again; your camera is still off.',
+  starting: 'Video works again.',
+  failed: 'Video works again, but your camera did not start: look under Devices.',
+  none: 'Video works again.',
+};
 
 const WEAK: Partial<Record<NonNullable<Participant['tierReason']>, string>> = {
   downlink_rate: 'too little gets through to %',

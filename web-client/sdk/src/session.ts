@@ -247,6 +247,11 @@ export class Session extends Emitter<SessionEvents> {
     return this.#outbox?.lines ?? [];
   }
 
+  /** Whether the visit is over for this participant, and what they wrote is still being sent. */
+  get sendsOn(): boolean {
+    return this.#sendsAfterEnd && this.unsaid.length > 0;
+  }
+
   /** How what is written passes just now. */
   get writing(): Writing {
     if (this.line === 'open') return 'socket';
@@ -305,6 +310,14 @@ export class Session extends Emitter<SessionEvents> {
   get usesCamera(): boolean {
     const tier = lower(this.tier.profile, this.#chosen);
     return !this.isIn || tier === 'video' || (this.#rehearses === 'video' && this.#chosen === 'video');
+  }
+
+  /**
+   * Whether a voice is sent, or may be wanted at any moment: where the line alone is why they write, it is rehearsed unasked. Who
+   * chose to write may have the microphone let go of.
+   */
+  get usesMicrophone(): boolean {
+    return !this.isIn || this.#chosen !== 'async_text';
   }
 
   /** Whether this participant is in. */
@@ -423,10 +436,13 @@ export class Session extends Emitter<SessionEvents> {
   async chooseTier(want: BandwidthProfile): Promise<void> {
     const before = this.#chosen;
     this.#choose(want);
+    this.#untold = want;
     try {
       await this.#ask({ type: 'tier', want });
+      if (this.#untold === want) this.#untold = null;
     } catch (error) {
       if (!(error instanceof Refusal) || !error.retryable) {
+        if (this.#untold === want) this.#untold = null;
         if (this.#chosen === want) this.#choose(before);
         throw error;
       }
@@ -447,6 +463,15 @@ export class Session extends Emitter<SessionEvents> {
   /** The most that this participant wants of their line. */
   get chosen(): BandwidthProfile {
     return this.#chosen;
+  }
+
+  /** What they chose that the server has not confirmed. */
+  #untold: BandwidthProfile | null = null;
+
+  /** The server knows of less that they chose, as on another device before: that holds here, too, unless they chose since. */
+  #hearChosen(): void {
+    const { you } = this;
+    if (you?.tierReason === 'chosen' && this.#chosen === 'video' && this.#untold === null) this.#chosen = you.tier;
   }
 
   /** A server that begins anew, or that let them in anew, knows nothing of what they chose. */
@@ -732,6 +757,7 @@ export class Session extends Emitter<SessionEvents> {
     const wasNew = this.phase.name === 'waiting' && this.phase.newDevice;
     if (frame.newDevice && this.#connected && !wasNew) return void this.#goAs({ name: 'superseded' });
     this.you = frame.you;
+    this.#hearChosen();
     this.session = frame.session;
     this.policy = frame.policy;
     this.#lineWatch.limits = frame.policy;
@@ -810,6 +836,7 @@ export class Session extends Emitter<SessionEvents> {
         break;
       case 'tier':
         if (this.you) this.you = { ...this.you, tier: frame.profile, tierReason: frame.profile === 'video' ? null : frame.reason };
+        this.#hearChosen();
         this.#putAll();
         break;
       case 'encodings':
@@ -923,12 +950,12 @@ export class Session extends Emitter<SessionEvents> {
   /** Sends what waits, over the line there is. */
   #flush(): void {
     const outbox = this.#outbox;
-    const ended = this.phase.name === 'over';
+    const ended = this.#sendsAfterEnd;
     if (!outbox || outbox.isEmpty || !(this.isIn || ended)) return;
     void outbox.flush(this.#carrier).then((flushed) => {
       // While the visit goes on it may be of this page alone, or of its secret: it waits until it is heard again.
-      if (flushed === 'over') return ended ? this.#giveUp(outbox) : undefined;
-      if (flushed === 'later' && this.#flushTimer === undefined) {
+      if (flushed !== 'later') return ended ? this.#giveUp(outbox) : undefined;
+      if (this.#flushTimer === undefined) {
         this.#flushTimer = setTimeout(() => {
           this.#flushTimer = undefined;
           this.#flush();
@@ -939,8 +966,9 @@ export class Session extends Emitter<SessionEvents> {
 
   #flushTimer: ReturnType<typeof setTimeout> | undefined;
 
-  /** What nobody takes any more stays on no device, and the person hears of it. */
+  /** What nobody takes any more, or what was refused, stays on no device, and the person reads what it was. */
   #giveUp(outbox: Outbox): void {
+    if (outbox.isEmpty) return;
     this.emit('undelivered', outbox.lines);
     void outbox.clear();
   }
@@ -1016,6 +1044,7 @@ export class Session extends Emitter<SessionEvents> {
     if (this.line === 'open' || this.#isOver()) return;
     [this.you, this.session, this.participants] = [you, session, participants];
     [this.policy, this.#lineWatch.limits] = [policy, policy];
+    this.#hearChosen();
     this.#httpsCarries = true;
     if (!this.isIn) {
       this.#isCutOff = true;
@@ -1218,11 +1247,20 @@ export class Session extends Emitter<SessionEvents> {
     this.#changed();
   }
 
-  /** What is not sent goes to the provider's desk where it may; it stays on no device whose person is done with the visit. */
+  /** What becomes of what is not sent. It stays on no device whose person is done with the visit. */
   #settleOutbox(why: Over): void {
     const outbox = this.#outbox;
-    if (why.name === 'ended' || why.name === 'refused' || why.name === 'superseded') this.#flush();
-    else void outbox?.load().then(() => outbox.clear());
+    // It goes to the provider's desk where it may.
+    if (this.#sendsAfterEnd) this.#flush();
+    // Who is not let in now may be later: it is sent then.
+    else if (why.name === 'denied') return;
+    // Who leaves does so knowing that it goes; who is taken out is told.
+    else void outbox?.load().then(() => (why.name === 'left' ? outbox.clear() : this.#giveUp(outbox)));
+  }
+
+  /** Whether it is over in a way after which the server may still take what was written. */
+  get #sendsAfterEnd(): boolean {
+    return this.phase.name === 'over' && ['ended', 'refused', 'superseded'].includes(this.phase.why.name);
   }
 
   #isOver(): boolean {

@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 
 import { MemoryStore } from './outbox-store.ts';
 import { Session } from './session.ts';
+import type { SessionOptions } from './session.ts';
 import { peerConnections, stubBrowser } from './testing/browser.ts';
 import { FakeServer, person } from './testing/server.ts';
 import type { BandwidthProfile, ClientFrame, TierReason } from './wire.ts';
@@ -21,6 +22,10 @@ const connection = () => {
   const last = peerConnections.at(-1);
   if (!last) throw new Error('there is none');
   return last;
+};
+const fresh = (more: Partial<SessionOptions> = {}) => {
+  const outbox = Promise.resolve(new MemoryStore());
+  return new Session({ token: 'token', base: 'https://visit.example.org', outbox, microphone: MICROPHONE, camera: CAMERA, ...more });
 };
 /** What is sent of microphone and camera. */
 const sends = () => connection().sent.slice(0, 2);
@@ -68,8 +73,7 @@ beforeEach(async () => {
   vi.stubGlobal('fetch', (url: string) =>
     url.includes('/v1/thread') ? Promise.reject(new Error('no way')) : Promise.resolve(Response.json({ ticket: 't', expiresAt: '' }, { status: 201 })),
   );
-  const outbox = Promise.resolve(new MemoryStore());
-  session = new Session({ token: 'token', base: 'https://visit.example.org', outbox, microphone: MICROPHONE, camera: CAMERA });
+  session = fresh();
   const joined = session.join();
   await pass(60);
   await joined;
@@ -171,8 +175,7 @@ describe('who begins anew', () => {
 
   test('what somebody chose before a reload holds after it', async () => {
     void session.leave();
-    const options = { token: 'token', base: 'https://visit.example.org', microphone: MICROPHONE, camera: CAMERA };
-    session = new Session({ ...options, outbox: Promise.resolve(new MemoryStore()), chosen: 'audio_only' });
+    session = fresh({ chosen: 'audio_only' });
     const joined = session.join();
     await pass(60);
     await joined;
@@ -189,6 +192,40 @@ describe('who begins anew', () => {
     expect(sends()).toEqual([MICROPHONE, null]);
     expect(asked('tier').at(-1)).toMatchObject({ want: 'audio_only' });
     expect(asked('tier').length).toBeGreaterThan(1);
+  });
+
+  test('what somebody chose on another device holds on this one', async () => {
+    server.you = person('me', { tier: 'audio_only', tierReason: 'chosen' });
+    void session.leave();
+    session = fresh();
+    const joined = session.join();
+    await pass(60);
+    await joined;
+    expect([session.chosen, sends()]).toEqual(['audio_only', [MICROPHONE, null]]);
+    await Promise.all([session.chooseTier('video'), pass(20)]);
+    expect(session.chosen, 'until they choose otherwise').toBe('video');
+  });
+
+  test('a choice that the server has not heard of yet is not taken back by what it knew before', async () => {
+    await Promise.all([session.chooseTier('audio_only'), pass(20)]);
+    tier('audio_only', 'chosen');
+    await pass(20);
+    server.mutes = 'tier';
+    void session.chooseTier('video').catch(() => undefined);
+    tier('audio_only', 'chosen');
+    await pass(20);
+    expect(session.chosen).toBe('video');
+  });
+
+  test('who chose to write needs no microphone, and who writes because of the line does', async () => {
+    expect(session.usesMicrophone).toBe(true);
+    tier('async_text', 'uplink_loss');
+    await pass(20);
+    expect(session.usesMicrophone).toBe(true);
+    await Promise.all([session.chooseTier('async_text'), pass(20)]);
+    expect([session.usesMicrophone, session.usesCamera]).toEqual([false, false]);
+    await Promise.all([session.chooseTier('video'), pass(20)]);
+    expect(session.usesMicrophone).toBe(true);
   });
 
   test('of a camera that is gone the server waits for nothing', async () => {
