@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 
 import { Refusal } from '../../sdk/src/index.ts';
 import type { UnsaidLine } from '../../sdk/src/index.ts';
-import { failureWords, unsaidWords, writingWords } from './thread-words.ts';
+import { failureWords, sentWords, unsaidWords, writingWords } from './thread-words.ts';
 
 const line = (more: Partial<UnsaidLine> = {}): UnsaidLine => ({
   clientId: 'c',
@@ -33,4 +33,13 @@ describe('of a line that is not sent', () => {
 test('nothing is said of a line that is as usual', () => {
   expect(writingWords('socket', 3)).toBe('');
   expect(writingWords('none', 0)).not.toBe(writingWords('none', 1));
+});
+
+test('what became of the last lines is said for each way it can be over', () => {
+  const ended = { name: 'ended', reason: 'provider_ended' } as const;
+  expect(sentWords(null, ended)).toBe('');
+  expect(sentWords('said', ended)).toBe('All that you wrote is sent.');
+  expect(sentWords('handed_over', ended)).toContain('The clinic has it now');
+  const undelivered = [ended, { name: 'removed' }, { name: 'superseded' }] as const;
+  expect(new Set(undelivered.map((why) => sentWords('undelivered', why))).size).toBe(3);
 });

@@ -1,5 +1,5 @@
 /** What people are told of what they write: where a line is, and why an image is not taken. In plain words. */
-import type { UnsaidLine, Writing } from '../../sdk/src/index.ts';
+import type { Over, UnsaidLine, Writing } from '../../sdk/src/index.ts';
 
 /** Where a line is that the others do not have yet. */
 export function unsaidWords({ state, image, progress }: UnsaidLine, writing: Writing): string {
@@ -46,12 +46,30 @@ export function writingWords(writing: Writing, waiting: number): string {
   return writing === 'https' ? 'Your connection is weak. Messages get through, and may take a moment.' : '';
 }
 
-/** What was written too late for the visit. */
-export const HANDED_OVER =
-  'The visit ended before your last message was sent. The clinic has it now, and the provider will read it.';
+/** The visit is over, and something is on its way. */
+export const SENDING = 'What you wrote last is still being sent. Please leave this page open until it is done.';
 
-/** What was written too late, and is for nobody any more. */
-export const UNDELIVERED = 'The visit ended before your last message was sent. Nobody has read it.';
+/** Who is not let in now had written something. */
+export const KEPT = 'What you wrote last is kept on this device, and sent when you are let in.';
 
-/** What was written on a device whose place another one took. */
-export const UNSENT_HERE = 'What you wrote here last was not sent. Write it again on the other device.';
+/** What an earlier page could not send, and nobody takes any more. */
+export const LEFT_BEHIND = 'Something that was written on this device before was not sent. Nobody has read it, or will.';
+
+/** What became of what was written at the end of a visit. */
+export type Late = 'said' | 'handed_over' | 'undelivered';
+
+/** That, in words for who wrote it; nothing where nothing was. */
+export function sentWords(late: Late | null, { name }: Over): string {
+  switch (late) {
+    case null:
+      return '';
+    case 'said':
+      return 'All that you wrote is sent.';
+    case 'handed_over':
+      return 'The visit ended before your last message was sent. The clinic has it now, and the provider will read it.';
+    case 'undelivered':
+      if (name === 'superseded') return 'What you wrote here last was not sent. Write it again on the other device:';
+      if (name === 'removed') return 'What you wrote last was not sent. Nobody has read it:';
+      return 'The visit ended before your last message was sent. Nobody has read it:';
+  }
+}

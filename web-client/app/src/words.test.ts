@@ -4,6 +4,7 @@ import type { DenyReason, DeviceProblem, EndReason, Knock, Phase, QualityReason 
 import { DoorError } from '../../sdk/src/index.ts';
 import { person } from '../../sdk/src/testing/server.ts';
 import {
+  CLOSE,
   deviceWords,
   doorWords,
   knockWords,
@@ -35,6 +36,10 @@ function isPlain(text: string): void {
   expect(text).not.toMatch(/_|undefined|null|token|WebRTC|ICE|SDP/);
   expect(text).toMatch(/[.…]$/);
 }
+
+test('that the page can be closed is for the page to say, which knows whether something is still being sent', () => {
+  for (const reason of ENDS) for (const role of ['patient', 'provider'] as const) expect(overWords({ name: 'ended', reason }, role).text).not.toContain(CLOSE);
+});
 
 test('everything that can go wrong is said in plain words, with what to do', () => {
   for (const reason of ENDS) for (const role of ['patient', 'provider'] as const) isPlain(overWords({ name: 'ended', reason }, role).text);

@@ -60,9 +60,12 @@ export function doorWords(error: DoorError | Refusal): Words {
   }
 }
 
+/** There is nothing more to do, and nothing on its way. */
+export const CLOSE = 'You can close this page.';
+
 const ENDS: Record<EndReason, Words> = {
-  provider_ended: { title: 'Your visit has ended', text: 'Your provider ended the visit. You can close this page.' },
-  everyone_left: { title: 'The visit is over', text: 'Everybody has left. You can close this page.' },
+  provider_ended: { title: 'Your visit has ended', text: 'Your provider ended the visit.' },
+  everyone_left: { title: 'The visit is over', text: 'Everybody has left.' },
   provider_left: {
     title: 'The visit is over',
     text: 'Your provider left and did not come back. If there is more to talk about, call the clinic.',
@@ -111,7 +114,7 @@ export function overWords(why: Over, role: ParticipantRole = 'patient'): Words {
   switch (why.name) {
     case 'ended':
       if (role === 'patient') return ENDS[why.reason];
-      return { title: 'This visit has ended', text: `${ENDS_FOR_STAFF[why.reason]} You can close this page.` };
+      return { title: 'This visit has ended', text: ENDS_FOR_STAFF[why.reason] };
     case 'left':
       return { title: 'You left the visit', text: 'You can come back while it goes on.' };
     case 'denied':

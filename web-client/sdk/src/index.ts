@@ -16,6 +16,7 @@ export {
 } from './devices.ts';
 export type { Choice, DeviceProblem } from './devices.ts';
 export { sendLeftovers } from './leftovers.ts';
+export type { Leftovers } from './leftovers.ts';
 export { meter } from './meter.ts';
 export { OUTBOX_BYTES_MAX, OUTBOX_LINES_MAX } from './outbox.ts';
 export type { LineState as UnsaidState, UnsaidLine } from './outbox.ts';

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 
 import { sendLeftovers } from './leftovers.ts';
+import type { Leftovers } from './leftovers.ts';
 import { MemoryStore } from './outbox-store.ts';
 import { Session } from './session.ts';
 import { stubBrowser } from './testing/browser.ts';
@@ -289,7 +290,7 @@ describe('after the end', () => {
     thread.isUp = true;
     const sending = sendLeftovers(store);
     await pass(100);
-    expect(await sending).toEqual({ handedOver: 1, lost: 0 });
+    expect(await sending).toMatchObject({ handedOver: 1, lost: [], waiting: 0 });
     expect(thread.handedOver).toEqual(['too late']);
     expect((await store.owners()).size).toBe(0);
   });
@@ -303,7 +304,7 @@ describe('after the end', () => {
     thread.isUp = true;
     const sending = sendLeftovers(store);
     await pass(100);
-    expect(await sending).toEqual({ handedOver: 0, lost: 0 });
+    expect(await sending).toMatchObject({ handedOver: 0, lost: [] });
     expect(server.chat.map(({ text }) => text)).toEqual(['in time']);
   });
 
@@ -333,6 +334,115 @@ describe('after the end', () => {
     thread.isUp = true;
     await pass(10_000);
     expect([undelivered, session.unsaid.length, (await store.owners()).size]).toEqual([1, 0, 0]);
+  });
+
+  /** What the next page finds on the device, and sends. */
+  async function nextPage(told: number[] = []): Promise<Leftovers> {
+    vi.clearAllTimers();
+    session = make();
+    const sending = sendLeftovers(store, (waiting) => told.push(waiting));
+    await pass(100);
+    return sending;
+  }
+
+  test('what an earlier page left and nobody takes is kept for its writer to read, until they delete it', async () => {
+    await endUnheard();
+    thread.isUp = true;
+    server.secrets = [];
+    const found = await nextPage();
+    expect(found).toMatchObject({ handedOver: 0, lost: [{ text: 'too late' }], waiting: 0 });
+    const fetched = vi.spyOn(thread, 'fetch');
+    vi.stubGlobal('fetch', fetched);
+    const again = await nextPage();
+    expect(again.lost, 'also by the page after that').toMatchObject([{ text: 'too late' }]);
+    expect(fetched, 'which does not show the void secret again').not.toHaveBeenCalled();
+    await again.forget();
+    expect((await store.owners()).size).toBe(0);
+  });
+
+  test('what an earlier page left goes to the visit if its writer comes into it again', async () => {
+    await join();
+    await loseSockets();
+    thread.isUp = false;
+    write('before');
+    await pass(10);
+    thread.isUp = server.isUp = true;
+    server.secrets = [];
+    expect((await nextPage()).lost).toHaveLength(1);
+    await join();
+    await pass(100);
+    expect([texts(), session.unsaid.length, (await store.owners()).size]).toEqual([['before'], 0, 0]);
+  });
+
+  test('a page that comes later says how much it still has to send', async () => {
+    await endUnheard();
+    const told: number[] = [];
+    expect(await nextPage(told)).toMatchObject({ lost: [], waiting: 1 });
+    expect(new Set(told)).toEqual(new Set([1]));
+    thread.isUp = true;
+    expect(await nextPage(told)).toMatchObject({ handedOver: 1, waiting: 0 });
+    expect(told.at(-1)).toBe(0);
+  });
+
+  test('what its writer may send only once they are in again is neither lost nor waited for', async () => {
+    await join();
+    await loseSockets();
+    thread.isUp = false;
+    write('for later');
+    await pass(10);
+    thread.isUp = true;
+    thread.admits = false;
+    expect(await nextPage()).toMatchObject({ handedOver: 0, lost: [], waiting: 0 });
+    expect((await store.owners()).size).toBe(1);
+  });
+
+  test('it is known how long something is still being sent', async () => {
+    await endUnheard();
+    expect(session.sendsOn).toBe(true);
+    thread.isUp = true;
+    await pass(10_000);
+    expect(session.sendsOn).toBe(false);
+  });
+
+  test('a line that was refused before is not kept without a word', async () => {
+    const lost: string[] = [];
+    session.on('undelivered', (lines) => lost.push(...lines.map(({ text }) => text)));
+    await join();
+    thread.refusesImages = 'heic_not_taken';
+    write('this is how it looks', new Blob(['pixels']));
+    await pass(100);
+    expect(session.unsaid).toMatchObject([{ state: 'failed' }]);
+    server.say({ type: 'ended', reason: 'provider_ended' });
+    await pass(100);
+    expect([lost, session.sendsOn, (await store.owners()).size]).toEqual([['this is how it looks'], false, 0]);
+  });
+
+  test('who is taken out reads what was not sent, and it stays on no device', async () => {
+    const lost: string[] = [];
+    session.on('undelivered', (lines) => lost.push(...lines.map(({ text }) => text)));
+    await join();
+    server.mutes = 'chat';
+    write('not heard');
+    await pass(20);
+    server.say({ type: 'removed' });
+    await pass(20);
+    expect([lost, session.unsaid.length, (await store.owners()).size]).toEqual([['not heard'], 0, 0]);
+  });
+
+  test('what was not sent is kept for who is not let in now, and sent when they are', async () => {
+    await join();
+    server.mutes = 'chat';
+    write('for later');
+    await pass(20);
+    server.say({ type: 'waiting', position: null, providerPresent: true, deskAttended: true });
+    server.say({ type: 'denied', reason: 'not_now' });
+    await pass(20);
+    expect([session.phase.name, session.sendsOn, (await store.owners()).size]).toEqual(['over', false, 1]);
+    server.mutes = null;
+    session = make();
+    await join();
+    await pass(100);
+    expect([texts(), (await store.owners()).size]).toEqual([['for later'], 0]);
   });
 
   test('nothing stays on the device of who left', async () => {
