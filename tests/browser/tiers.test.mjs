@@ -22,6 +22,8 @@ const CUT = 'loss=1';
 const HARDLY = 'delay_ms=20,rate_bps=24000,queue_ms=1500';
 const WRITTEN = ['Written while nothing went through', 'and another line', 'and a third one'];
 const ASKED = 'Are you still there?';
+/** One pixel. */
+const PNG = Buffer.from('iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==', 'base64');
 /** Three bursts ten seconds apart and a rehearsal, after three for the voice: and a machine that is slow. */
 const CLIMB_MS = 120_000;
 
@@ -46,6 +48,10 @@ test('a visit goes down to writing and comes back up by itself', async (t) => {
   await patient.hears();
   await look(patient.page, 'tier-1-voice-patient');
   await look(provider.page, 'tier-1-voice-provider');
+  await patient.press('Try video again');
+  await patient.page.getByRole('status').getByText('Trying video again … This can take half a minute.').waitFor();
+  assert.equal(await focused(patient), 'Trying …', 'the button that was pressed is where the keyboard is still');
+  await look(patient.page, 'tier-1-trying-patient');
 
   await relay.command(`down ${CUT}`);
   await relay.command(`up ${CUT}`);
@@ -85,6 +91,7 @@ test('a visit goes down to writing and comes back up by itself', async (t) => {
   await Promise.all([patient.hears(), provider.hears()]);
   await look(patient.page, 'tier-3-voice-again-patient');
   await since('voice to the picture, ms', isOn(patient, 'video', CLIMB_MS));
+  await patient.page.getByRole('status').getByText('Your connection is better. Your video is on again.').waitFor();
   await Promise.all([seesMore(provider), seesMore(patient)]);
   assert.deepEqual(await linesOf(provider), all, 'each line once, in order');
   assert.deepEqual(await linesOf(patient), all, 'also with who wrote it');
@@ -137,10 +144,87 @@ test('a person chooses less by hand, and more again', async (t) => {
   await provider.page.getByText('is here by voice.').waitFor();
   await sendsNoPicture(patient);
   await look(patient.page, 'tier-4-chosen-patient');
+  assert.equal(await focused(patient), 'Turn video on', 'the button that took the place of the one that was pressed');
   await sendsVoicePackets(patient, 12, 18);
   await patient.press('Turn video on');
   await isOn(patient, 'video', 10_000);
+  await patient.page.getByRole('status').getByText('Your video is on again.').waitFor();
+  assert.equal(await focused(patient), 'No video: talk by voice alone');
+  await look(patient.page, 'tier-4-back-patient');
   await seesMore(provider);
+});
+
+test('who chooses to write is not listened to by their browser any more, until they want to talk again', async (t) => {
+  const { provider, patient } = await inTheVisit(t);
+  await provider.plays(await patient.id());
+  await patient.press('No video: talk by voice alone');
+  await patient.press('Write instead');
+  await patient.page.getByText('The visit goes on in writing, as you chose. Your camera and microphone are off.').waitFor();
+  const held = () => patient.page.evaluate(() => ['microphone', 'camera'].filter((kind) => window.vestibule.media[kind].track !== null));
+  await until('camera and microphone to be let go of', async () => (await held()).length === 0);
+  for (const name of ['Mute', 'Turn camera off', 'Share screen']) assert.equal(await patient.button(name).count(), 0, name);
+  await patient.page.keyboard.type('m');
+  assert.equal(await patient.page.getByRole('textbox').inputValue(), 'm', 'it is written, and mutes nobody');
+  await patient.page.getByRole('textbox').fill('');
+  await look(patient.page, 'tier-7-chosen-writing-patient');
+  await patient.press('Back to sound and video');
+  await isOn(patient, 'video', 10_000);
+  await until('camera and microphone to be taken again', async () => (await held()).length === 2);
+  await patient.page.getByRole('status').getByText('You can talk again. Your video is on again.').waitFor();
+  await patient.button('Mute').waitFor();
+  await provider.hears();
+});
+
+test('a photo that is under way when the visit ends keeps the page open until it is sent', async (t) => {
+  const { provider, patient } = await inTheVisit(t);
+  let letThrough = () => {};
+  const held = new Promise((resolve) => (letThrough = () => resolve(undefined)));
+  await patient.page.route('**/v1/thread/images', (route) => held.then(() => route.continue()));
+  await patient.press('Chat');
+  await patient.page.locator('input[type=file]').setInputFiles({ name: 'photo.png', mimeType: 'image/png', buffer: PNG });
+  await patient.page.getByRole('textbox').fill('This is how it looks');
+  await patient.press('Send');
+  await patient.page.getByText('sending, ').waitFor();
+  await provider.page.evaluate(() => window.vestibule.session.end());
+  await patient.heading('Your visit has ended').waitFor();
+  await patient.page.getByRole('status').getByText('Please leave this page open until it is done.').waitFor();
+  assert.equal(await patient.page.getByText('You can close this page.').count(), 0);
+  await patient.page.getByText('This is how it looks').waitFor();
+  assert.equal(await asksBeforeClosing(patient), true);
+  await look(patient.page, 'over-sending');
+  letThrough();
+  await patient.page.getByRole('status').getByText('The clinic has it now, and the provider will read it. You can close this page.').waitFor();
+  assert.equal(await asksBeforeClosing(patient), false);
+  await look(patient.page, 'over-sent');
+});
+
+test('what could not be sent before somebody was taken out is shown to them, by this page or the next', async (t) => {
+  const { provider, patient, relay, line } = await inTheVisit(t);
+  const link = patient.page.url();
+  await relay.command(`down ${CUT}`);
+  await relay.command(`up ${CUT}`);
+  line.takeDown();
+  await patient.page.getByText('There is no connection just now.').waitFor({ timeout: 60_000 });
+  await write(patient, WRITTEN[0]);
+  const id = await patient.id();
+  await patient.page.goto('about:blank');
+  await provider.page.evaluate((id) => window.vestibule.session.remove(id), id);
+  line.bringUp();
+  await patient.page.goto(link);
+  await patient.page.getByText('Something that was written on this device before was not sent.').waitFor();
+  assert.equal(await patient.page.getByText(WRITTEN[0]).count(), 0, 'others may look at this device');
+  assert.equal(await patient.page.getByText('All that you wrote is sent').count(), 0);
+  await look(patient.page, 'left-behind');
+  await patient.press('Show it');
+  await patient.page.getByText(WRITTEN[0]).waitFor();
+  await look(patient.page, 'left-behind-shown');
+  await patient.page.reload();
+  await patient.press('Show it');
+  await patient.page.getByText(WRITTEN[0]).waitFor();
+  await patient.press('Delete it from this device');
+  await patient.page.reload();
+  await patient.heading('You were taken out of this visit').waitFor();
+  await until('nothing to be kept', () => patient.page.evaluate(linesOnDevice).then((lines) => lines === 0));
 });
 
 test('where the way up hardly carries a voice the least of one is sent, in packets of 120 ms', async (t) => {
@@ -264,6 +348,31 @@ async function write(guest, text) {
   await guest.page.getByRole('textbox').fill(text);
   await guest.press('Send');
   await guest.page.getByText(text).waitFor();
+}
+
+/** The name of what has the keyboard. */
+function focused(guest) {
+  return guest.page.evaluate(() => {
+    const element = document.activeElement;
+    return element?.getAttribute('aria-label') ?? element?.textContent?.trim();
+  });
+}
+
+function asksBeforeClosing(guest) {
+  return guest.page.evaluate(() => !window.dispatchEvent(new Event('beforeunload', { cancelable: true })));
+}
+
+/** How many lines wait on the device; runs in the page. */
+async function linesOnDevice() {
+  const result = (request) =>
+    new Promise((resolve, reject) => {
+      request.onsuccess = () => resolve(request.result);
+      request.onerror = () => reject(request.error);
+    });
+  const database = await result(indexedDB.open('vestibule-outbox'));
+  const count = await result(database.transaction('lines').objectStore('lines').count());
+  database.close();
+  return count;
 }
 
 function linesOf(guest) {
