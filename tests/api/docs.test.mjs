@@ -1,4 +1,4 @@
-/** docs/api.md: its first commands are run as they stand, and what it lists is what there is. */
+/** docs/api.md, and the settings in docs/fallback.md: their commands are run as they stand, and what they list is what there is. */
 import assert from 'node:assert/strict';
 import { mkdtemp, readdir, readFile, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -26,18 +26,12 @@ const INNER = ['no_such_participant', 'invalid_config'];
 
 const read = (path) => readFile(join(REPOSITORY, path), 'utf8');
 const page = await read('docs/api.md');
+const [, firstSteps] = page.split(/^## /m);
 
 test('the first commands end in two links that work', async () => {
-  const folder = await mkdtemp(join(tmpdir(), 'vestibule-docs-'));
-  await symlink(builtProgram('vestibule'), join(folder, 'vestibule'));
-  const [, first] = page.split(/^## /m);
-  const commands = blocks(first, 'sh').join('\n');
+  const commands = blocks(firstSteps, 'sh').join('\n');
   assert.match(commands, /^vestibule .* &$/m);
-  // Any free port instead of the usual one; and the server stays until the links are tried.
-  const script = `set -eu\ncd '${folder}'\n${commands}\nread -r _\nkill $!\nwait $! || true\n`;
-  const env = { ...process.env, PATH: `${folder}:${process.env.PATH}`, VESTIBULE_LISTEN: '127.0.0.1:0' };
-  const shell = new Process('sh', ['-c', script], env);
-  try {
+  await whileItRuns(commands, async (shell) => {
     const links = await until(`two links; it said ${shell.stderr}`, () => {
       const found = shell.lines.filter((line) => /^http\S+\/j#\S+$/.test(line));
       return found.length === 2 && found;
@@ -50,11 +44,27 @@ test('the first commands end in two links that work', async () => {
     const [[session, one], [same, another]] = await Promise.all(roles);
     assert.deepEqual([one, another, same], ['provider', 'patient', session]);
     assert.equal(shell.lines.length, 2, 'and nothing else is printed');
-  } finally {
-    shell.write('');
-    await shell.ended();
-    await rm(folder, { recursive: true, force: true });
-  }
+  });
+});
+
+test('the settings of docs/fallback.md are those there are, and its commands change them and put them back', async () => {
+  const fallback = await read('docs/fallback.md');
+  const [start] = blocks(firstSteps, 'sh');
+  await whileItRuns([start, ...blocks(fallback, 'sh')].join('\n'), async (shell) => {
+    const said = await until(`two answers; it said ${shell.stderr}`, () => shell.lines.length === 2 && shell.lines);
+    const [changed, back] = said.map((line) => JSON.parse(line));
+    assert.deepEqual([changed.fallbackThresholds.videoMinKbps, changed.fallbackThresholds.videoHoldMs], [300, 20_000]);
+    const rows = tableRows(fallback, '## Settings').map(([field, unlessSet, range]) => [unquoted(field), Number(unlessSet), range]);
+    const { graceReconnectSeconds, textGraceMinutes } = back;
+    const all = { ...back.fallbackThresholds, graceReconnectSeconds, textGraceMinutes };
+    assert.deepEqual(Object.fromEntries(rows), all);
+    const { schemas } = JSON.parse(await read('docs/openapi.json')).components;
+    const bounds = { ...schemas.ChangeConfiguration.properties, ...schemas.Thresholds.properties };
+    for (const [field, , range] of rows) {
+      const { minimum, maximum } = bounds[field];
+      assert.ok(range.startsWith(`${minimum}–${maximum}`), `${field} is ${minimum} to ${maximum}`);
+    }
+  });
 });
 
 test('each test that docs/traps.md names is there', async () => {
@@ -74,7 +84,7 @@ test('each test that docs/traps.md names is there', async () => {
 });
 
 test('the errors it lists are those there are, with their status', async () => {
-  const listed = tableRows('## Errors').map(([code, status]) => [unquoted(code), Number(status)]);
+  const listed = tableRows(page, '## Errors').map(([code, status]) => [unquoted(code), Number(status)]);
   const problems = await read('src/http/problem.rs');
   const inner = await Promise.all(FILES_WITH_CODES.map(read));
   const codes = inner.flatMap((text) => [...text.matchAll(/=> "(\w+)"/g)].map(([, code]) => code));
@@ -89,7 +99,7 @@ test('the errors it lists are those there are, with their status', async () => {
 test('the scopes it lists are those there are', async () => {
   const description = JSON.parse(await read('docs/openapi.json'));
   const rights = (await read('tests/api/rights.md')).split('\n').filter((line) => line.startsWith('| `')).map(cells);
-  const rows = tableRows('## Who may');
+  const rows = tableRows(page, '## Who may');
   assert.deepEqual(rows.map(([scope]) => unquoted(scope)), scopesOf(description));
   for (const [scope, , ...may] of rows) {
     const [, , , ...tested] = rights.find((row) => row[2] === unquoted(scope));
@@ -130,13 +140,30 @@ const STATUS = {
   SERVICE_UNAVAILABLE: 503,
 };
 
+/** Runs commands of a page that begin with a server's start, in a folder of their own; it goes on until `look` has seen enough. */
+async function whileItRuns(commands, look) {
+  const folder = await mkdtemp(join(tmpdir(), 'vestibule-docs-'));
+  await symlink(builtProgram('vestibule'), join(folder, 'vestibule'));
+  // Any free port instead of the usual one; and the server stays until all is looked at.
+  const script = `set -eu\ncd '${folder}'\n${commands}\nread -r _\nkill $!\nwait $! || true\n`;
+  const env = { ...process.env, PATH: `${folder}:${process.env.PATH}`, VESTIBULE_LISTEN: '127.0.0.1:0' };
+  const shell = new Process('sh', ['-c', script], env);
+  try {
+    await look(shell);
+  } finally {
+    shell.write('');
+    await shell.ended();
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
 /** The fenced blocks of a language. */
 function blocks(text, language) {
   return [...text.matchAll(new RegExp(`^\`\`\`${language}\\n([^]*?)^\`\`\``, 'gm'))].map(([, block]) => block);
 }
 
-/** The rows of the first table under a heading, without its head. */
-function tableRows(heading) {
+/** The rows of the tables under a heading of a page, without their heads. */
+function tableRows(page, heading) {
   const [, under] = page.split(`\n${heading}\n`);
   const [section] = under.split('\n## ');
   return section.split('\n').filter((line) => line.startsWith('| `')).map(cells);
