@@ -48,10 +48,6 @@ test('a visit goes down to writing and comes back up by itself', async (t) => {
   await patient.hears();
   await look(patient.page, 'tier-1-voice-patient');
   await look(provider.page, 'tier-1-voice-provider');
-  await patient.press('Try video again');
-  await patient.page.getByRole('status').getByText('Trying video again … This can take half a minute.').waitFor();
-  assert.equal(await focused(patient), 'Trying …', 'the button that was pressed is where the keyboard is still');
-  await look(patient.page, 'tier-1-trying-patient');
 
   await relay.command(`down ${CUT}`);
   await relay.command(`up ${CUT}`);
@@ -152,6 +148,16 @@ test('a person chooses less by hand, and more again', async (t) => {
   assert.equal(await focused(patient), 'No video: talk by voice alone');
   await look(patient.page, 'tier-4-back-patient');
   await seesMore(provider);
+});
+
+test('more that a person asks for on a weak line is said to be tried', async (t) => {
+  const { patient, relay } = await inTheVisit(t);
+  await relay.command(`down ${SLOW}`);
+  await isOn(patient, 'audio_only', 60_000);
+  await patient.press('Try video again');
+  await patient.page.getByRole('status').getByText('Trying video again … This can take half a minute.').waitFor();
+  assert.equal(await focused(patient), 'Trying …', 'the button that was pressed is where the keyboard is still');
+  await look(patient.page, 'tier-1-trying-patient');
 });
 
 test('who chooses to write is not listened to by their browser any more, until they want to talk again', async (t) => {
