@@ -217,7 +217,7 @@ test('what could not be sent before somebody was taken out is shown to them, by 
   await provider.page.evaluate((id) => window.vestibule.session.remove(id), id);
   line.bringUp();
   await patient.page.goto(link);
-  await patient.page.getByText('Something that was written on this device before was not sent.').waitFor();
+  await patient.page.getByText('Something that was written on this device before was not sent, and nobody has read it.').waitFor();
   assert.equal(await patient.page.getByText(WRITTEN[0]).count(), 0, 'others may look at this device');
   assert.equal(await patient.page.getByText('All that you wrote is sent').count(), 0);
   await look(patient.page, 'left-behind');

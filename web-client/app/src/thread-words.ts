@@ -53,7 +53,7 @@ export const SENDING = 'What you wrote last is still being sent. Please leave th
 export const KEPT = 'What you wrote last is kept on this device, and sent when you are let in.';
 
 /** What an earlier page could not send, and nobody takes any more. */
-export const LEFT_BEHIND = 'Something that was written on this device before was not sent. Nobody has read it, or will.';
+export const LEFT_BEHIND = 'Something that was written on this device before was not sent, and nobody has read it.';
 
 /** What became of what was written at the end of a visit. */
 export type Late = 'said' | 'handed_over' | 'undelivered';
