@@ -58,6 +58,8 @@ pub(super) struct Climb {
     began_at: Timestamp,
     /// Nothing is tried before.
     not_before: Timestamp,
+    /// The person asks for it, whatever the line looks like.
+    is_asked: bool,
     failed: u32,
     /// The last try that succeeded.
     climbed_at: Option<Timestamp>,
@@ -73,6 +75,7 @@ impl Climb {
             rehearses: None,
             began_at: now,
             not_before: now,
+            is_asked: false,
             failed: 0,
             climbed_at: None,
             heard_since: Some(now),
@@ -100,6 +103,7 @@ impl Climb {
     /// The line was too poor for what it was used for.
     pub(super) fn fell(&mut self, now: Timestamp, to: BandwidthProfile, thresholds: &FallbackThresholds) {
         self.give_up(thresholds);
+        self.is_asked = false;
         if to == BandwidthProfile::AsyncText && self.heard_since.is_some() {
             self.not_before = self.not_before.max(after(now, WORDS_FIRST));
         }
@@ -113,9 +117,10 @@ impl Climb {
         }
     }
 
-    /// The person asks for it.
+    /// The person asks for it: what the line looks like may be of what was sent long ago.
     pub(super) fn at_once(&mut self, now: Timestamp) {
         self.not_before = self.not_before.min(now);
+        self.is_asked = true;
     }
 
     pub(super) fn heard(&mut self, now: Timestamp, is_heard: bool, thresholds: &FallbackThresholds) {
@@ -149,7 +154,7 @@ impl Climb {
     fn starts_at(&self) -> Option<Timestamp> {
         let (from, _) = self.goal?;
         let heard = after(self.heard_since?, CALM);
-        let is_calm = from == BandwidthProfile::AsyncText || self.calm_looks >= CALM_LOOKS;
+        let is_calm = self.is_asked || from == BandwidthProfile::AsyncText || self.calm_looks >= CALM_LOOKS;
         is_calm.then(|| heard.max(self.not_before))
     }
 
@@ -219,6 +224,7 @@ impl Climb {
                     return Next::Nothing;
                 }
                 self.began_at = now;
+                self.is_asked = false;
                 self.state = Try::Testing { passed: 0, next_at: now, is_sent: true };
                 if from == BandwidthProfile::AsyncText {
                     self.rehearses = Some(BandwidthProfile::AudioOnly);

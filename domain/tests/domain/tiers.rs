@@ -492,6 +492,24 @@ fn what_a_person_chose_is_never_exceeded_and_their_way_up_is_tried_at_once() {
 }
 
 #[test]
+fn what_a_person_asks_for_is_tried_once_though_the_line_looks_too_slow_for_it() {
+    let slow = LineLook { downlink_kbps: Some(180), ..GOOD };
+    let mut line = Line::new();
+    line.looks(11, SLOW).looks(60, slow);
+    assert!(line.tests().is_empty(), "unasked it is not");
+    line.bursts = Some(LineTest { lost_permille: Some(500) });
+    line.chooses(Video).looks(3, slow);
+    assert_eq!(line.tests(), [(71, 330)]);
+    line.looks(120, slow);
+    assert_eq!(line.tests().len(), 1);
+    assert_eq!(line.profile(), AudioOnly);
+    // An estimate of what was sent may be far too low: then the bursts tell.
+    line.bursts = Some(PASSED);
+    line.chooses(Video).looks(40, GOOD);
+    assert_eq!(line.profile(), Video);
+}
+
+#[test]
 fn on_a_line_that_is_as_low_as_a_person_wants_it_nothing_more_is_promised() {
     let mut line = Line::new();
     line.looks(5, GOOD)
