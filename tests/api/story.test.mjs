@@ -5,6 +5,7 @@ import { after, before, test } from 'node:test';
 
 import { consent, post, tokenOf } from '../browser/harness/door.mjs';
 import { Server } from '../browser/harness/server.mjs';
+import { until } from '../browser/harness/wait.mjs';
 import { aSession, Clinic, participantOf, scopesOf } from './harness/clinic.mjs';
 import { byKey, call } from './harness/http.mjs';
 import { Socket } from './harness/socket.mjs';
@@ -435,6 +436,53 @@ test('two patients wait at one desk in order, and move up when the first is let 
   sockets.forEach((socket) => socket.close());
   await desk.close();
 });
+
+test('who goes on in writing is in the feed, in the audit and in the metrics, and so is that they came back', async () => {
+  const { id, patient, providerLink, patientLink } = await visit(`Practitioner/${clinic.tag}`, 'Pat');
+  const sockets = [await Socket.join(server.origin, patientLink)];
+  await sockets[0].hears('waiting');
+  sockets.push(await Socket.join(server.origin, providerLink));
+  await sockets[1].hears('welcome');
+  await clinic.must('POST', `/v1/sessions/${id}/participants/${patient}/admit`);
+  await sockets[0].hears('admitted');
+
+  const before = { down: await tierChanges('async_text', 'chosen'), up: await tierChanges('video', 'recovered') };
+  sockets[0].say({ type: 'tier', want: 'async_text' });
+  await sockets[0].hears('tier', ({ profile, reason }) => profile === 'async_text' && reason === 'chosen');
+  const isOurs = ({ subject }) => subject === id;
+  const [initiated, ...more] = (
+    await clinic.fed('virtual_care.session.fallback.initiated.v1', (all) => all.some(isOurs))
+  ).filter(isOurs);
+  assert.equal(more.length, 0);
+  assert.equal(initiated.data.participantId, patient);
+  sockets[0].say({ type: 'tier', want: 'video' });
+  await sockets[0].hears('tier', ({ profile }) => profile !== 'async_text');
+
+  const path = `/v1/audit?limit=100&sessionId=${id}`;
+  const audit = await until('both changes in the audit', async () => {
+    const { items } = await clinic.must('GET', path);
+    const tiers = items.filter(({ action }) => action.startsWith('tier.'));
+    return tiers.length > 1 && tiers;
+  });
+  assert.deepEqual(
+    audit.map(({ action, actorId, subjectId }) => [action, actorId, subjectId]),
+    [
+      ['tier.async_text.chosen', patient, patient],
+      ['tier.video.recovered', null, patient],
+    ],
+  );
+  assert.equal(await tierChanges('async_text', 'chosen'), before.down + 1);
+  assert.equal(await tierChanges('video', 'recovered'), before.up + 1);
+  sockets.forEach((socket) => socket.close());
+});
+
+/** How often a line came to be used for this, for that reason, as `/metrics` has it. */
+async function tierChanges(profile, reason) {
+  const told = await (await fetch(`${server.origin}/metrics`)).text();
+  const labels = `{profile="${profile}",reason="${reason}"}`;
+  const line = told.split('\n').find((text) => text.startsWith(`vestibule_tier_changes_total${labels}`));
+  return line ? Number(line.split(' ').at(-1)) : 0;
+}
 
 /** A session of a desk, with links, in which the patient has agreed to what they must. */
 async function visit(providerRef, displayName) {
