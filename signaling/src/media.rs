@@ -70,6 +70,13 @@ pub enum MediaCommand {
         /// In bits per second.
         bps: u64,
     },
+    /// Notes what a device thinks that the way from it carries.
+    NoteUplink {
+        /// Whose line.
+        peer: PeerId,
+        /// In bits per second.
+        bps: u64,
+    },
     /// Sends as much as this for a moment, and says what became of it.
     TestLine {
         /// Whose line.

@@ -67,6 +67,7 @@ pub fn command(room: u32, command: MediaCommand) -> Result<Command, MediaEvent> 
             }
         }
         MediaCommand::SeekRate { peer, bps } => Command::SeekRate { peer: engine_peer(peer), bps },
+        MediaCommand::NoteUplink { peer, bps } => Command::NoteUplink { peer: engine_peer(peer), bps },
         MediaCommand::TestLine { peer, bps } => Command::TestLine { peer: engine_peer(peer), bps },
         MediaCommand::Stats(peer) => Command::Stats { peer: engine_peer(peer) },
     })
@@ -188,14 +189,17 @@ fn quality(EngineQuality { level, reason }: EngineQuality) -> Quality {
             EngineReason::DownlinkLoss(share) => (QualityCode::DownlinkLoss, percent(share)),
             EngineReason::RoundTrip(time) => (QualityCode::RoundTrip, milliseconds(time)),
             EngineReason::UplinkJitter(time) => (QualityCode::UplinkJitter, milliseconds(time)),
-            EngineReason::DownlinkRate(bps) => {
-                (QualityCode::DownlinkRate, u32::try_from(bps / 1_000).unwrap_or(u32::MAX))
-            }
+            EngineReason::DownlinkRate(bps) => (QualityCode::DownlinkRate, kilo(bps)),
+            EngineReason::UplinkRate(bps) => (QualityCode::UplinkRate, kilo(bps)),
             EngineReason::Silence => (QualityCode::Silence, 0),
         };
         QualityReason { code, value }
     });
     Quality { level, reason }
+}
+
+fn kilo(bps: u64) -> u32 {
+    u32::try_from(bps / 1_000).unwrap_or(u32::MAX)
 }
 
 /// A share as people read it: what is there at all is one percent.
@@ -275,6 +279,7 @@ mod tests {
             (EngineReason::RoundTrip(Duration::from_millis(420)), "round_trip", 420),
             (EngineReason::UplinkJitter(Duration::MAX), "uplink_jitter", u32::MAX),
             (EngineReason::DownlinkRate(180_999), "downlink_rate", 180),
+            (EngineReason::UplinkRate(u64::MAX), "uplink_rate", u32::MAX),
             (EngineReason::Silence, "silence", 0),
         ] {
             assert_eq!(told(reason), Some((word, value)), "{reason:?}");

@@ -43,6 +43,7 @@ fn reason(reason: QualityReason) -> Value {
         QualityReason::RoundTrip(time) => json!({"rttMs": time.as_secs_f64() * 1_000.0}),
         QualityReason::UplinkJitter(time) => json!({"uplinkJitterMs": time.as_secs_f64() * 1_000.0}),
         QualityReason::DownlinkRate(bps) => json!({"downlinkRateBps": bps}),
+        QualityReason::UplinkRate(bps) => json!({"uplinkRateBps": bps}),
         QualityReason::Silence => json!({"silence": true}),
     }
 }

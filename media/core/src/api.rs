@@ -221,6 +221,13 @@ pub enum Command {
         /// In bits per second of UDP payload.
         bps: u64,
     },
+    /// Notes what a peer itself thinks that the way from it carries: what arrives does not tell. Forgotten after five seconds.
+    NoteUplink {
+        /// Whose line.
+        peer: PeerId,
+        /// In bits per second.
+        bps: u64,
+    },
     /// Sends a peer as much as this for a moment, padding where there is no media; answered by [`Event::LineTested`].
     TestLine {
         /// Whose line.
@@ -249,6 +256,7 @@ impl Command {
             | Self::SetSeat { peer, .. }
             | Self::SetSeatWish { peer, .. }
             | Self::SeekRate { peer, .. }
+            | Self::NoteUplink { peer, .. }
             | Self::TestLine { peer, .. }
             | Self::Stats { peer } => Some(*peer),
         }

@@ -29,6 +29,8 @@ pub enum QualityReason {
     UplinkJitter(Duration),
     /// What the way to the peer carries, in bits per second: less than what the peer wants to see.
     DownlinkRate(u64),
+    /// What the way from the peer carries, as its own device thinks, in bits per second: less than what others want to see of it.
+    UplinkRate(u64),
     /// Nothing is heard from the peer.
     Silence,
 }
@@ -39,7 +41,7 @@ impl QualityReason {
         match self {
             Self::UplinkLoss(share) | Self::DownlinkLoss(share) => Some(f64::from(share)),
             Self::RoundTrip(time) | Self::UplinkJitter(time) => Some(time.as_secs_f64()),
-            Self::DownlinkRate(bps) => Some(bps as f64),
+            Self::DownlinkRate(bps) | Self::UplinkRate(bps) => Some(bps as f64),
             Self::Silence => None,
         }
     }

@@ -29,6 +29,7 @@ impl Sfu {
             Command::SetSeat { peer, seat, occupant } => self.set_seat(peer, seat, occupant, now),
             Command::SetSeatWish { peer, seat, wish } => self.set_seat_wish(peer, seat, wish, now),
             Command::SeekRate { peer, bps } => self.seek_rate(peer, bps, now),
+            Command::NoteUplink { peer, bps } => self.note_uplink(peer, bps, now),
             Command::TestLine { peer, bps } => self.test_line(peer, bps, now),
             Command::Stats { peer } => self.send_stats(peer),
         };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::api::{Event, SourceKind};
+use crate::api::{CommandError, Event, PeerId, SourceKind};
 use crate::bounds::QUALITY_STEP;
 use crate::keys::PeerKey;
 use crate::quality::{LineLook, Quality, QualityLevel, QualityReason, QualityStep};
@@ -18,6 +18,11 @@ const JITTER_MS: [f64; 3] = [50.0, 120.0, 300.0];
 const RATE_BAD_BPS: u64 = 60_000;
 /// Less than this share of what is wanted is fair.
 const RATE_FAIR_SHARE: f64 = 0.6;
+/// Below this the way from somebody carries no more than their smallest picture, and not even that.
+const UPLINK_FAIR_BPS: u64 = 450_000;
+const UPLINK_POOR_BPS: u64 = 150_000;
+/// For so long counts what a device said of it.
+const NOTED_MAX: Duration = Duration::from_secs(5);
 /// How long it has to be worse, and better, before it is said.
 const WORSE_AFTER: Duration = Duration::from_millis(1_900);
 const BETTER_AFTER: Duration = Duration::from_millis(4_900);
@@ -50,6 +55,8 @@ pub(crate) struct Watch {
     counted: (u64, u64),
     uplink_loss: f64,
     camera_bps: u64,
+    /// What the peer's device thinks that the way from it carries, and when it said so.
+    noted: Option<(u64, Time)>,
     step: Step,
 }
 
@@ -90,6 +97,11 @@ struct Look {
     /// Of the pictures that are to be shown: the highest that is, and whether all are held back.
     height: Option<u16>,
     held_back: bool,
+    /// What the way from the peer carries, as its device thinks; whether somebody wants to see the peer, and more than the smallest
+    /// picture.
+    uplink_bps: Option<u64>,
+    is_wanted: bool,
+    is_wanted_large: bool,
     quiet: bool,
 }
 
@@ -232,6 +244,7 @@ impl Look {
             (grade(uplink_loss, LOSS), QualityReason::UplinkLoss(uplink_loss as f32)),
             (grade(downlink_loss, LOSS), QualityReason::DownlinkLoss(downlink_loss as f32)),
             (self.rate(), QualityReason::DownlinkRate(self.estimate_bps.unwrap_or(0))),
+            (self.uplink_rate(), QualityReason::UplinkRate(self.uplink_bps.unwrap_or(0))),
             (grade(millis(rtt), ROUND_TRIP_MS), QualityReason::RoundTrip(rtt)),
             (grade(millis(jitter), JITTER_MS), QualityReason::UplinkJitter(jitter)),
         ];
@@ -256,6 +269,15 @@ impl Look {
             QualityLevel::Good
         }
     }
+
+    fn uplink_rate(&self) -> QualityLevel {
+        match self.uplink_bps {
+            Some(bps) if self.is_wanted && bps < RATE_BAD_BPS => QualityLevel::Bad,
+            Some(bps) if self.is_wanted && bps < UPLINK_POOR_BPS => QualityLevel::Poor,
+            Some(bps) if self.is_wanted_large && bps < UPLINK_FAIR_BPS => QualityLevel::Fair,
+            _ => QualityLevel::Good,
+        }
+    }
 }
 
 fn grade(value: f64, [fair, poor, bad]: [f64; 3]) -> QualityLevel {
@@ -268,6 +290,14 @@ fn grade(value: f64, [fair, poor, bad]: [f64; 3]) -> QualityLevel {
 }
 
 impl Sfu {
+    /// What a peer's device thinks that the way from it carries.
+    pub(crate) fn note_uplink(&mut self, id: PeerId, bps: u64, now: Time) -> Result<(), CommandError> {
+        let key = self.peer_key(id)?;
+        let peer = self.peers.get_mut(key).ok_or(CommandError::UnknownPeer)?;
+        peer.watch.noted = Some((bps, now));
+        Ok(())
+    }
+
     /// Looks at a peer's connection, and tells what is new.
     pub(crate) fn watch(&mut self, key: PeerKey, now: Time) {
         let Some(look) = self.look(key, now) else { return };
@@ -302,8 +332,14 @@ impl Sfu {
         let peer = self.peers.get(key)?;
         let rtt = peer.round_trip(now);
         let mut look = Look { rtt, quiet: peer.quiet, ..Look::default() };
+        let noted = peer.watch.noted.filter(|(_, at)| now.since(*at) <= NOTED_MAX);
+        look.uplink_bps = noted.map(|(bps, _)| bps);
         look.totals.downlink_bytes = peer.tx.sent_bytes;
         for source in peer.uplink.sources.iter().filter_map(|source| self.sources.get(*source)) {
+            if source.kind == SourceKind::Camera && source.flowing {
+                look.is_wanted |= !source.subscribers.is_empty();
+                look.is_wanted_large |= source.wanted > 1;
+            }
             for encoding in &source.encodings {
                 let Some(highest) = encoding.highest else { continue };
                 let reception = &encoding.reception;
@@ -405,6 +441,24 @@ mod tests {
         assert!(watch.uplink_loss > 0.25, "{}", watch.uplink_loss);
         looks(&mut watch, 30, 30, |look| few(look, 0));
         assert!(watch.uplink_loss < 0.04, "{}", watch.uplink_loss);
+    }
+
+    #[test]
+    fn a_way_up_that_carries_less_than_others_want_to_see_is_named_with_what_it_carries() {
+        let level = |bps: u64, is_wanted_large: bool| {
+            let mut watch = Watch::default();
+            looks(&mut watch, 0, 10, |look| {
+                (look.uplink_bps, look.is_wanted, look.is_wanted_large) = (Some(bps), true, is_wanted_large);
+            });
+            let quality = watch.quality();
+            assert!(quality.reason.is_none_or(|reason| reason == QualityReason::UplinkRate(bps)));
+            quality.level
+        };
+        assert_eq!(level(300_000, true), QualityLevel::Fair);
+        assert_eq!(level(300_000, false), QualityLevel::Good, "for a small picture it is enough");
+        assert_eq!(level(100_000, false), QualityLevel::Poor);
+        assert_eq!(level(40_000, true), QualityLevel::Bad);
+        assert_eq!(level(900_000, true), QualityLevel::Good);
     }
 
     #[test]

@@ -85,7 +85,12 @@ impl LiveSession {
             ClientMessage::Composing { on } => return self.composing(index, request, on),
             ClientMessage::Tier { want } => return self.choose_tier(now, index, request, want),
             ClientMessage::Line { uplink_kbps } => {
-                self.members[index].line = Some(LineReport { at: now, uplink_kbps });
+                let member = &mut self.members[index];
+                member.line = Some(LineReport { at: now, uplink_kbps });
+                if member.transport {
+                    let (peer, bps) = (member.peer, u64::from(uplink_kbps) * 1_000);
+                    self.media(MediaCommand::NoteUplink { peer, bps });
+                }
                 return self.done(id, request);
             }
             ClientMessage::Ping { last_seq } => {

@@ -77,7 +77,7 @@ impl Timeline {
 
 /// The worse of two values of one code.
 fn worse(one: QualityReason, other: QualityReason) -> QualityReason {
-    let value = if one.code == QualityCode::DownlinkRate {
+    let value = if matches!(one.code, QualityCode::DownlinkRate | QualityCode::UplinkRate) {
         one.value.min(other.value)
     } else {
         one.value.max(other.value)

@@ -384,18 +384,21 @@ pub enum QualityCode {
     UplinkJitter,
     /// Kilobits per second the way to them carries: less than what they want to see.
     DownlinkRate,
+    /// Kilobits per second the way from them carries, as their device thinks: less than what others want to see of them.
+    UplinkRate,
     /// Nothing is heard; the value is 0.
     Silence,
 }
 
 impl QualityCode {
     /// All.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::UplinkLoss,
         Self::DownlinkLoss,
         Self::RoundTrip,
         Self::UplinkJitter,
         Self::DownlinkRate,
+        Self::UplinkRate,
         Self::Silence,
     ];
 
@@ -408,6 +411,7 @@ impl QualityCode {
             Self::RoundTrip => "round_trip",
             Self::UplinkJitter => "uplink_jitter",
             Self::DownlinkRate => "downlink_rate",
+            Self::UplinkRate => "uplink_rate",
             Self::Silence => "silence",
         }
     }

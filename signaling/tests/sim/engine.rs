@@ -118,7 +118,9 @@ impl Engine {
                 self.peer(peer)?;
                 Some(MediaEvent::LineTested { peer, lost: Some(0.0) })
             }
-            MediaCommand::SetSeatWish { peer, .. } | MediaCommand::SeekRate { peer, .. } => {
+            MediaCommand::SetSeatWish { peer, .. }
+            | MediaCommand::SeekRate { peer, .. }
+            | MediaCommand::NoteUplink { peer, .. } => {
                 self.peer(peer)?;
                 None
             }

@@ -99,7 +99,7 @@ test('who is back without what they had is told what the others miss', () => {
 });
 
 test('why a connection is no better is said in a short sentence', () => {
-  const codes: QualityReason['code'][] = ['uplink_loss', 'downlink_loss', 'round_trip', 'uplink_jitter', 'downlink_rate', 'silence'];
+  const codes: QualityReason['code'][] = ['uplink_loss', 'downlink_loss', 'round_trip', 'uplink_jitter', 'downlink_rate', 'uplink_rate', 'silence'];
   for (const code of codes) for (const own of [true, false]) isPlain(reasonWords({ code, value: 8 }, own));
   expect(reasonWords({ code: 'uplink_loss', value: 8 }, true)).toBe('Your connection loses 8\u00a0% of what you send.');
   // A mean (RFC 3550), and no bound.

@@ -254,6 +254,8 @@ export function reasonWords({ code, value }: QualityReason, own: boolean): strin
       return `What ${they} send arrives unevenly, late by about ${value} ms.`;
     case 'downlink_rate':
       return `${whose} connection carries ${value} kbit/s: less than the pictures need.`;
+    case 'uplink_rate':
+      return `${whose} connection carries ${value} kbit/s of what ${they} send: less than a sharp picture needs.`;
     case 'silence':
       return `Nothing arrives from ${them}.`;
   }

@@ -606,7 +606,7 @@ code: QualityCode,
  */
 value: number, };
 
-export type QualityCode = 'uplink_loss' | 'downlink_loss' | 'round_trip' | 'uplink_jitter' | 'downlink_rate' | 'silence';
+export type QualityCode = 'uplink_loss' | 'downlink_loss' | 'round_trip' | 'uplink_jitter' | 'downlink_rate' | 'uplink_rate' | 'silence';
 
 export type Stretch = { 
 /**

@@ -281,6 +281,9 @@ fn what_a_device_thinks_of_its_way_up_counts_for_a_while() {
         visit.looks(1, GOOD);
     }
     assert_eq!(visit.told(), [(json!("audio_only"), json!("uplink_rate"))]);
+    let (peer, bps) = (visit.peer(), 80_000);
+    let noted = Did::Media(MediaCommand::NoteUplink { peer, bps });
+    assert!(visit.harness.did.contains(&noted), "the others are told why they see little");
     let mut visit = Visit::new();
     visit.harness.say(visit.patient, json!({"type": "line", "uplinkKbps": 80}));
     visit.looks(60, GOOD);
