@@ -1,6 +1,6 @@
 /**
- * Networks that are not as a developer's: one that lets no UDP through, one with IPv6 alone, and one from which the server is
- * reached by a TURN server alone. Each in a namespace of its own.
+ * Networks that are not as a developer's: one that lets no UDP through, one with IPv6 alone, one with both versions that loses
+ * either, and one from which the server is reached by a TURN server alone. Each in a namespace of its own.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -12,11 +12,13 @@ import { result } from './harness/result.mjs';
 import { Server } from './harness/server.mjs';
 import { Tab } from './harness/tab.mjs';
 import { startTurn, TURN_ADDRESS, TURN_ARGS } from './harness/turn.mjs';
-import { watch } from './harness/wait.mjs';
+import { until, watch } from './harness/wait.mjs';
 
 const OBSERVED_MS = 6_000;
+/** A browser takes some seconds until it holds a path for gone, and asks for another then. */
+const STANDS_STILL_MS_MAX = 15_000;
 
-/** @param {string} title @param {string} name @param {'ipv4' | 'ipv6'} kind @param {(t: any) => Promise<void>} body */
+/** @param {string} title @param {string} name @param {'ipv4' | 'ipv6' | 'dual'} kind @param {(t: any) => Promise<void>} body */
 function inNetwork(title, name, kind, body) {
   const elsewhere = inside !== undefined && inside !== name;
   test(title, { skip: skip || (elsewhere && 'another namespace') }, (t) =>
@@ -42,6 +44,30 @@ inNetwork('with IPv6 alone, Chromium and Firefox see and hear each other', 'ipv6
   for (const tab of tabs) {
     const { remote } = await tab.path();
     assert.deepEqual([remote.address ?? remote.ip, remote.protocol], [ADDRESS_V6, 'udp'], tab.name);
+  }
+});
+
+inNetwork('with both versions of IP, a call goes on by the one when the other is gone, and back', 'dual', 'dual', async (t) => {
+  const server = await start(t, ['--media-bind', '::'], { listen: '[::1]:0' });
+  const tabs = await call(t, server);
+  for (const [version, lost, other] of [
+    ['ip6', ADDRESS_V6, ADDRESS],
+    ['ip', ADDRESS, ADDRESS_V6],
+  ]) {
+    await Promise.all(tabs.map((tab) => tab.noteGaps()));
+    drop(`${version} daddr ${lost}`);
+    for (const tab of tabs) {
+      await until(`${tab.name} to go by ${other}`, async () => {
+        const { remote } = await tab.path();
+        return (remote?.address ?? remote?.ip) === other;
+      });
+    }
+    await Promise.all(tabs.map((tab) => tab.playsOn(60)));
+    for (const tab of tabs) {
+      const { gapMsMax } = await tab.gaps();
+      result(`${lost} is gone, ${tab.name}`, { 'stood still for ms': gapMsMax });
+      assert.ok(gapMsMax <= STANDS_STILL_MS_MAX, `${tab.name} stood still for ${gapMsMax} ms`);
+    }
   }
 });
 

@@ -27,12 +27,11 @@ ip link set test0 up
 ip link set test1 up
 `;
 /** What kinds of network there are; loopback, by which the page comes and browsers are steered, has both versions in each. */
-const KINDS = {
-  ipv4: `ip address add ${ADDRESS}/24 dev test0
-ip route add default dev test0`,
-  ipv6: `ip address add ${ADDRESS_V6}/64 dev test0 nodad
-ip -6 route add default dev test0`,
-};
+const IPV4 = `ip address add ${ADDRESS}/24 dev test0
+ip route add default dev test0`;
+const IPV6 = `ip address add ${ADDRESS_V6}/64 dev test0 nodad
+ip -6 route add default dev test0`;
+const KINDS = { ipv4: IPV4, ipv6: IPV6, dual: `${IPV4}\n${IPV6}` };
 
 /** The test of the file that this process is to run in its namespace; undefined outside. */
 export const inside = process.env[INSIDE];
@@ -77,11 +76,11 @@ export async function enter(args, name, kind, hear = () => undefined) {
   return { code, output };
 }
 
-/** In the namespace: lets only some packets in, by a rule of nftables for those that are dropped. */
+/** In the namespace: lets only some packets in, by a rule of nftables for those that are dropped; in place of those before. */
 export function drop(...rules) {
   assert.ok(inside, 'never outside');
   const chain = ['type filter hook input priority 0;', ...rules.map((rule) => `${rule} drop`)].join('\n');
-  const input = `table inet test {\nchain input {\n${chain}\n}\n}\n`;
+  const input = `table inet test\ndelete table inet test\ntable inet test {\nchain input {\n${chain}\n}\n}\n`;
   const { status, stderr } = spawnSync('nft', ['-f', '-'], { input });
   assert.equal(status, 0, String(stderr));
 }
