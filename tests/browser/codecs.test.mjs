@@ -14,7 +14,7 @@ import { until } from './harness/wait.mjs';
 
 /** Codecs in which a publisher sends all sizes in one stream of layers. */
 const LAYERED = ['VP9', 'AV1'];
-/** The least of its longest picture a seat may stand still for while its codec changes. */
+/** A seat stands still for no longer while its codec changes; seen were 130 to 800 ms, on a machine that was busy. */
 const STANDS_STILL_MS_MAX = 1_500;
 
 if (inside) {
@@ -107,15 +107,19 @@ async function switchesInFirefox(t) {
   await viewer.plays();
   assert.deepEqual([await shown(viewer), await sent(publisher)], ['VP9', ['VP9']]);
   const before = await viewer.descriptions();
+  await viewer.playsOn(60);
+  await viewer.noteGaps();
   const chromium = await startChromium();
   t.after(() => chromium.end());
   const late = await join(chromium, 'Third', ['video/VP9', 'video/AV1', 'video/H264']);
   await late.plays(await seatOf(late, publisher));
   await until('the seat to go on in VP8', async () => (await shown(viewer)) === 'VP8');
   await viewer.playsOn(60);
+  const { frames, gapMsMax } = await viewer.gaps();
   assert.deepEqual(await sent(publisher), ['VP8']);
   assert.equal((await viewer.descriptions()).remote.match(/^m=/gm)?.length, before.remote.match(/^m=/gm)?.length);
-  result('VP9 to VP8 in Firefox', { frames: (await viewer.received()).video.framesDecoded });
+  assert.ok(gapMsMax < STANDS_STILL_MS_MAX, `it stood still for ${gapMsMax} ms`);
+  result('VP9 to VP8 in Firefox', { frames, 'longest gap, ms': gapMsMax });
 }
 
 /** A visit in a codec, with a browser for each program and somebody in each; one program: two people in it. */
