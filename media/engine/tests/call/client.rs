@@ -13,6 +13,7 @@ use rtc_dtls::endpoint::{Endpoint, EndpointEvent};
 use rtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 use rtc_shared::TransportProtocol;
 use vestibule_media_core::demux::{DatagramKind, classify};
+use vestibule_media_core::rtcp::{RtcpPacket, RtcpWriter, packets};
 use vestibule_media_core::rtp::RtpHeader;
 use vestibule_media_core::sdp::{Fingerprint, Offer};
 use vestibule_media_core::srtp::{self, KeyingMaterial, SrtpOpener, SrtpProfile, SrtpRole, SrtpSealer};
@@ -20,7 +21,7 @@ use vestibule_media_core::stun::{self, IntegrityKey, Message};
 use vestibule_media_core::{Command, Event, MediaGate, PeerId, RoomId};
 use vestibule_media_engine::Engine;
 
-use vestibule_sim::offer::{ClientAnswer, ClientLine, ClientOffer};
+use vestibule_sim::offer::{ClientAnswer, ClientOffer};
 
 use crate::way::Way;
 
@@ -39,19 +40,22 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Adds `peer` to `room`, negotiates `lines` and connects, by TCP or by UDP.
+    /// What a client offers; its fingerprint comes when it joins.
+    pub(crate) fn offer() -> ClientOffer {
+        ClientOffer::new(UFRAG, PASSWORD, "")
+    }
+
+    /// Adds `peer` to `room`, negotiates `offer` and connects, by TCP or by UDP.
     pub(crate) fn join(
         engine: &Engine,
         events: &Receiver<Event>,
         room: RoomId,
         peer: PeerId,
-        lines: &[ClientLine],
+        mut offer: ClientOffer,
         by_tcp: bool,
     ) -> Self {
         let certificate = certificate();
-        let fingerprint = Fingerprint::of_certificate(&certificate.certificate[0]);
-        let mut offer = ClientOffer::new(UFRAG, PASSWORD, &fingerprint.to_string());
-        offer.lines.extend_from_slice(lines);
+        offer.fingerprint = Fingerprint::of_certificate(&certificate.certificate[0]).to_string();
         for command in [
             Command::AddPeer { room, peer },
             Command::SetMediaGate { peer, gate: MediaGate::Open },
@@ -82,6 +86,29 @@ impl Client {
         let index = u64::from(header.sequence);
         let len = self.sealer.seal_rtp(&mut buffer, header.header_len, packet.len(), index).unwrap();
         self.way.send(&buffer[..len]);
+    }
+
+    /// Writes, seals and sends RTCP.
+    pub(crate) fn send_rtcp(&mut self, write: impl FnOnce(&mut RtcpWriter<'_>)) {
+        let mut buffer = [0; 512];
+        let mut writer = RtcpWriter::new(&mut buffer[..256]);
+        write(&mut writer);
+        let len = writer.len();
+        let len = self.sealer.seal_rtcp(&mut buffer, len).unwrap();
+        self.way.send(&buffer[..len]);
+    }
+
+    /// Whether a keyframe is asked for in what comes until nothing does for a tick.
+    pub(crate) fn is_asked_for_keyframe(&mut self) -> bool {
+        let mut is_asked = false;
+        while let Some(mut buffer) = self.way.receive() {
+            if classify(&buffer) == Some(DatagramKind::Rtcp) {
+                let len = self.opener.open_rtcp(&mut buffer).expect("sealed for this client");
+                is_asked |=
+                    packets(&buffer[..len]).any(|packet| matches!(packet, Ok(RtcpPacket::Pli { .. })));
+            }
+        }
+        is_asked
     }
 
     /// The next RTP packet, opened; `None` when none comes for a tick.

@@ -2,11 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "helpers of a test fail by panicking, as the test does")]
 
 mod client;
+mod slow_reader;
 mod way;
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 
 use client::{Client, wait_for};
 use vestibule_media_core::rtp::HeaderWriter;
@@ -39,7 +40,8 @@ fn a_call_goes_by_connections_as_it_does_by_datagrams_and_from_one_to_the_other(
     }
 }
 
-fn call(speaker_by_tcp: bool, listener_by_tcp: bool) {
+/// An engine with a room.
+fn start() -> (Engine, Receiver<Event>) {
     let (sender, events) = channel();
     let sink = move |event: Event| {
         let _ = sender.send(event);
@@ -48,11 +50,15 @@ fn call(speaker_by_tcp: bool, listener_by_tcp: bool) {
         EngineConfig { bind: Ipv4Addr::LOCALHOST.into(), dtls_workers: 2, ..EngineConfig::default() };
     let engine = Engine::start(&config, Arc::new(sink)).unwrap();
     engine.send(ROOM, Command::CreateRoom { room: ROOM }).unwrap();
+    (engine, events)
+}
 
-    let lines = [ClientLine::Microphone { ssrc: MICROPHONE_SSRC }];
-    let mut speaker = Client::join(&engine, &events, ROOM, PeerId(1), &lines, speaker_by_tcp);
-    let lines = [ClientLine::AudioSeat, ClientLine::VideoSeat];
-    let mut listener = Client::join(&engine, &events, ROOM, PeerId(2), &lines, listener_by_tcp);
+fn call(speaker_by_tcp: bool, listener_by_tcp: bool) {
+    let (engine, events) = start();
+    let offer = Client::offer().with(ClientLine::Microphone { ssrc: MICROPHONE_SSRC });
+    let mut speaker = Client::join(&engine, &events, ROOM, PeerId(1), offer, speaker_by_tcp);
+    let offer = Client::offer().with_seats(1);
+    let mut listener = Client::join(&engine, &events, ROOM, PeerId(2), offer, listener_by_tcp);
     let seat = Command::SetSeat { peer: listener.peer, seat: SeatId(0), occupant: Some(speaker.peer) };
     engine.send(ROOM, seat).unwrap();
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use vestibule_media_core::TransportAddress;
 
 /// How long a client waits for a packet before it looks at its timers.
-const TICK: Duration = Duration::from_millis(50);
+const TICK: Duration = Duration::from_millis(20);
 
 pub(crate) enum Way {
     Udp { socket: UdpSocket, server: SocketAddr },
