@@ -1,6 +1,6 @@
 /**
  * What somebody sees and hears of somebody else whose own line is good, over a line of theirs that is not. The lines'
- * chances are seeded; the browsers' times, and the machine's, are not: bounds of time are wider than what is aimed at.
+ * chances are seeded; the browsers' times, and the machine's, are not: what these can spoil is tried again.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -15,18 +15,18 @@ import { until, watch } from './harness/wait.mjs';
 const SEED = 20_261_129;
 /** Heights of the camera's picture in its lowest and its highest encoding. */
 const [LOW, FULL] = [135, 540];
-/** A picture is late by so much, and voice and picture may be so far apart. */
-const [LATE_MS, APART_MS_MAX] = [150, 45];
-/** Chromium leaves 30 ms by its own count, which is some 40 off this one before anything is late. */
-const APART_MS_LIMIT = 75;
-/** 100 ms there and back. */
-const FAR = 'delay_ms=50';
-
+/** A picture is late by so much; the browser has to find most of that, and to leave no more than so much between it and the voice. */
+const [LATE_MS, FOUND_MS_MIN, APART_MS_MAX] = [150, 90, 45];
 /**
  * From this share of waiting for a processor on voice and picture are further apart for that: browsers reckon with the time
  * that decoding takes, not with waiting.
  */
-const BUSY_SHARE = 0.2;
+const [BUSY_SHARE, APART_MS_MAX_BUSY] = [0.2, 75];
+/** The browser gets so long to bring both together. */
+const TOGETHER_MS_MAX = 90_000;
+/** 100 ms there and back. */
+const FAR = 'delay_ms=50';
+
 const { server, chromium } = await serverAndBrowser();
 
 test('on a good line the full picture is there within seconds of joining', async () => {
@@ -36,13 +36,12 @@ test('on a good line the full picture is there within seconds of joining', async
     await until('the full picture', async () => (await viewer.received()).video?.frameHeight === FULL);
     return { 'joining to the full picture ms': Date.now() - joinsAt };
   };
-  // The aim is 4 s; a publisher that has to share two processors gets there later.
-  await untilRight('a good line', run, ({ 'joining to the full picture ms': ms }) => ms > 8_000 && `${ms} ms`);
+  await untilRight('a good line', run, ({ 'joining to the full picture ms': ms }) => ms > 4_000 && `${ms} ms`);
 });
 
-test('0.6 Mbit/s carry a picture and a voice', async () => {
+test('0.6 Mbit/s that come unevenly carry a picture and a voice', async () => {
   const run = async (t) => {
-    const { viewer, relay } = await watched(t, { up: FAR, down: `${FAR},rate_bps=600000,queue_ms=300` });
+    const { viewer, relay } = await watched(t, { up: FAR, down: `${FAR},jitter_ms=30,rate_bps=600000,queue_ms=300` });
     await viewer.plays();
     // Until it has found out what the line carries.
     await watch(10_000, () => viewer.received());
@@ -61,30 +60,33 @@ test('0.6 Mbit/s carry a picture and a voice', async () => {
   };
   await untilRight('0.6 Mbit/s', run, (seen) => {
     const estimate = seen['estimate kbit/s'];
-    if (seen['seconds without a new picture'] > 1) return 'the picture stood still';
+    if (seen['seconds without a new picture'] > 0) return 'the picture stood still';
+    if (seen.freezes > 1) return `${seen.freezes} freezes`;
     if (seen['concealed %'] > 5) return `${seen['concealed %']} % concealed`;
-    // Where less is sent than the line carries, half as much again as gets through may be thought of it.
-    if (estimate < 350 || estimate > 1.5 * 600) return `${estimate} kbit/s`;
-    return seen.switches > 6 && `${seen.switches} switches of the encoding in 15 s`;
+    // Little is sent between two encodings: what is thought of the line then may be more than gets through.
+    if (estimate < 300 || estimate > 1.2 * 600) return `${estimate} kbit/s`;
+    return seen.switches > 3 && `${seen.switches} switches of the encoding in 15 s`;
   });
 });
 
-test('a line that falls to 0.4 Mbit/s and rises again takes the picture along', async (t) => {
-  const { viewer, relay } = await watched(t, { up: FAR, down: `${FAR},rate_bps=2000000,queue_ms=300` });
-  await viewer.plays();
-  await showsHeight(viewer, (height) => height === FULL, 30_000);
-  await relay.command('down rate_bps=400000');
-  const fall = await showsHeight(viewer, (height) => height < FULL, 10_000);
-  const low = (await viewer.received()).video.frameHeight;
-  const samples = await watch(8_000, () => look(viewer));
-  result('2 to 0.4 Mbit/s', { 'lower picture after ms': fall, height: low, ...between(samples), ...downlink(samples) });
-  await relay.command('down rate_bps=2000000');
-  const rise = await showsHeight(viewer, (height) => height === FULL, 40_000);
-  result('0.4 to 2 Mbit/s', { 'full picture after ms': rise, ...downlink([await look(viewer)]) });
-  // The aims are 5 s and 20 s.
-  assert.ok(fall <= 8_000, `${fall} ms until a lower picture`);
-  assert.ok(between(samples).frames > 0, 'the picture stood still');
-  assert.ok(rise <= 30_000, `${rise} ms until the full picture`);
+test('a line that falls to 0.4 Mbit/s and rises again takes the picture along', async () => {
+  const run = async (t) => {
+    const { viewer, relay } = await watched(t, { up: FAR, down: `${FAR},rate_bps=2000000,queue_ms=300` });
+    await viewer.plays();
+    await showsHeight(viewer, (height) => height === FULL, 30_000);
+    await relay.command('down rate_bps=400000');
+    const fall = await showsHeight(viewer, (height) => height < FULL, 10_000);
+    const samples = await watch(8_000, () => look(viewer));
+    await relay.command('down rate_bps=2000000');
+    const rise = await showsHeight(viewer, (height) => height === FULL, 60_000);
+    return { fall, rise, ...between(samples), ...downlink(samples) };
+  };
+  await untilRight('2 to 0.4 Mbit/s and back, ms to another picture', run, ({ fall, rise, frames, freezes }) => {
+    if (fall > 4_000) return `${fall} ms until a lower picture`;
+    if (frames === 0 || freezes > 1) return `${frames} frames, ${freezes} freezes`;
+    // Within 8 s 80 % of the line are to be used; the publisher has to find out first that it may send as much again.
+    return rise > 12_000 && `${rise} ms until the full picture`;
+  });
 });
 
 test('of 20 % loss on the way down little is heard', async (t) => {
@@ -152,7 +154,7 @@ test('of 20 % loss on the way up little is heard: the voice is sent with redunda
     if (seen['the line lost %'] < 10) return 'the line lost too little to show anything';
     if (seen['offers made for it'] > 0) return 'an offer crossed the line for it';
     if (seen['bytes of a voice packet'] < 1.5 * seen['bytes of a plain one']) return 'no redundancy';
-    return seen['concealed %'] > 8 && `${seen['concealed %']} % concealed`;
+    return seen['concealed %'] > 5 && `${seen['concealed %']} % concealed`;
   });
 });
 
@@ -196,41 +198,39 @@ test('encodings that nobody wants to see are not sent, and come back', async (t)
   const full = showsHeight(viewer, (height) => height === FULL, 20_000).then(() => Date.now() - wokenAt);
   const times = { paused, woken: (await busy) - wokenAt, 'higher picture': await picture, 'full picture': await full };
   result('wishes, ms from the message', times);
-  // The aim is 500 ms for each.
-  for (const what of ['paused', 'woken', 'higher picture']) assert.ok(times[what] <= 1_500, `${what}: ${times[what]} ms`);
+  // A picture takes the browser's encoder and decoder their time on top.
+  const limits = { paused: 500, woken: 500, 'higher picture': 1_000 };
+  for (const [what, ms] of Object.entries(limits)) assert.ok(times[what] <= ms, `${what}: ${times[what]} ms`);
 });
 
-test('a picture that is late at its publisher stays with the voice', async (context) => {
+test('a picture that is late at its publisher stays with the voice', async () => {
   const run = async (t) => {
     const line = { whose: 'publisher', camera: { width: 640, height: 360 } };
     const { publisher, viewer, relay } = await watched(t, line);
     await viewer.plays();
     await viewer.playsOn(100);
-    const before = await apart(viewer);
+    // The browser shifts what it plays for seconds after the first picture.
+    const before = median((await watch(10_000, () => apart(viewer), 250)).slice(-12));
     const streams = (await publisher.stats()).filter(({ type, kind }) => type === 'outbound-rtp' && kind === 'video');
     const ssrcs = streams.flatMap(({ ssrc, rtxSsrc }) => [ssrc, rtxSsrc]).filter(Boolean);
     await relay.command(`late ${LATE_MS} ${ssrcs.join(' ')}`);
     await until('the late streams to be held', async () => (await relay.command('stats')).held > 100);
-    const soon = await apart(viewer);
-    // Chromium shifts what it plays by little at a time, and by half of what it still finds: that takes half a minute.
     const begun = performance.now();
-    const seen = [];
+    // Told the wrong times it would find nothing to do, and leave the lips where they are.
+    const seen = await watch(10_000, () => apart(viewer), 250);
+    const found = Math.max(...spans(seen).map(median)) - before;
+    // It shifts by little at a time, and by half of what it still finds: that takes half a minute.
+    const lately = () => median(seen.slice(-40));
     await until('both to be together again', async () => {
-      seen.push(await apart(viewer));
-      const isTogether = seen.length > 20 && Math.abs(median(seen.slice(-10))) <= APART_MS_MAX;
-      return isTogether || performance.now() - begun > 45_000;
-    }, 55_000);
-    const together = performance.now() - begun;
-    const after = median(await watch(5_000, () => apart(viewer), 500));
-    return { before, soon, after, 'together after ms': Math.round(together) };
+      seen.push(...(await watch(1_000, () => apart(viewer), 250)));
+      return Math.abs(lately()) <= APART_MS_MAX || performance.now() - begun > TOGETHER_MS_MAX;
+    }, 2 * TOGETHER_MS_MAX);
+    return { before, found, 'in ten seconds': lately(), 'after ms': Math.round(performance.now() - begun) };
   };
-  const isJudged = await untilRight(
-    'lip sync, ms the picture is behind',
-    run,
-    ({ after }) => Math.abs(after) > APART_MS_LIMIT && `${after} ms apart`,
-    BUSY_SHARE,
-  );
-  if (!isJudged) context.skip('the machine was busy: reported, and not judged');
+  await untilRight('lip sync, ms the picture is behind', run, ({ found, 'in ten seconds': after }, waitedShare) => {
+    if (found < FOUND_MS_MIN) return `of ${LATE_MS} ms the browser finds ${found}`;
+    return Math.abs(after) > (waitedShare >= BUSY_SHARE ? APART_MS_MAX_BUSY : APART_MS_MAX) && `${after} ms apart`;
+  });
 });
 
 /** Somebody who sends, and somebody who watches them, one of them over a line of their own. */
@@ -323,6 +323,11 @@ function between(samples) {
     'concealed %': (100 * concealed) / heard,
     'audio lost %': (100 * lost) / (lost + more(({ audio }) => audio.packetsReceived)),
   };
+}
+
+/** Each three seconds of what was sampled every 250 ms. */
+function spans(samples) {
+  return samples.slice(0, -11).map((_, at) => samples.slice(at, at + 12));
 }
 
 function median(values) {

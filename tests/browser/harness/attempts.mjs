@@ -22,14 +22,10 @@ export function withoutFreeze(name, run) {
  * @param {string} name
  * @param {(attempt: { after: (end: () => unknown) => void }) => Promise<Numbers>} run what happened, to be reported; what it
  *   has `after` done is done before the next: what it leaves open would make the machine busier still
- * @param {(numbers: Numbers) => string | false} wrong what is wrong with it
- * @param {number} [judgedBelow] where a busy machine makes it wrong each time: the share of waiting from which on a run is
- *   reported and not judged
- * @returns {Promise<boolean>} whether any was judged
+ * @param {(numbers: Numbers, waitedShare: number) => string | false} wrong what is wrong with it, where a machine was so busy
  */
-export async function untilRight(name, run, wrong, judgedBelow = Infinity) {
+export async function untilRight(name, run, wrong) {
   const found = [];
-  let isJudged = false;
   for (let attempt = 1; attempt <= ATTEMPTS_MAX; attempt += 1) {
     const waited = await cpuWaitedMs();
     const begun = performance.now();
@@ -46,12 +42,10 @@ export async function untilRight(name, run, wrong, judgedBelow = Infinity) {
       'cpu waited for %': Math.round(100 * share),
       ...(attempt > 1 && { attempt }),
     });
-    const what = wrong(numbers);
-    if (!what) return true;
-    isJudged ||= !(share >= judgedBelow);
+    const what = wrong(numbers, share);
+    if (!what) return;
     found.push(what);
   }
-  if (!isJudged) return false;
   assert.fail(`${name}: wrong in each of ${ATTEMPTS_MAX} runs: ${found.join('; ')}`);
 }
 
