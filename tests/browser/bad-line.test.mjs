@@ -44,7 +44,7 @@ test('0.6 Mbit/s that come unevenly carry a picture and a voice', async () => {
     const { viewer, relay } = await watched(t, { up: FAR, down: `${FAR},jitter_ms=30,rate_bps=600000,queue_ms=300` });
     await viewer.plays();
     // Until it has found out what the line carries.
-    await watch(10_000, () => viewer.received());
+    await watch(15_000, () => viewer.received());
     const samples = await watch(15_000, () => look(viewer));
     const estimates = samples.map(({ server }) => kilo(server.downlink.estimateBps));
     const decoded = samples.map(({ video }) => video.framesDecoded);
