@@ -353,7 +353,7 @@ impl EgressChecker {
         let Some(content) = &sent.content else { return };
         let is_last = content.tag.part + 1 == content.tag.parts;
         // Of a picture in layers which frame is the last depends on what follows.
-        let is_open = is_last && content.tag.spatial_layers > 1;
+        let is_open = is_last && content.tag.scalability.layers > 1;
         if line.video && sent.marker != is_last && !is_open {
             self.fail("a marker that is not on the last packet of its frame");
         }
@@ -431,7 +431,8 @@ impl EgressChecker {
         let (Some(from), Some(to)) = (a.picture, b.picture) else { return };
         let (mask, published) = match b.codec {
             CodecName::Av1 => {
-                let number = |tag: &Tag| tag.frame * u32::from(tag.spatial_layers) + u32::from(tag.spatial);
+                let number =
+                    |tag: &Tag| tag.frame * u32::from(tag.scalability.layers) + u32::from(tag.spatial);
                 (0xffff, number(&b.tag).wrapping_sub(number(&a.tag)))
             }
             _ => (0x7fff, b.tag.frame.wrapping_sub(a.tag.frame)),

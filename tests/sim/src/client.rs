@@ -24,7 +24,7 @@ use crate::offer::{self, ClientAnswer, ClientLine, ClientOffer};
 use crate::playout::DELAY_MAX;
 use crate::receive::{Media, Packet, Received, RxStream};
 use crate::red::{self, Red};
-use crate::synthetic::{TAG_BYTES, Tag, Temporal};
+use crate::synthetic::{Scalability, TAG_BYTES, Tag, Temporal};
 use crate::uplink::Uplink;
 
 /// How often a browser checks its path (libwebrtc: 2.5 s on a stable one).
@@ -104,6 +104,8 @@ pub struct ClientConfig {
     pub sender_reports: bool,
     /// Temporal layers of each encoding of the camera: 1 to 3. Beyond 1 it takes [`PictureIds::Wide`]; H264 has none.
     pub temporal_layers: u8,
+    /// Spatial layers of a camera in VP9 or AV1: several sizes in one stream, or each in an encoding of its own.
+    pub scalability: Scalability,
     /// Frames differ in size, by this seed, as an encoder's do.
     pub sizes_seed: Option<u64>,
     /// Does as the server's word of wanted encodings and of a thrifty voice says.
@@ -147,6 +149,7 @@ impl Default for ClientConfig {
             clock_offset_us: 0,
             sender_reports: true,
             temporal_layers: 1,
+            scalability: Scalability::L3_KEY,
             sizes_seed: None,
             obeys: false,
             red: true,
@@ -434,8 +437,9 @@ impl Client {
             let ssrc = base + 10 + encoding as u32;
             streams.push(stream(mid, rid, ssrc, true, encoding as u8, FRAME_INTERVAL, bytes));
         }
-        if let Some(last) = streams.last_mut().filter(|_| config.camera > 1) {
-            last.layer_bytes = config.rates_bps.iter().map(|bps| *bps as usize / 8 / 30).collect();
+        let layers = usize::from(config.scalability.layers);
+        if let Some(last) = streams.last_mut().filter(|_| config.camera > 1 && layers > 1) {
+            last.layer_bytes = config.rates_bps[..layers].iter().map(|bps| *bps as usize / 8 / 30).collect();
         }
         if let Some(bps) = config.screen_bps {
             let mid = ["0", "1", "2"][usize::from(config.microphone) + usize::from(config.camera > 0)];
@@ -731,11 +735,12 @@ impl Client {
         }
         let captured_at = stream.next_frame_at;
         stream.next_frame_at = captured_at + stream.interval;
-        // Of a codec with layers one stream carries all sizes.
-        let is_idle = is_layered(stream.codec) && stream.rid.is_some() && stream.layer_bytes.is_empty();
-        let is_unwanted = stream.unwanted && !is_layered(stream.codec);
+        // Where there are spatial layers one stream carries all sizes.
+        let in_one = is_layered(stream.codec) && self.config.scalability.layers > 1;
+        let is_idle = in_one && stream.rid.is_some() && stream.layer_bytes.is_empty();
+        let is_unwanted = stream.unwanted && !in_one;
         let from = self.withheld_from.unwrap_or(u8::MAX);
-        let is_withheld = stream.video && !is_layered(stream.codec) && stream.encoding >= from;
+        let is_withheld = stream.video && !in_one && stream.encoding >= from;
         let share = self.uplink.as_ref().filter(|_| stream.video).map_or(1.0, |uplink| {
             share_of(uplink.estimate_bps(), &self.config.rates_bps, usize::from(stream.encoding))
         });
@@ -779,7 +784,7 @@ impl Client {
             temporal,
             duration_ms: if stream.video { 0 } else { stream.interval.as_millis() as u8 },
             spatial: 0,
-            spatial_layers: sizes.len() as u8,
+            scalability: Scalability { layers: sizes.len() as u8, ..self.config.scalability },
             tl0,
         };
         for (spatial, mean) in (0..).zip(sizes) {
@@ -809,7 +814,7 @@ impl Client {
             tag.write(&mut payload, (bytes / usize::from(parts)).max(TAG_BYTES));
             coding::close(&mut payload, codec, &tag);
             let dependency = (codec == CodecName::Av1).then(|| coding::dependency_descriptor(&tag));
-            let marker = video && part + 1 == parts && tag.spatial + 1 == tag.spatial_layers;
+            let marker = video && part + 1 == parts && tag.spatial + 1 == tag.scalability.layers;
             self.send_media(at, timestamp, marker, payload, dependency, now);
         }
     }

@@ -1,8 +1,8 @@
 //! Payload headers of each codec as browsers write them, around payloads that are only tags; and what a payload says, read
 //! back.
 //!
-//! Layers: VP8 and H264 send each size in an encoding of its own. VP9 (non-flexible mode) and AV1 send one stream with three
-//! spatial layers, of which only those of a keyframe refer to the one below (L3T3_KEY).
+//! Layers: VP8 and H264 send each size in an encoding of its own. VP9 and AV1 send one stream with the spatial layers of
+//! [`Scalability`](crate::synthetic::Scalability).
 
 use vestibule_media_core::dependency::{self, Structure};
 use vestibule_media_core::sdp::CodecName;
@@ -63,31 +63,37 @@ const fn picture_id(tag: &Tag) -> u16 {
     (tag.frame as u16).wrapping_add(32_700) & 0x7fff
 }
 
-/// RFC 9628 section 4.2, non-flexible mode.
+/// RFC 9628 section 4.2.
 fn write_vp9(out: &mut Vec<u8>, tag: &Tag) {
     let flag = |set: bool, bit: u8| if set { bit } else { 0 };
     let (first, last) = (tag.part == 0, tag.part + 1 == tag.parts);
-    let is_top = tag.spatial + 1 == tag.spatial_layers;
+    let is_top = tag.spatial + 1 == tag.scalability.layers;
+    let is_flexible = tag.scalability.is_flexible;
     let has_structure = tag.keyframe && tag.spatial == 0 && first;
     let [high, low] = picture_id(tag).to_be_bytes();
     let is_sync = tag.keyframe || tag.temporal.is_layer_sync();
     out.extend_from_slice(&[
         0xa0 | flag(!tag.keyframe, 0x40)
+            | flag(is_flexible, 0x10)
             | flag(first, 0x08)
             | flag(last, 0x04)
             | flag(has_structure, 0x02)
-            | flag(is_top || !tag.keyframe, 0x01),
+            | flag(is_top || !tag.layers_refer(), 0x01),
         0x80 | high,
         low,
-        tag.temporal.id() << 5
-            | flag(is_sync, 0x10)
-            | tag.spatial << 1
-            | flag(tag.keyframe && tag.spatial > 0, 0x01),
-        tag.tl0,
+        tag.temporal.id() << 5 | flag(is_sync, 0x10) | tag.spatial << 1 | flag(tag.needs_below(), 0x01),
     ]);
+    if !is_flexible {
+        out.push(tag.tl0);
+    } else if !tag.keyframe {
+        let references: Vec<u32> = tag.temporal.references().into_iter().filter(|back| *back > 0).collect();
+        for (at, back) in references.iter().enumerate() {
+            out.push((*back as u8) << 1 | flag(at + 1 < references.len(), 0x01));
+        }
+    }
     if has_structure {
-        out.push((tag.spatial_layers - 1) << 5 | 0x10);
-        for height in &HEIGHTS[..usize::from(tag.spatial_layers)] {
+        out.push((tag.scalability.layers - 1) << 5 | 0x10);
+        for height in tag.heights() {
             out.extend_from_slice(&(height / 9 * 16).to_be_bytes());
             out.extend_from_slice(&height.to_be_bytes());
         }
@@ -138,7 +144,7 @@ fn write_av1(out: &mut Vec<u8>, tag: &Tag) {
 /// Frames of all layers are counted together.
 const fn frame_number(tag: &Tag) -> u16 {
     (tag.frame as u16)
-        .wrapping_mul(tag.spatial_layers as u16)
+        .wrapping_mul(tag.scalability.layers as u16)
         .wrapping_add(tag.spatial as u16)
         .wrapping_add(65_000)
 }
@@ -152,7 +158,8 @@ const REQUIRED: u32 = 3;
 
 /// The dependency descriptor of a packet: templates by layer, references and a keyframe's indications its own.
 pub(crate) fn dependency_descriptor(tag: &Tag) -> Vec<u8> {
-    let (spatial_layers, temporal_layers) = (u32::from(tag.spatial_layers), u32::from(tag.temporal.layers));
+    let (spatial_layers, temporal_layers) =
+        (u32::from(tag.scalability.layers), u32::from(tag.temporal.layers));
     let (spatial, temporal) = (u32::from(tag.spatial), u32::from(tag.temporal.id()));
     let template = TEMPLATE_OFFSET + spatial * temporal_layers + temporal;
     let has_structure = tag.keyframe && tag.part == 0 && tag.spatial == 0;
@@ -174,8 +181,15 @@ pub(crate) fn dependency_descriptor(tag: &Tag) -> Vec<u8> {
         for own in targets() {
             for (target_spatial, target_temporal) in targets() {
                 let indication = match own {
-                    (spatial, temporal) if spatial != target_spatial || temporal > target_temporal => {
+                    (spatial, temporal) if spatial > target_spatial || temporal > target_temporal => {
                         NOT_PRESENT
+                    }
+                    (spatial, _) if spatial < target_spatial => {
+                        if tag.scalability.is_dependent {
+                            REQUIRED
+                        } else {
+                            NOT_PRESENT
+                        }
                     }
                     (_, 0) => SWITCH,
                     (_, temporal) if temporal == target_temporal => DISCARDABLE,
@@ -191,7 +205,7 @@ pub(crate) fn dependency_descriptor(tag: &Tag) -> Vec<u8> {
         let values = spatial_layers * temporal_layers + 1;
         bits.put(0, u32::BITS - values.leading_zeros() - 1);
         bits.put(1, 1);
-        for height in &HEIGHTS[..usize::from(tag.spatial_layers)] {
+        for height in tag.heights() {
             bits.put(u32::from(height / 9 * 16) - 1, 16).put(u32::from(*height) - 1, 16);
         }
     }
@@ -206,13 +220,13 @@ pub(crate) fn dependency_descriptor(tag: &Tag) -> Vec<u8> {
                 2,
             );
         }
-        if tag.spatial > 0 {
-            bits.put(1, 2).put(0, 4);
-        }
     } else {
         for back in tag.temporal.references().into_iter().filter(|back| *back > 0) {
             bits.put(1, 2).put(back * spatial_layers - 1, 4);
         }
+    }
+    if tag.needs_below() {
+        bits.put(1, 2).put(0, 4);
     }
     bits.put(0, 2);
     bits.bytes()
@@ -308,13 +322,16 @@ fn read_vp9(payload: &[u8]) -> Result<Numbered, String> {
     let descriptor = vp9::parse(payload).map_err(|error| error.to_string())?;
     let tag = Tag::read(&payload[descriptor.len..]).ok_or("a VP9 payload that was changed")?;
     let (picture, _) = descriptor.picture_id.filter(|(_, wide)| *wide).ok_or("a picture id that vanished")?;
-    let tl0 = descriptor.tl0_picture_index.ok_or("a TL0PICIDX that vanished")?;
+    let tl0 = descriptor.tl0_picture_index;
+    if tl0.is_none() != tag.scalability.is_flexible {
+        return Err("a TL0PICIDX that vanished, or one in flexible mode".into());
+    }
     let found = (descriptor.spatial_id(), descriptor.temporal_id(), descriptor.is_keyframe_start());
     let expected = (tag.spatial, tag.temporal.id(), tag.keyframe && tag.part == 0 && tag.spatial == 0);
     if found != expected {
         return Err(format!("layers that were changed: {found:?}, not {expected:?}"));
     }
-    Ok((tag, Some(picture), Some(tl0)))
+    Ok((tag, Some(picture), tl0))
 }
 
 fn h264_tag(payload: &[u8]) -> Option<Tag> {
@@ -347,42 +364,58 @@ mod tests {
     use vestibule_media_core::time::Time;
 
     use super::*;
-    use crate::synthetic::Temporal;
+    use crate::synthetic::{Scalability, Temporal};
+
+    /// What is written of nine pictures is read back.
+    fn comes_back(codec: CodecName, scalability: Scalability) {
+        let mut structure = None;
+        for frame in 0..9 {
+            for (spatial, part) in
+                (0..scalability.layers).flat_map(|spatial| (0..3).map(move |part| (spatial, part)))
+            {
+                let tag = Tag {
+                    part,
+                    parts: 3,
+                    keyframe: frame == 0,
+                    encoding: 2,
+                    spatial,
+                    scalability,
+                    temporal: Temporal::at(if codec == CodecName::H264 { 1 } else { 3 }, frame),
+                    captured_at: Time::from_millis(33),
+                    tl0: 7,
+                    ..Tag::of_voice(frame, 0)
+                };
+                let mut payload = Vec::new();
+                write_header(&mut payload, codec, PictureIds::Wide, &tag);
+                tag.write(&mut payload, 200);
+                close(&mut payload, codec, &tag);
+                let dependency = (codec == CodecName::Av1).then(|| dependency_descriptor(&tag));
+                let content = read(&payload, codec, dependency.as_deref(), &mut structure).unwrap();
+                assert_eq!(content.tag, tag, "{codec:?}");
+                if codec == CodecName::H264 && tag.keyframe && part == 0 {
+                    assert_eq!(h264::parse(&payload).unwrap().height, Some(720));
+                }
+            }
+        }
+        let heights = structure.map(|structure| structure.heights);
+        let expected = match scalability.layers {
+            1 => [720, 0, 0, 0],
+            2 => [180, 360, 0, 0],
+            _ => [180, 360, 720, 0],
+        };
+        assert_eq!(heights, (codec == CodecName::Av1).then_some(expected));
+    }
 
     #[test]
     fn what_is_written_is_read_back() {
-        for codec in [CodecName::Vp8, CodecName::Vp9, CodecName::H264, CodecName::Av1] {
-            let layers = if is_layered(codec) { 3 } else { 1 };
-            let mut structure = None;
-            for frame in 0..9 {
-                for (spatial, part) in (0..layers).flat_map(|spatial| (0..3).map(move |part| (spatial, part)))
-                {
-                    let tag = Tag {
-                        part,
-                        parts: 3,
-                        keyframe: frame == 0,
-                        encoding: 2,
-                        spatial,
-                        spatial_layers: layers,
-                        temporal: Temporal::at(if codec == CodecName::H264 { 1 } else { 3 }, frame),
-                        captured_at: Time::from_millis(33),
-                        tl0: 7,
-                        ..Tag::of_voice(frame, 0)
-                    };
-                    let mut payload = Vec::new();
-                    write_header(&mut payload, codec, PictureIds::Wide, &tag);
-                    tag.write(&mut payload, 200);
-                    close(&mut payload, codec, &tag);
-                    let dependency = (codec == CodecName::Av1).then(|| dependency_descriptor(&tag));
-                    let content = read(&payload, codec, dependency.as_deref(), &mut structure).unwrap();
-                    assert_eq!(content.tag, tag, "{codec:?}");
-                    if codec == CodecName::H264 && tag.keyframe && part == 0 {
-                        assert_eq!(h264::parse(&payload).unwrap().height, Some(720));
-                    }
-                }
+        for codec in [CodecName::Vp8, CodecName::H264] {
+            comes_back(codec, Scalability::L1);
+        }
+        for codec in [CodecName::Vp9, CodecName::Av1] {
+            for scalability in Scalability::ALL {
+                comes_back(codec, scalability);
+                comes_back(codec, scalability.flexible());
             }
-            let heights = structure.map(|structure| structure.heights);
-            assert_eq!(heights, (codec == CodecName::Av1).then_some([180, 360, 720, 0]));
         }
     }
 }

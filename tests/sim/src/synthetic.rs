@@ -31,10 +31,51 @@ pub struct Tag {
     pub duration_ms: u8,
     /// Its spatial layer.
     pub spatial: u8,
-    /// Spatial layers of its encoding.
-    pub spatial_layers: u8,
+    /// How its encoding is layered.
+    pub scalability: Scalability,
     /// Pictures of the temporal base layer so far.
     pub tl0: u8,
+}
+
+/// How spatial layers come (the modes of W3C's Scalable Video Coding, without their temporal layers, which [`Temporal`] has).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scalability {
+    /// Spatial layers of an encoding: 1 to 3.
+    pub layers: u8,
+    /// Each picture of a layer refers to that of the layer below; if not, only those of keyframes do (K-SVC).
+    pub is_dependent: bool,
+    /// VP9 tells references picture by picture (flexible mode), and no TL0PICIDX.
+    pub is_flexible: bool,
+}
+
+impl Scalability {
+    /// One layer: each size is an encoding of its own.
+    pub const L1: Self = Self { layers: 1, is_dependent: false, is_flexible: false };
+    /// `L2` and `L3` with layers that need each other.
+    pub const L2: Self = Self { layers: 2, is_dependent: true, is_flexible: false };
+    /// The same with three.
+    pub const L3: Self = Self { layers: 3, is_dependent: true, is_flexible: false };
+    /// `L2_KEY` and `L3_KEY`, with layers that need each other in keyframes alone.
+    pub const L2_KEY: Self = Self { layers: 2, is_dependent: false, is_flexible: false };
+    /// The same with three.
+    pub const L3_KEY: Self = Self { layers: 3, is_dependent: false, is_flexible: false };
+
+    /// Those above.
+    pub const ALL: [Self; 5] = [Self::L1, Self::L2, Self::L3, Self::L2_KEY, Self::L3_KEY];
+
+    /// The same, in VP9's flexible mode.
+    #[must_use]
+    pub const fn flexible(self) -> Self {
+        Self { is_flexible: true, ..self }
+    }
+
+    const fn to_byte(self) -> u8 {
+        self.layers << 2 | (self.is_dependent as u8) << 1 | self.is_flexible as u8
+    }
+
+    const fn from_byte(byte: u8) -> Self {
+        Self { layers: byte >> 2, is_dependent: byte & 2 != 0, is_flexible: byte & 1 != 0 }
+    }
 }
 
 /// A frame's place in the pattern of its encoding's temporal layers: L1T1, L1T2 (0 1) or L1T3 (0 2 1 2). A keyframe begins
@@ -124,7 +165,7 @@ impl Tag {
             temporal: Temporal::NONE,
             duration_ms,
             spatial: 0,
-            spatial_layers: 1,
+            scalability: Scalability::L1,
             tl0: 0,
         }
     }
@@ -132,12 +173,33 @@ impl Tag {
     /// Which of the sizes it is of, lowest first.
     #[must_use]
     pub const fn size(&self) -> u8 {
-        if self.spatial_layers > 1 { self.spatial } else { self.encoding }
+        if self.scalability.layers > 1 { self.spatial } else { self.encoding }
+    }
+
+    /// It refers to the frame of the layer below, of the same picture.
+    #[must_use]
+    pub const fn needs_below(&self) -> bool {
+        self.spatial > 0 && self.layers_refer()
+    }
+
+    /// Whether frames of this picture refer to the layer below.
+    #[must_use]
+    pub const fn layers_refer(&self) -> bool {
+        self.keyframe || self.scalability.is_dependent
+    }
+
+    /// Heights of its encoding's layers, lowest first.
+    #[must_use]
+    pub fn heights(&self) -> &'static [u16] {
+        match self.scalability.layers {
+            1 => &HEIGHTS[usize::from(self.encoding)..][..1],
+            layers => &HEIGHTS[..usize::from(layers)],
+        }
     }
 
     /// The frames it refers to: how many pictures before, and in which spatial layer.
     pub fn references(&self) -> impl Iterator<Item = (u32, u8)> {
-        let below = (self.keyframe && self.spatial > 0).then(|| (0, self.spatial - 1));
+        let below = self.needs_below().then(|| (0, self.spatial - 1));
         let temporal = self.temporal.references().into_iter().filter(|back| *back > 0 && !self.keyframe);
         temporal.map(|back| (back, self.spatial)).chain(below)
     }
@@ -152,7 +214,7 @@ impl Tag {
         out.extend_from_slice(&self.frame.to_be_bytes());
         out.extend_from_slice(&self.captured_at.as_micros().to_be_bytes());
         out.extend_from_slice(&[self.temporal.layers << 4 | self.temporal.position, self.duration_ms]);
-        out.extend_from_slice(&[self.spatial_layers << 4 | self.spatial, self.tl0]);
+        out.extend_from_slice(&[self.scalability.to_byte() << 2 | self.spatial, self.tl0]);
         let filler = (self.frame as u8).wrapping_mul(31).wrapping_add(self.part);
         out.resize((start + len).max(start + TAG_BYTES), filler);
     }
@@ -176,8 +238,8 @@ impl Tag {
             captured_at: Time::from_micros((u64::from(u32_at(18)) << 32) | u64::from(u32_at(22))),
             temporal: Temporal { layers: tag[26] >> 4, position: tag[26] & 0xf },
             duration_ms: tag[27],
-            spatial: tag[28] & 0xf,
-            spatial_layers: tag[28] >> 4,
+            spatial: tag[28] & 0x3,
+            scalability: Scalability::from_byte(tag[28] >> 2),
             tl0: tag[29],
         };
         let expected = (found.frame as u8).wrapping_mul(31).wrapping_add(found.part);

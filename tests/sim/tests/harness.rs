@@ -13,7 +13,7 @@ use vestibule_media_core::vp8::{CANONICAL_DESCRIPTOR_LEN, CanonicalDescriptor, w
 use vestibule_sim::checker::CheckedLine;
 use vestibule_sim::client::{Client, ClientConfig, Signal};
 use vestibule_sim::offer::{MID_ID, OPUS, TRANSPORT_CC_ID, VP8, VP8_RTX};
-use vestibule_sim::synthetic::{TAG_BYTES, Tag, Temporal, vp8_frame_start};
+use vestibule_sim::synthetic::{Scalability, TAG_BYTES, Tag, Temporal, vp8_frame_start};
 use vestibule_sim::world::WALL_CLOCK;
 use vestibule_sim::{EgressChecker, World};
 
@@ -131,7 +131,7 @@ fn tag(frame: u32, captured_ms: u64) -> Tag {
         temporal: Temporal::NONE,
         duration_ms: 0,
         spatial: 0,
-        spatial_layers: 1,
+        scalability: Scalability::L1,
         tl0: 0,
     }
 }
