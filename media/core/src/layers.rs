@@ -123,13 +123,6 @@ impl LayerFilter {
         }
         let Some(structure) = structure else { return true };
         let wanted = structure.target_within(limit.spatial, limit.temporal);
-        let may_switch = || {
-            wanted.is_some_and(|wanted| av1.indications.of(wanted) == Indication::Switch)
-                && !av1.references.far
-                && (0..32)
-                    .filter(|back| av1.references.near & (1 << back) != 0)
-                    .all(|back| self.frames.get(frame.back(back + 1)) == Some(true))
-        };
         // Whichever of its packets comes first: only one of them says that it begins a sequence.
         let is_keyframe = is_keyframe || (av1.spatial == 0 && av1.references.is_empty());
         // Layers of one picture have numbers next to each other. One that was overtaken by the next is as it was begun.
@@ -141,20 +134,55 @@ impl LayerFilter {
             let is_left_out = |below: u8| self.frames.get(frame.back(below.into())) == Some(false);
             is_new || (is_newer && av1.spatial > 0 && (1..=av1.spatial).all(is_left_out))
         };
-        if (is_new && is_keyframe) || (wanted != self.target && begins() && may_switch()) {
-            self.is_whole |= is_keyframe;
-            self.target = wanted;
-            let (spatial, temporal) = wanted.map_or((0, 0), |wanted| structure.layers_of(wanted));
-            (self.spatial, self.temporal) = (spatial, temporal);
+        let next = if is_new && is_keyframe {
+            self.is_whole = true;
+            wanted
+        } else if wanted != self.target && begins() {
+            self.next_target(av1, wanted, limit, structure)
+        } else {
+            self.target
+        };
+        if next != self.target || (is_new && is_keyframe) {
+            self.target = next;
+            (self.spatial, self.temporal) = next.map_or((0, 0), |next| structure.layers_of(next));
         }
         if is_new {
             self.picture = lowest;
         }
         let is_present = |target: u8| av1.indications.of(target) != Indication::NotPresent;
         let sent = self.target.is_none_or(is_present);
-        self.is_whole &= sent || av1.spatial >= self.spatial;
+        let is_above = av1.spatial >= self.spatial || av1.temporal > self.temporal;
+        self.is_whole &= sent || is_above;
         self.frames.note(frame, sent);
         sent
+    }
+
+    /// The decode target from this frame on, which is no keyframe and the first of its picture: what is wanted, where it may be
+    /// entered here, else what is nearest to it.
+    fn next_target(
+        &self,
+        av1: &Av1Meta,
+        wanted: Option<u8>,
+        limit: LayerLimit,
+        structure: &Structure,
+    ) -> Option<u8> {
+        let may_enter = |target: Option<u8>| {
+            target.is_some_and(|target| av1.indications.of(target) == Indication::Switch)
+                && !av1.references.far
+                && (0..32)
+                    .filter(|back| av1.references.near & (1 << back) != 0)
+                    .all(|back| self.frames.get(av1_frame(av1).back(back + 1)) == Some(true))
+        };
+        if may_enter(wanted) {
+            return wanted;
+        }
+        let spatial = if self.needs_keyframe_for(limit.spatial) { self.spatial } else { limit.spatial };
+        let near = structure.target_within(spatial, limit.temporal);
+        // All of fewer layers was sent so far. More temporal ones are entered in all layers of a picture at once, and the lowest
+        // frame cannot say so for those above, which need it.
+        let is_fewer = near.is_some_and(|near| structure.layers_of(near).1 <= self.temporal);
+        let of_lowest = structure.target_within(spatial.min(av1.spatial), limit.temporal);
+        if is_fewer || may_enter(of_lowest) { near } else { self.target }
     }
 }
 

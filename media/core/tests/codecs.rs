@@ -6,10 +6,22 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 use vestibule_media_core::api::{Command, Event, MediaGate};
 use vestibule_media_core::sdp::CodecName;
+use vestibule_sim::synthetic::Scalability;
 use vestibule_sim::{ClientConfig, World};
 use vestibule_testnet::LinkConfig;
 
 const CODECS: [CodecName; 4] = [CodecName::Vp8, CodecName::Vp9, CodecName::H264, CodecName::Av1];
+
+/// The layers VP9 and AV1 may come in.
+fn layered() -> impl Iterator<Item = (CodecName, Scalability)> {
+    let vp9 = Scalability::ALL.into_iter().flat_map(|mode| [mode, mode.flexible()]);
+    vp9.map(|mode| (CodecName::Vp9, mode)).chain(Scalability::ALL.map(|mode| (CodecName::Av1, mode)))
+}
+
+/// Which of the sizes is the largest that comes.
+const fn top(scalability: Scalability) -> u8 {
+    if scalability.layers == 2 { 1 } else { 2 }
+}
 
 const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
@@ -25,8 +37,13 @@ fn viewer(codecs: &[CodecName]) -> ClientConfig {
 
 /// One publishes in this codec, one watches over this line.
 fn watched(seed: u64, codec: CodecName, line: &LinkConfig) -> World {
+    watched_in(seed, codec, Scalability::L3_KEY, line)
+}
+
+/// The same, with these layers.
+fn watched_in(seed: u64, codec: CodecName, scalability: Scalability, line: &LinkConfig) -> World {
     let mut world = World::preferring(seed, codec);
-    world.join_over(publisher(), *line, *line);
+    world.join_over(ClientConfig { scalability, ..publisher() }, *line, *line);
     world.join_over(viewer(&CODECS), *line, *line);
     world.seat(1, 0, Some(0));
     world.run(secs(3));
@@ -89,6 +106,49 @@ fn any_size_can_be_shown_and_each_switch_is_seamless() {
 }
 
 #[test]
+fn in_each_scalability_mode_any_size_can_be_shown_and_each_switch_is_seamless() {
+    for (codec, mode) in layered() {
+        let mut world = watched_in(2, codec, mode, &LinkConfig::default().delay_ms(20));
+        for (height, size) in [(180, 0), (360, 1), (720, 2), (180, 0), (720, 2), (360, 1)] {
+            world.height(1, 0, height);
+            world.run(secs(2));
+            let (_, video) = world.shown(1, 0);
+            assert_eq!(video.shows, Some((1, size.min(top(mode)))), "{codec:?} {mode:?} at {height}");
+            assert!(video.longest_gap < Duration::from_millis(200), "{codec:?} {mode:?}: {video:?}");
+            assert_eq!((video.lost, video.keyframe_requests), (0, 0), "{codec:?} {mode:?}");
+        }
+    }
+}
+
+#[test]
+fn layers_that_need_each_other_become_fewer_without_a_keyframe() {
+    for (codec, mode) in layered().filter(|(_, mode)| mode.is_dependent) {
+        let mut world = watched_in(2, codec, mode, &LinkConfig::default().delay_ms(20));
+        world.run(secs(2));
+        let before = world.members[0].client.keyframe_requests;
+        for (height, size) in [(360, 1), (180, 0)] {
+            world.height(1, 0, height);
+            world.run(secs(1));
+            assert_eq!(world.shown(1, 0).1.shows, Some((1, size)), "{codec:?} {mode:?}");
+        }
+        assert_eq!(world.members[0].client.keyframe_requests, before, "{codec:?} {mode:?}");
+    }
+}
+
+#[test]
+fn layers_that_need_each_other_are_sent_with_all_below_and_the_others_alone() {
+    for (codec, mode) in layered().filter(|(_, mode)| mode.layers == 3) {
+        let mut world = watched_in(3, codec, mode, &LinkConfig::default().delay_ms(20));
+        world.run(secs(2));
+        let before = world.members[1].carried.sent_bytes;
+        world.run(secs(4));
+        let kbps = (world.members[1].carried.sent_bytes - before) * 8 / 4 / 1_000;
+        let expected = if mode.is_dependent { 2_150..2_550 } else { 1_450..1_850 };
+        assert!(expected.contains(&kbps), "{codec:?} {mode:?}: {kbps} kbit/s");
+    }
+}
+
+#[test]
 fn of_a_stream_with_layers_the_smaller_picture_takes_less_of_the_line() {
     for codec in [CodecName::Vp9, CodecName::Av1] {
         let mut world = watched(3, codec, &LinkConfig::default().delay_ms(20));
@@ -132,10 +192,11 @@ fn temporal_layers_are_left_out_without_a_gap_and_what_was_lost_before_stays_one
 
 #[test]
 fn temporal_layers_of_a_spatial_one_come_back_without_a_keyframe() {
-    for codec in [CodecName::Vp8, CodecName::Vp9, CodecName::Av1] {
+    let vp8 = (CodecName::Vp8, Scalability::L1);
+    for (codec, scalability) in std::iter::once(vp8).chain(layered()) {
         for seed in 1..4 {
             let mut world = World::preferring(seed, codec);
-            world.join(publisher());
+            world.join(ClientConfig { scalability, ..publisher() });
             // So long a way that the highest spatial layer is there before all of its pictures are.
             let way = LinkConfig::default().delay_ms(150);
             world.join_over(viewer(&CODECS), way, way.rate_bps(5_000_000).queue_ms(300));
@@ -145,7 +206,8 @@ fn temporal_layers_of_a_spatial_one_come_back_without_a_keyframe() {
             world.run(secs(4));
             let (_, video) = world.shown(1, 0);
             let frames = video.frames_decoded - before;
-            assert!(frames >= 4 * 27, "{codec:?} seed {seed}: {frames} pictures in four seconds, {video:?}");
+            let what = format!("{codec:?} {scalability:?} seed {seed}");
+            assert!(frames >= 4 * 27, "{what}: {frames} pictures in four seconds, {video:?}");
         }
     }
 }
