@@ -6,6 +6,7 @@
 
 use crate::codec::{Av1Meta, Descriptor, Vp9Meta};
 use crate::dependency::{Indication, Structure};
+use crate::history::{History, Number};
 
 /// The layers that are to be sent at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,11 +17,7 @@ pub(crate) struct LayerLimit {
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LayerFilter {
-    /// The highest layers that are sent: at a switch, at once what can be, the rest when the stream allows it.
-    spatial: u8,
-    temporal: u8,
-    /// The decode target of AV1 that is sent.
-    target: Option<u8>,
+    sent: History<Sent>,
     /// All that is sent of the layers below since the last keyframe: who is sent less may be so at any picture.
     is_whole: bool,
     /// The picture that was decided on last, by its VP9 picture id or the number of its lowest AV1 frame. Which of its layers
@@ -30,27 +27,35 @@ pub(crate) struct LayerFilter {
     frames: Frames,
 }
 
+/// The highest layers that are sent: at a switch, at once what can be, the rest when the stream allows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sent {
+    spatial: u8,
+    temporal: u8,
+    /// The decode target of AV1.
+    target: Option<u8>,
+}
+
+impl Sent {
+    const fn within(limit: LayerLimit) -> Self {
+        Self { spatial: limit.spatial, temporal: limit.temporal, target: None }
+    }
+}
+
 impl LayerFilter {
     /// A stream entered at a keyframe.
     pub(crate) const fn new(limit: LayerLimit) -> Self {
-        Self {
-            spatial: limit.spatial,
-            temporal: limit.temporal,
-            target: None,
-            is_whole: true,
-            picture: None,
-            frames: Frames::NONE,
-        }
+        Self { sent: History::new(Sent::within(limit)), is_whole: true, picture: None, frames: Frames::NONE }
     }
 
     /// The highest spatial layer that is sent.
     pub(crate) const fn spatial(&self) -> u8 {
-        self.spatial
+        self.sent.now().spatial
     }
 
     /// Whether it takes a keyframe until this spatial layer is the highest that is sent.
     pub(crate) const fn needs_keyframe_for(&self, spatial: u8) -> bool {
-        spatial > self.spatial || (spatial < self.spatial && !self.is_whole)
+        spatial > self.spatial() || (spatial < self.spatial() && !self.is_whole)
     }
 
     /// Whether the frame of a packet is sent.
@@ -85,26 +90,32 @@ impl LayerFilter {
         if let Some(sent) = self.frames.get(frame) {
             return sent;
         }
-        let picture = Some(u32::from(vp9.picture_id));
-        let is_new = self.picture != picture && self.frames.is_newer(frame);
-        // Whichever of its packets comes first.
-        if is_new && spatial == 0 && !vp9.is_inter_picture() {
-            *self = Self { frames: self.frames, ..Self::new(limit) };
-        } else if is_new {
-            self.temporal = self.temporal.min(limit.temporal);
-            if limit.spatial < self.spatial && self.is_whole {
-                self.spatial = limit.spatial;
-            }
-        }
+        let lowest = frame.back(spatial.into());
+        let is_new = self.picture != Some(lowest.value) && self.frames.is_newer(frame);
         if is_new {
-            self.picture = picture;
+            self.picture = Some(lowest.value);
         }
-        if temporal > self.temporal && temporal <= limit.temporal && vp9.is_switching_point() {
-            self.temporal = temporal;
+        let mut layers = self.sent.at(lowest);
+        if self.picture == Some(lowest.value) {
+            // Whichever of its packets comes first.
+            if is_new && spatial == 0 && !vp9.is_inter_picture() {
+                layers = Sent::within(limit);
+                self.is_whole = true;
+            } else if is_new {
+                layers.temporal = layers.temporal.min(limit.temporal);
+                // With the lowest of its frames: that one may be marked.
+                if spatial == 0 && limit.spatial < layers.spatial && self.is_whole {
+                    layers.spatial = limit.spatial;
+                }
+            }
+            if temporal > layers.temporal && temporal <= limit.temporal && vp9.is_switching_point() {
+                layers.temporal = temporal;
+            }
+            self.sent.set(lowest, layers);
         }
-        let is_below = spatial < self.spatial;
+        let is_below = spatial < layers.spatial;
         let is_needless = is_below && vp9.is_inter_picture() && vp9.is_not_for_upper();
-        let sent = temporal <= self.temporal && spatial <= self.spatial && !is_needless;
+        let sent = temporal <= layers.temporal && spatial <= layers.spatial && !is_needless;
         self.is_whole &= !is_needless;
         self.frames.note(frame, sent);
         sent
@@ -126,32 +137,37 @@ impl LayerFilter {
         // Whichever of its packets comes first: only one of them says that it begins a sequence.
         let is_keyframe = is_keyframe || (av1.spatial == 0 && av1.references.is_empty());
         // Layers of one picture have numbers next to each other. One that was overtaken by the next is as it was begun.
-        let lowest = Some(frame.back(av1.spatial.into()).value);
+        let lowest = frame.back(av1.spatial.into());
         let is_newer = self.frames.is_newer(frame);
-        let is_new = is_newer && self.picture != lowest;
+        let is_new = is_newer && self.picture != Some(lowest.value);
         // Of a picture whose lower layers belong to none of the two, as they do between keyframes, nothing was sent so far.
         let begins = || {
             let is_left_out = |below: u8| self.frames.get(frame.back(below.into())) == Some(false);
             is_new || (is_newer && av1.spatial > 0 && (1..=av1.spatial).all(is_left_out))
         };
-        let next = if is_new && is_keyframe {
+        let mut layers = self.sent.at(lowest);
+        let enters = is_new && is_keyframe;
+        let target = if enters {
             self.is_whole = true;
             wanted
-        } else if wanted != self.target && begins() {
+        } else if wanted != layers.target && begins() {
             self.next_target(av1, wanted, limit, structure)
         } else {
-            self.target
+            layers.target
         };
-        if next != self.target || (is_new && is_keyframe) {
-            self.target = next;
-            (self.spatial, self.temporal) = next.map_or((0, 0), |next| structure.layers_of(next));
-        }
         if is_new {
-            self.picture = lowest;
+            self.picture = Some(lowest.value);
+        }
+        if self.picture == Some(lowest.value) {
+            if enters || target != layers.target {
+                let (spatial, temporal) = target.map_or((0, 0), |target| structure.layers_of(target));
+                layers = Sent { spatial, temporal, target };
+            }
+            self.sent.set(lowest, layers);
         }
         let is_present = |target: u8| av1.indications.of(target) != Indication::NotPresent;
-        let sent = self.target.is_none_or(is_present);
-        let is_above = av1.spatial >= self.spatial || av1.temporal > self.temporal;
+        let sent = layers.target.is_none_or(is_present);
+        let is_above = av1.spatial >= layers.spatial || av1.temporal > layers.temporal;
         self.is_whole &= sent || is_above;
         self.frames.note(frame, sent);
         sent
@@ -176,13 +192,16 @@ impl LayerFilter {
         if may_enter(wanted) {
             return wanted;
         }
-        let spatial = if self.needs_keyframe_for(limit.spatial) { self.spatial } else { limit.spatial };
+        let Sent { spatial: top, temporal, target } = self.sent.now();
+        // Of lower layers, if all of them was sent so far, and with the lowest of the picture's frames: that one may be marked.
+        let is_lower = !self.needs_keyframe_for(limit.spatial) && av1.spatial == 0;
+        let spatial = if is_lower { limit.spatial } else { top };
         let near = structure.target_within(spatial, limit.temporal);
-        // All of fewer layers was sent so far. More temporal ones are entered in all layers of a picture at once, and the lowest
-        // frame cannot say so for those above, which need it.
-        let is_fewer = near.is_some_and(|near| structure.layers_of(near).1 <= self.temporal);
+        let is_fewer = near.is_some_and(|near| structure.layers_of(near).1 <= temporal);
+        // More temporal layers are entered in all layers of a picture at once, and the lowest frame cannot say so for those above,
+        // which need it.
         let of_lowest = structure.target_within(spatial.min(av1.spatial), limit.temporal);
-        if is_fewer || may_enter(of_lowest) { near } else { self.target }
+        if is_fewer || may_enter(of_lowest) { near } else { target }
     }
 }
 
@@ -193,25 +212,6 @@ fn vp9_frame(vp9: &Vp9Meta) -> Number {
 
 fn av1_frame(av1: &Av1Meta) -> Number {
     Number { value: av1.frame_number.into(), bits: 16 }
-}
-
-/// The number of a frame, which wraps at so many bits.
-#[derive(Clone, Copy, Debug)]
-struct Number {
-    value: u32,
-    bits: u8,
-}
-
-impl Number {
-    const fn back(self, by: u32) -> Self {
-        Self { value: self.value.wrapping_sub(by), ..self }
-    }
-
-    /// How far it is behind another.
-    const fn behind(self, other: u32) -> i32 {
-        let shift = 32 - self.bits as u32;
-        (other.wrapping_sub(self.value) << shift).cast_signed() >> shift
-    }
 }
 
 /// What was decided of the last frames.

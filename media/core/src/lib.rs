@@ -38,6 +38,7 @@ mod downlink;
 mod egress;
 mod feedback;
 mod hash;
+mod history;
 mod ice;
 mod keys;
 mod layers;

@@ -13,8 +13,9 @@ use slotmap::SlotMap;
 
 use crate::api::SeatWish;
 use crate::bounds::{RTX_HISTORY, RTX_HOLD_OFF_MIN, SEAT_LINGER, SEGMENTS_PER_SLOT_MAX};
-use crate::codec::{Descriptor, Numbers};
+use crate::codec::{Descriptor, Numbers, Vp8Meta};
 use crate::downlink::Egress;
+use crate::history::{History, Number};
 use crate::keys::SourceKey;
 use crate::layers::{LayerFilter, LayerLimit};
 use crate::red::{Body, Redundancy};
@@ -110,10 +111,10 @@ struct Thinning {
     /// The same of what is shown while the target's keyframe is waited for.
     interim: u8,
     /// The highest that is sent: it rises only at a picture that refers to none of what was left out.
-    applied: u8,
-    /// The picture that is being left out, and the last that was sent, as the publisher numbers them.
+    applied: History<u8>,
+    /// The newest picture, and the last that was left out, as the publisher numbers them.
+    newest: Option<u16>,
     left_out: Option<u16>,
-    last: Option<u16>,
 }
 
 /// All temporal layers.
@@ -123,9 +124,9 @@ impl Thinning {
     const NONE: Self = Self {
         limit: TEMPORAL_ALL,
         interim: TEMPORAL_ALL,
-        applied: TEMPORAL_ALL,
+        applied: History::new(TEMPORAL_ALL),
+        newest: None,
         left_out: None,
-        last: None,
     };
 }
 
@@ -413,7 +414,7 @@ impl Slot {
         }
         let is_left_out = match &meta.descriptor {
             Descriptor::None => false,
-            Descriptor::Vp8(_) => self.is_thinned() && self.leaves_out(meta),
+            Descriptor::Vp8(vp8) => self.leaves_out(vp8, meta.entry_point),
             Descriptor::Vp9(_) | Descriptor::Av1(_) => !self.filter_sends(stream, meta),
         };
         if is_left_out {
@@ -499,9 +500,7 @@ impl Slot {
         };
         let is_left_out = match &meta.descriptor {
             Descriptor::None => false,
-            Descriptor::Vp8(vp8) => {
-                vp8.temporal_id > self.thinning.applied && Some(vp8.picture_id) != self.thinning.last
-            }
+            Descriptor::Vp8(vp8) => vp8.temporal_id > self.thinning.applied.at(vp8_picture(vp8)),
             Descriptor::Vp9(_) | Descriptor::Av1(_) => !self.filter_sends(stream, meta),
         };
         if is_left_out {
@@ -526,13 +525,6 @@ impl Slot {
         self.forward(segment, &stream.ring, &meta.emptied(), &[], egress);
     }
 
-    /// Something is left out, or is to be.
-    #[inline]
-    fn is_thinned(&self) -> bool {
-        let Thinning { limit, interim, applied, .. } = self.thinning;
-        (limit, interim, applied) != (TEMPORAL_ALL, TEMPORAL_ALL, TEMPORAL_ALL)
-    }
-
     /// The highest temporal layer that is to be sent of what is shown.
     fn thinning_now(&self) -> u8 {
         let on_target = self
@@ -541,27 +533,30 @@ impl Slot {
         if on_target { self.thinning.limit } else { self.thinning.interim }
     }
 
-    /// Whether a packet is of a picture that is not sent. A picture that was begun is sent to its end.
-    fn leaves_out(&mut self, meta: &PacketMeta) -> bool {
+    /// Whether a packet is of a picture that is not sent: decided with the first of its packets, and for one that is overtaken by
+    /// the next as it would have been in time.
+    #[inline]
+    fn leaves_out(&mut self, vp8: &Vp8Meta, is_entry: bool) -> bool {
+        let picture = vp8_picture(vp8);
+        let behind = self.thinning.newest.map_or(i32::MIN, |newest| picture.behind(newest.into()));
+        if behind < 0 || (behind == 0 && is_entry) {
+            self.thin_from(vp8, is_entry);
+        }
+        vp8.temporal_id > self.thinning.applied.at(picture)
+    }
+
+    /// A picture begins: what is sent from it on.
+    fn thin_from(&mut self, vp8: &Vp8Meta, is_entry: bool) {
         let limit = self.thinning_now();
-        let Descriptor::Vp8(vp8) = &meta.descriptor else { return false };
         let thinning = &mut self.thinning;
-        if thinning.left_out == Some(vp8.picture_id) {
-            return true;
+        let mut applied = thinning.applied.now().min(limit);
+        if is_entry {
+            applied = limit;
+        } else if vp8.temporal_id == applied.saturating_add(1) && vp8.temporal_id <= limit && vp8.layer_sync {
+            applied = vp8.temporal_id;
         }
-        if thinning.last == Some(vp8.picture_id) {
-            return false;
-        }
-        thinning.applied = thinning.applied.min(limit);
-        if meta.entry_point {
-            thinning.applied = limit;
-        } else if vp8.temporal_id == thinning.applied.saturating_add(1)
-            && vp8.temporal_id <= limit
-            && vp8.layer_sync
-        {
-            thinning.applied = vp8.temporal_id;
-        }
-        vp8.temporal_id > thinning.applied
+        thinning.newest = Some(vp8.picture_id);
+        thinning.applied.set(vp8_picture(vp8), applied);
     }
 
     /// The stream goes on without this packet: the next one takes its number, and the next picture that of its picture.
@@ -644,9 +639,6 @@ impl Slot {
             state.timestamp_at = now;
         }
         state.started = true;
-        if let Descriptor::Vp8(vp8) = &meta.descriptor {
-            self.thinning.last = Some(vp8.picture_id);
-        }
         meta.descriptor.note_sent(&segment.offsets, &mut state.numbers);
         if !payload.is_empty() {
             state.frame_open = !segment.marks(meta);
@@ -679,8 +671,8 @@ impl Slot {
         };
         self.filter = LayerFilter::new(LayerLimit { spatial: segment.top, temporal: self.thinning.limit });
         self.current = Some(segment);
-        self.thinning.applied = self.thinning_now();
-        (self.thinning.left_out, self.thinning.last) = (None, None);
+        self.thinning.applied = History::new(self.thinning_now());
+        (self.thinning.newest, self.thinning.left_out) = (None, None);
     }
 
     /// The outgoing timestamp of the first packet of a new stretch.
@@ -905,6 +897,10 @@ impl Slot {
             bytes: self.sent.payload_bytes as u32,
         })
     }
+}
+
+fn vp8_picture(vp8: &Vp8Meta) -> Number {
+    Number { value: vp8.picture_id.into(), bits: 15 }
 }
 
 /// A packet that was sent.

@@ -1,5 +1,6 @@
 //! Every codec through every switch: the egress checker sits on each subscriber and fails at the first wrong packet.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -391,43 +392,55 @@ fn twenty_joiners_at_once_ask_for_one_keyframe_in_any_codec_and_none_stays_black
 #[derive(Clone, Copy, Debug)]
 enum Happening {
     Height(u16),
+    /// The viewer tells that its line carries so much: too little for all pictures of a size, or for all sizes.
+    Carries(u64),
     Seat(usize),
     Pause(u8),
     Resume(u8),
-    Codec(usize),
+    /// Somebody sends in another codec.
+    Codec(usize, usize),
     Padding,
     Passes(u64),
 }
 
+/// What carries everything.
+const PLENTY_BPS: u64 = 5_000_000;
+
 fn happening() -> impl Strategy<Value = Happening> {
     prop_oneof![
         4 => prop_oneof![Just(180_u16), Just(360), Just(720)].prop_map(Happening::Height),
+        4 => prop_oneof![100_000_u64..400_000, Just(700_000), Just(PLENTY_BPS)].prop_map(Happening::Carries),
         3 => (0_usize..2).prop_map(Happening::Seat),
         1 => (0_u8..3).prop_map(Happening::Pause),
         2 => (0_u8..3).prop_map(Happening::Resume),
-        2 => (0_usize..4).prop_map(Happening::Codec),
+        2 => (0_usize..2, 0_usize..4).prop_map(|(who, which)| Happening::Codec(who, which)),
         1 => Just(Happening::Padding),
         4 => (20_u64..900).prop_map(Happening::Passes),
     ]
 }
 
-/// Two publish and one watches over a line that loses, reorders and repeats, while anything happens.
-fn play(seed: u64, preferred: CodecName, happenings: &[Happening]) {
+/// Two publish and one watches over a line that loses, reorders and repeats, while anything happens. Gives how often temporal
+/// layers were left out.
+fn play(seed: u64, preferred: CodecName, modes: [Scalability; 2], happenings: &[Happening]) -> u64 {
     let line = LinkConfig::default().delay_ms(25).jitter_ms(15).reorder(0.04, 25).duplicate(0.02).loss(0.03);
     let mut world = World::preferring(seed, preferred);
-    for _ in 0..2 {
-        world.join_over(publisher(), line, line);
+    for scalability in modes {
+        world.join_over(ClientConfig { scalability, ..publisher() }, line, line);
     }
-    world.join_over(viewer(&CODECS), line, line);
+    // Every other one tells itself what its line carries; it may say so at any time, and is believed.
+    let transport_cc = seed % 2 == 0;
+    world.join_over(ClientConfig { transport_cc, ..viewer(&CODECS) }, line, line);
+    world.members[2].client.remb_bps = Some(PLENTY_BPS);
     world.seat(2, 0, Some(0));
     world.run(secs(1));
     for happening in happenings {
         match *happening {
             Happening::Height(height) => world.height(2, 0, height),
+            Happening::Carries(bps) => world.members[2].client.remb_bps = Some(bps),
             Happening::Seat(whom) => world.seat(2, 0, Some(whom)),
             Happening::Pause(encoding) => world.members[0].client.pause_encoding(encoding, true),
             Happening::Resume(encoding) => world.members[0].client.pause_encoding(encoding, false),
-            Happening::Codec(which) => world.members[0].client.send_camera_in(CODECS[which]),
+            Happening::Codec(who, which) => world.members[who].client.send_camera_in(CODECS[which]),
             Happening::Padding => world.members[0].client.send_media_padding(2),
             Happening::Passes(ms) => world.run(Duration::from_millis(ms)),
         }
@@ -436,6 +449,7 @@ fn play(seed: u64, preferred: CodecName, happenings: &[Happening]) {
     for encoding in 0..3 {
         world.members[0].client.pause_encoding(encoding, false);
     }
+    world.members[2].client.remb_bps = Some(PLENTY_BPS);
     world.height(2, 0, 720);
     world.seat(2, 0, Some(0));
     world.run(secs(5));
@@ -444,26 +458,44 @@ fn play(seed: u64, preferred: CodecName, happenings: &[Happening]) {
     let (_, video) = world.shown(2, 0);
     assert!(video.frames_decoded > before + 25, "no picture in the end: {video:?}");
     assert_eq!(video.shows.map(|(peer, _)| peer), Some(1));
+    world.sfu.counters().thinned
+}
+
+/// Plays so many times. Gives how often temporal layers were left out in all of them.
+fn play_often(cases: u32, preferred: CodecName, modes: [Scalability; 2]) -> u64 {
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { Config::default().cases } else { cases };
+    let config = Config {
+        cases,
+        failure_persistence: None,
+        rng_seed: RngSeed::Fixed(0x5eed),
+        max_shrink_iters: 200,
+        ..Config::default()
+    };
+    let strategy = (0_u64..1_000_000, prop::collection::vec(happening(), 1..40));
+    let thinned = Cell::new(0);
+    let outcome = TestRunner::new(config).run(&strategy, |(seed, happenings)| {
+        thinned.set(thinned.get() + play(seed, preferred, modes, &happenings));
+        Ok(())
+    });
+    if let Err(failure) = outcome {
+        panic!("{preferred:?} {modes:?}: {failure}");
+    }
+    thinned.get()
 }
 
 #[test]
 fn any_interleaving_of_switches_over_any_line_is_one_stream_in_every_codec() {
     for preferred in CODECS {
-        let cases = if std::env::var_os("PROPTEST_CASES").is_some() { Config::default().cases } else { 8 };
-        let config = Config {
-            cases,
-            failure_persistence: None,
-            rng_seed: RngSeed::Fixed(0x5eed),
-            max_shrink_iters: 200,
-            ..Config::default()
-        };
-        let strategy = (0_u64..1_000_000, prop::collection::vec(happening(), 1..40));
-        let outcome = TestRunner::new(config).run(&strategy, |(seed, happenings)| {
-            play(seed, preferred, &happenings);
-            Ok(())
-        });
-        if let Err(failure) = outcome {
-            panic!("{preferred:?}: {failure}");
-        }
+        let thinned = play_often(8, preferred, [Scalability::L3_KEY; 2]);
+        assert!(thinned > 0, "{preferred:?}: no temporal layer was left out, so nothing was tried");
+    }
+}
+
+#[test]
+fn any_interleaving_of_switches_over_any_line_is_one_stream_in_every_scalability_mode() {
+    for (codec, mode) in layered() {
+        let other = Scalability { is_dependent: !mode.is_dependent, ..mode };
+        let thinned = play_often(3, codec, [mode, other]);
+        assert!(thinned > 0, "{codec:?} {mode:?}: no temporal layer was left out, so nothing was tried");
     }
 }

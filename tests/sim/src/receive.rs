@@ -169,21 +169,31 @@ impl RxStream {
         frame.parts[usize::from(tag.part)] = true;
         while let Some((first, tag, ends_picture, is_repaired)) = self.next_decodable() {
             self.display.decodes(is_repaired, now);
+            self.remember(tag);
+            if !ends_picture && !tag.keyframe {
+                // By itself it is no picture: what is missing of that is waited for as before.
+                self.frames.remove(&first);
+                continue;
+            }
             self.stats.frames_skipped += self.frames.range(..first).count() as u64;
             self.frames = self.frames.split_off(&(first + 1));
             self.decoded_up_to = Some(first);
             // What lies before a decoded frame is no longer waited for.
             self.missing = self.missing.split_off(&first);
-            self.decoded.push_back((tag.ssrc, tag.frame, tag.spatial));
-            if self.decoded.len() > DECODED_REMEMBERED {
-                self.decoded.pop_front();
-            }
             self.stats.keyframes += u64::from(tag.keyframe && tag.spatial == 0);
             self.waiting_since = (!self.frames.is_empty()).then_some(now);
             if ends_picture {
                 self.shown(tag, now);
                 self.decoded(tag, now);
             }
+        }
+    }
+
+    /// Others may refer to it from now on.
+    fn remember(&mut self, tag: Tag) {
+        self.decoded.push_back((tag.ssrc, tag.frame, tag.spatial));
+        if self.decoded.len() > DECODED_REMEMBERED {
+            self.decoded.pop_front();
         }
     }
 
