@@ -21,14 +21,14 @@ pub(crate) enum Descriptor {
     Av1(Av1Meta),
 }
 
-/// The VP8 payload descriptor of a packet in normal form: picture id and TL0PICIDX always there and continuous.
+/// The VP8 payload descriptor of a packet in normal form: picture id and TL0PICIDX always there and continuous, KEYIDX never. It
+/// may not vanish once it was there, browsers send none, and no decoder needs it beside the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Vp8Meta {
     pub(crate) picture_id: u16,
     pub(crate) tl0_picture_index: u8,
     pub(crate) temporal_id: u8,
     pub(crate) layer_sync: bool,
-    pub(crate) key_index: Option<u8>,
     pub(crate) non_reference: bool,
     pub(crate) start_of_partition: bool,
     pub(crate) partition_index: u8,
@@ -62,7 +62,6 @@ pub(crate) struct Offsets {
     /// Of the picture id of VP8 and VP9, or the frame number of AV1.
     pub(crate) picture: u16,
     pub(crate) tl0: u8,
-    pub(crate) key_index: u8,
 }
 
 /// The last numbers of the outgoing stream.
@@ -71,7 +70,6 @@ pub(crate) struct Numbers {
     pub(crate) picture_id: u16,
     pub(crate) frame_number: u16,
     pub(crate) tl0: u8,
-    pub(crate) key_index: u8,
 }
 
 const PICTURE_ID_MASK: u16 = 0x7fff;
@@ -153,18 +151,11 @@ impl Descriptor {
     /// The offsets by which this frame's numbers follow the last of the stream.
     pub(crate) const fn offsets_after(&self, last: &Numbers) -> Offsets {
         match self {
-            Self::None => Offsets { picture: 0, tl0: 0, key_index: 0 },
-            Self::Vp8(vp8) => {
-                let key_index = match vp8.key_index {
-                    Some(index) => index,
-                    None => 0,
-                };
-                Offsets {
-                    picture: last.picture_id.wrapping_add(1).wrapping_sub(vp8.picture_id),
-                    tl0: last.tl0.wrapping_add(1).wrapping_sub(vp8.tl0_picture_index),
-                    key_index: last.key_index.wrapping_add(1).wrapping_sub(key_index),
-                }
-            }
+            Self::None => Offsets { picture: 0, tl0: 0 },
+            Self::Vp8(vp8) => Offsets {
+                picture: last.picture_id.wrapping_add(1).wrapping_sub(vp8.picture_id),
+                tl0: last.tl0.wrapping_add(1).wrapping_sub(vp8.tl0_picture_index),
+            },
             Self::Vp9(vp9) => {
                 let tl0 = match vp9.tl0_picture_index {
                     Some(index) => index,
@@ -173,14 +164,11 @@ impl Descriptor {
                 Offsets {
                     picture: last.picture_id.wrapping_add(1).wrapping_sub(vp9.picture_id),
                     tl0: last.tl0.wrapping_add(1).wrapping_sub(tl0),
-                    key_index: 0,
                 }
             }
-            Self::Av1(av1) => Offsets {
-                picture: last.frame_number.wrapping_add(1).wrapping_sub(av1.frame_number),
-                tl0: 0,
-                key_index: 0,
-            },
+            Self::Av1(av1) => {
+                Offsets { picture: last.frame_number.wrapping_add(1).wrapping_sub(av1.frame_number), tl0: 0 }
+            }
         }
     }
 
@@ -193,7 +181,6 @@ impl Descriptor {
                 let vp8 = rewrite_vp8(vp8, offsets);
                 last.picture_id = vp8.picture_id;
                 last.tl0 = vp8.tl0_picture_index;
-                last.key_index = vp8.key_index.unwrap_or(last.key_index);
             }
             Self::Vp9(vp9) => {
                 last.picture_id = vp9.picture_id.wrapping_add(offsets.picture) & PICTURE_ID_MASK;
@@ -238,7 +225,6 @@ fn rewrite_vp8(vp8: &Vp8Meta, offsets: &Offsets) -> CanonicalDescriptor {
         tl0_picture_index: vp8.tl0_picture_index.wrapping_add(offsets.tl0),
         temporal_id: vp8.temporal_id,
         layer_sync: vp8.layer_sync,
-        key_index: vp8.key_index.map(|index| index.wrapping_add(offsets.key_index) & 0x1f),
     }
 }
 
@@ -436,7 +422,6 @@ impl PictureNumbers {
             tl0_picture_index,
             temporal_id,
             layer_sync,
-            key_index: descriptor.key_index,
             non_reference: descriptor.non_reference,
             start_of_partition: descriptor.start_of_partition,
             partition_index: descriptor.partition_index,

@@ -182,7 +182,6 @@ impl Slot {
                     picture_id: (parameters.first_timestamp & 0x7fff) as u16,
                     frame_number: (parameters.first_timestamp >> 8) as u16,
                     tl0: (parameters.first_timestamp >> 16) as u8,
-                    key_index: 0,
                 },
             },
             parameters,

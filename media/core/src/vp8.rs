@@ -60,8 +60,6 @@ pub struct CanonicalDescriptor {
     pub temporal_id: u8,
     /// Y: this frame depends on the base layer only.
     pub layer_sync: bool,
-    /// KEYIDX, 0..=31, where the sender had one; higher bits are cut off.
-    pub key_index: Option<u8>,
 }
 
 const EXTENDED: u8 = 0x80;
@@ -139,7 +137,7 @@ pub fn keyframe_size(payload: &[u8], descriptor: &Vp8Descriptor) -> Option<(u16,
     Some((width, height))
 }
 
-/// Writes a descriptor of [`CANONICAL_DESCRIPTOR_LEN`] bytes: 15-bit picture id, TL0PICIDX and TID always present.
+/// Writes a descriptor of [`CANONICAL_DESCRIPTOR_LEN`] bytes: 15-bit picture id, TL0PICIDX and TID always present, KEYIDX never.
 ///
 /// Returns whether `out` had room; if not, nothing was written.
 #[inline]
@@ -152,16 +150,11 @@ pub fn write_canonical(out: &mut [u8], descriptor: &CanonicalDescriptor) -> bool
             | flag(descriptor.non_reference, NON_REFERENCE)
             | flag(descriptor.start_of_partition, START_OF_PARTITION)
             | (descriptor.partition_index & 0x07),
-        HAS_PICTURE_ID
-            | HAS_TL0_PICTURE_INDEX
-            | HAS_TEMPORAL
-            | flag(descriptor.key_index.is_some(), HAS_KEY_INDEX),
+        HAS_PICTURE_ID | HAS_TL0_PICTURE_INDEX | HAS_TEMPORAL,
         WIDE_PICTURE_ID | picture_high,
         picture_low,
         descriptor.tl0_picture_index,
-        ((descriptor.temporal_id & 0x03) << 6)
-            | flag(descriptor.layer_sync, LAYER_SYNC)
-            | (descriptor.key_index.unwrap_or(0) & 0x1f),
+        ((descriptor.temporal_id & 0x03) << 6) | flag(descriptor.layer_sync, LAYER_SYNC),
     ];
     true
 }
@@ -169,7 +162,6 @@ pub fn write_canonical(out: &mut [u8], descriptor: &CanonicalDescriptor) -> bool
 #[cfg(test)]
 mod tests {
     use proptest::collection::vec;
-    use proptest::option;
     use proptest::prelude::any;
     use rtc_rtp::codec::vp8::Vp8Packet;
     use rtc_rtp::packetizer::Depacketizer;
@@ -247,9 +239,9 @@ mod tests {
     #[test]
     fn the_canonical_descriptor_comes_back() {
         let flags = (any::<bool>(), any::<bool>(), any::<bool>());
-        let numbers = (0_u8..8, 0_u16..0x8000, any::<u8>(), 0_u8..4, option::of(0_u8..32));
+        let numbers = (0_u8..8, 0_u16..0x8000, any::<u8>(), 0_u8..4);
         check((flags, numbers), |((non_reference, start_of_partition, layer_sync), numbers)| {
-            let (partition_index, picture_id, tl0_picture_index, temporal_id, key_index) = numbers;
+            let (partition_index, picture_id, tl0_picture_index, temporal_id) = numbers;
             let written = CanonicalDescriptor {
                 non_reference,
                 start_of_partition,
@@ -258,7 +250,6 @@ mod tests {
                 tl0_picture_index,
                 temporal_id,
                 layer_sync,
-                key_index,
             };
             let mut out = [0; CANONICAL_DESCRIPTOR_LEN];
             assert!(write_canonical(&mut out, &written));
@@ -269,7 +260,7 @@ mod tests {
                 picture_id: Some(PictureId { value: picture_id, wide: true }),
                 tl0_picture_index: Some(tl0_picture_index),
                 temporal: Some((temporal_id, layer_sync)),
-                key_index,
+                key_index: None,
                 len: CANONICAL_DESCRIPTOR_LEN,
             };
             assert_eq!(parse(&out), Ok(expected));
@@ -285,12 +276,11 @@ mod tests {
             partition_index: 0xff,
             picture_id: 0xffff,
             temporal_id: 0xff,
-            key_index: Some(0xff),
             ..CanonicalDescriptor::default()
         };
         let mut out = [0; CANONICAL_DESCRIPTOR_LEN];
         assert!(write_canonical(&mut out, &written));
-        assert_eq!(out, [0x87, 0xf0, 0xff, 0xff, 0, 0xdf]);
+        assert_eq!(out, [0x87, 0xe0, 0xff, 0xff, 0, 0xc0]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 use vestibule_media_core::api::{Command, Event, MediaGate};
 use vestibule_media_core::sdp::CodecName;
+use vestibule_sim::client::PictureIds;
 use vestibule_sim::synthetic::Scalability;
 use vestibule_sim::{ClientConfig, World};
 use vestibule_testnet::LinkConfig;
@@ -335,11 +336,36 @@ fn padding_opens_no_gap_in_any_codec() {
 #[test]
 fn frame_numbers_picture_ids_and_sequence_numbers_wrap_unseen() {
     // Clients begin close below all of their ends.
-    for codec in [CodecName::Vp9, CodecName::Av1] {
+    for codec in [CodecName::Vp8, CodecName::Vp9, CodecName::Av1] {
         let mut world = watched(7, codec, &LinkConfig::default().delay_ms(20).loss(0.02));
         world.run(secs(40));
         let (_, video) = world.shown(1, 0);
         assert!(video.frames_decoded > 1_100, "{codec:?}: {video:?}");
+    }
+    // Of 7 bits, and with KEYIDX.
+    for (picture_ids, temporal_layers) in [(PictureIds::Narrow, 1), (PictureIds::Keyed, 3)] {
+        let line = LinkConfig::default().delay_ms(20).loss(0.02);
+        let mut world = World::new(7);
+        world.join_over(ClientConfig { picture_ids, temporal_layers, ..publisher() }, line, line);
+        world.join_over(viewer(&CODECS), line, line);
+        world.seat(1, 0, Some(0));
+        world.run(secs(20));
+        let (_, video) = world.shown(1, 0);
+        assert!(video.frames_decoded > 500, "{picture_ids:?}: {video:?}");
+    }
+}
+
+#[test]
+fn a_key_index_of_one_publisher_is_none_that_could_vanish_with_the_next() {
+    let mut world = World::new(11);
+    world.join(ClientConfig { picture_ids: PictureIds::Keyed, ..publisher() });
+    world.join(publisher());
+    world.join(viewer(&[CodecName::Vp8]));
+    // The checker refuses any KEYIDX.
+    for whom in [0, 1, 0, 1] {
+        world.seat(2, 0, Some(whom));
+        world.run(secs(1));
+        assert_eq!(world.shown(2, 0).1.shows.map(|(peer, _)| peer), Some(whom as u32 + 1));
     }
 }
 

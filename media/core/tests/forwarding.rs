@@ -209,7 +209,7 @@ fn a_seat_whose_next_participant_sends_no_video_goes_dark_at_once_and_never_show
 
 #[test]
 fn sources_that_number_their_pictures_differently_make_one_stream() {
-    for picture_ids in [PictureIds::Wide, PictureIds::Narrow, PictureIds::Absent] {
+    for picture_ids in [PictureIds::Wide, PictureIds::Keyed, PictureIds::Narrow, PictureIds::Absent] {
         for loss in [0.0, 0.05] {
             let mut world = World::new(5);
             let line = LinkConfig::default().delay_ms(20).loss(loss);

@@ -73,6 +73,8 @@ struct Voice {
 pub enum PictureIds {
     /// 15 bits and TL0PICIDX, as libwebrtc does.
     Wide,
+    /// The same, and KEYIDX.
+    Keyed,
     /// 7 bits, no TL0PICIDX.
     Narrow,
     /// None at all.
@@ -102,7 +104,8 @@ pub struct ClientConfig {
     pub clock_offset_us: i64,
     /// Sends sender reports.
     pub sender_reports: bool,
-    /// Temporal layers of each encoding of the camera: 1 to 3. Beyond 1 it takes [`PictureIds::Wide`]; H264 has none.
+    /// Temporal layers of each encoding of the camera: 1 to 3. Beyond 1 it takes [`PictureIds::Wide`] or
+    /// [`PictureIds::Keyed`]; H264 has none.
     pub temporal_layers: u8,
     /// Spatial layers of a camera in VP9 or AV1: several sizes in one stream, or each in an encoding of its own.
     pub scalability: Scalability,

@@ -46,11 +46,18 @@ pub(crate) fn close(out: &mut [u8], codec: CodecName, tag: &Tag) {
 fn write_vp8(out: &mut Vec<u8>, ids: PictureIds, tag: &Tag) {
     let start = if tag.part == 0 { 0x10 } else { 0 };
     match ids {
-        PictureIds::Wide => {
+        PictureIds::Wide | PictureIds::Keyed => {
             let [high, low] = picture_id(tag).to_be_bytes();
             let unreferenced = if tag.temporal.is_discardable() { 0x20 } else { 0 };
             let layer = tag.temporal.id() << 6 | if tag.temporal.is_layer_sync() { 0x20 } else { 0 };
-            out.extend_from_slice(&[0x80 | unreferenced | start, 0xe0, 0x80 | high, low, tag.tl0, layer]);
+            let (has_key, key) = match ids {
+                // Nobody is to see it: it need not count keyframes.
+                PictureIds::Keyed => (0x10, tag.frame as u8 & 0x1f),
+                _ => (0, 0),
+            };
+            let numbers = [0xe0 | has_key, 0x80 | high, low, tag.tl0, layer | key];
+            out.push(0x80 | unreferenced | start);
+            out.extend_from_slice(&numbers);
         }
         PictureIds::Narrow => {
             out.extend_from_slice(&[0x80 | start, 0x80, (tag.frame as u8).wrapping_add(100) & 0x7f]);
@@ -307,6 +314,9 @@ fn read_vp8(payload: &[u8]) -> Result<Numbered, String> {
     let descriptor = vp8::parse(payload).map_err(|error| error.to_string())?;
     let picture = descriptor.picture_id.filter(|id| id.wide).ok_or("a picture id that vanished")?.value;
     let tl0 = descriptor.tl0_picture_index.ok_or("a TL0PICIDX that vanished")?;
+    if descriptor.key_index.is_some() {
+        return Err("a KEYIDX, which vanishes with the next who sends none".into());
+    }
     let tag = vp8_tag(&payload[descriptor.len..]).ok_or("a VP8 payload that was changed")?;
     if vp8::is_keyframe(payload, &descriptor) != (tag.keyframe && tag.part == 0) {
         return Err("a keyframe that is none, or none that is one".into());
