@@ -129,6 +129,16 @@ impl Descriptor {
         }
     }
 
+    /// Which frame it is of, over all layers; `None` where that is not told.
+    pub(crate) const fn frame(&self) -> Option<u32> {
+        match self {
+            Self::None => None,
+            Self::Vp8(vp8) => Some(vp8.picture_id as u32),
+            Self::Vp9(vp9) => Some((vp9.picture_id as u32) << 3 | vp9.spatial() as u32),
+            Self::Av1(av1) => Some(av1.frame_number as u32),
+        }
+    }
+
     /// Whether the packet is the last of a frame of this spatial layer: the last of its picture where none above is sent.
     #[inline]
     pub(crate) const fn ends_layer(&self, spatial: u8) -> bool {

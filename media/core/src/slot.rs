@@ -5,6 +5,8 @@
 //! source's ring.
 
 mod segment;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -112,9 +114,9 @@ struct Thinning {
     interim: u8,
     /// The highest that is sent: it rises only at a picture that refers to none of what was left out.
     applied: History<u8>,
-    /// The newest picture, and the last that was left out, as the publisher numbers them.
+    /// The newest picture, and the last frame that was left out, as the publisher numbers them.
     newest: Option<u16>,
-    left_out: Option<u16>,
+    left_out: Option<u32>,
 }
 
 /// All temporal layers.
@@ -560,15 +562,18 @@ impl Slot {
 
     /// The stream goes on without this packet: the next one takes its number, and the next picture that of its picture.
     fn leave_out(&mut self, segment: Segment, meta: &PacketMeta) {
-        let out = segment.out_of(meta.index);
+        let is_again = self.thinning.left_out == meta.descriptor.frame();
+        // What is missing between two packets of one frame is of that frame.
+        let out = match is_again && self.out.highest < segment.first_out {
+            true => segment.first_out,
+            false => segment.out_of(meta.index),
+        };
         let mut next = Segment { first_in: meta.index + 1, first_out: out, ..segment };
         // The numbers of VP9 and AV1 are what their references and groups count by: they stay.
-        if let Descriptor::Vp8(vp8) = &meta.descriptor
-            && self.thinning.left_out != Some(vp8.picture_id)
-        {
+        if matches!(meta.descriptor, Descriptor::Vp8(_)) && !is_again {
             next.offsets.picture = next.offsets.picture.wrapping_sub(1);
-            self.thinning.left_out = Some(vp8.picture_id);
         }
+        self.thinning.left_out = meta.descriptor.frame();
         if out > segment.first_out {
             self.close(segment, out - 1);
         }

@@ -175,7 +175,7 @@ fn temporal_layers_are_left_out_without_a_gap_and_what_was_lost_before_stays_one
         for seed in 0..4 {
             let up = LinkConfig::default().delay_ms(20).loss(0.02);
             let mut world = World::preferring(seed, codec);
-            // A publisher whose losses are never repaired: whatever is missing stays missing.
+            // A publisher whose losses are repaired late: it is asked over a way that loses much, and a few stay missing.
             world.join_over(publisher(), up, LinkConfig::default().delay_ms(20).loss(0.3));
             // Less than the smallest picture takes at all its frames.
             let down = LinkConfig::default().delay_ms(20).rate_bps(240_000).queue_ms(300);
