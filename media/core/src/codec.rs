@@ -242,17 +242,31 @@ fn rewrite_vp8(vp8: &Vp8Meta, offsets: &Offsets) -> CanonicalDescriptor {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Read<'a> {
     pub(crate) descriptor: Descriptor,
-    /// A stream can be entered here.
+    /// A stream can be entered here, or where the parameter sets of its picture are.
     pub(crate) entry_point: bool,
+    /// It holds parameter sets of H264.
+    pub(crate) holds_sets: bool,
     /// Kept before the body: the bytes of a dependency descriptor.
     pub(crate) prefix: &'a [u8],
     pub(crate) body: &'a [u8],
 }
 
 impl<'a> Read<'a> {
-    const fn opaque(body: &'a [u8]) -> Self {
-        Self { descriptor: Descriptor::None, entry_point: false, prefix: &[], body }
+    pub(crate) const fn opaque(body: &'a [u8]) -> Self {
+        Self { descriptor: Descriptor::None, entry_point: false, holds_sets: false, prefix: &[], body }
     }
+}
+
+/// What came of the H264 picture that had parameter sets or an IDR slice last.
+#[derive(Clone, Copy, Debug)]
+struct H264Picture {
+    timestamp: Option<u32>,
+    has_sets: bool,
+    has_idr: bool,
+}
+
+impl H264Picture {
+    const NONE: Self = Self { timestamp: None, has_sets: false, has_idr: false };
 }
 
 /// What is to be remembered of an encoding to read its packets, and what they told of its layers.
@@ -261,6 +275,7 @@ pub(crate) struct Reader {
     codec: CodecName,
     pictures: PictureNumbers,
     structure: Option<Box<Structure>>,
+    h264: H264Picture,
     /// Spatial layers there are.
     pub(crate) spatial_layers: u8,
     /// Pictures between keyframes of a layer need none of the layers below (K-SVC).
@@ -275,6 +290,7 @@ impl Reader {
             codec,
             pictures: PictureNumbers::NEW,
             structure: None,
+            h264: H264Picture::NONE,
             spatial_layers: 1,
             is_independent: false,
             heights: [None; SPATIAL_MAX],
@@ -303,7 +319,7 @@ impl Reader {
             CodecName::Opus => Some(Read { entry_point: true, ..Read::opaque(payload) }),
             CodecName::Vp8 => self.read_vp8(payload, timestamp),
             CodecName::Vp9 => self.read_vp9(payload, timestamp),
-            CodecName::H264 => self.read_h264(payload),
+            CodecName::H264 => self.read_h264(payload, timestamp),
             CodecName::Av1 => self.read_av1(payload, dependency),
         };
         read.unwrap_or(Read::opaque(&[]))
@@ -316,7 +332,7 @@ impl Reader {
             self.heights[0] = vp8::keyframe_size(payload, &found).map(|(_, height)| height);
         }
         let descriptor = Descriptor::Vp8(self.pictures.normalize_vp8(&found, timestamp));
-        Some(Read { descriptor, entry_point, prefix: &[], body: &payload[found.len..] })
+        Some(Read { descriptor, entry_point, ..Read::opaque(&payload[found.len..]) })
     }
 
     fn read_vp9<'a>(&mut self, payload: &'a [u8], timestamp: u32) -> Option<Read<'a>> {
@@ -345,16 +361,24 @@ impl Reader {
             self.is_independent = meta.is_not_for_upper();
         }
         let body = &payload[found.numbers_len..];
-        Some(Read { descriptor: Descriptor::Vp9(meta), entry_point, prefix: &[], body })
+        Some(Read { descriptor: Descriptor::Vp9(meta), entry_point, ..Read::opaque(body) })
     }
 
-    fn read_h264<'a>(&mut self, payload: &'a [u8]) -> Option<Read<'a>> {
+    fn read_h264<'a>(&mut self, payload: &'a [u8], timestamp: u32) -> Option<Read<'a>> {
         let found = h264::parse(payload).ok()?;
         if let Some(height) = found.height {
             self.heights[0] = Some(height);
         }
-        // Slices are of no use without their parameter sets, which stand before them in every keyframe.
-        Some(Read { entry_point: found.has_sps, ..Read::opaque(payload) })
+        if self.h264.timestamp != Some(timestamp) && (found.has_sps || found.starts_idr) {
+            self.h264 = H264Picture { timestamp: Some(timestamp), ..H264Picture::NONE };
+        }
+        let picture = &mut self.h264;
+        let was_whole = picture.has_sets && picture.has_idr;
+        picture.has_sets |= found.has_sps;
+        picture.has_idr |= found.starts_idr;
+        // An IDR slice is of no use without its parameter sets, which stand before it, and they tell of no keyframe without one.
+        let entry_point = !was_whole && picture.has_sets && picture.has_idr;
+        Some(Read { entry_point, holds_sets: found.has_sps, ..Read::opaque(payload) })
     }
 
     fn read_av1<'a>(&mut self, payload: &'a [u8], dependency: Option<&'a [u8]>) -> Option<Read<'a>> {
@@ -387,7 +411,7 @@ impl Reader {
             len,
         };
         let entry_point = found.starts_sequence && read.start && dependency::has_structure(bytes);
-        Some(Read { descriptor: Descriptor::Av1(meta), entry_point, prefix: bytes, body: payload })
+        Some(Read { descriptor: Descriptor::Av1(meta), entry_point, prefix: bytes, ..Read::opaque(payload) })
     }
 
     fn note_layers(&mut self, bytes: &[u8], read: &dependency::Descriptor) {

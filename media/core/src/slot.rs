@@ -391,14 +391,16 @@ impl Slot {
             egress.counters.switch_late += u64::from(self.current.is_some());
             return false;
         }
+        let arrived = meta.arrived;
+        let Some((meta, _)) = ring.get(stream.entry_start(meta)) else { return false };
+        let first = meta.index;
         self.begin_segment(key, source, encoding, meta, egress.came_at);
         egress.counters.switches += u64::from(self.sent.switches > 0);
         self.sent.switches += 1;
         // Packets of the keyframe that overtook its first one are in the ring already, and were offered before it.
         let highest = stream.highest.unwrap_or(index);
         let last = if self.parameters.media == MediaKind::Video { highest } else { index };
-        let arrived = meta.arrived;
-        for index in index..=last {
+        for index in first..=last {
             if let Some((meta, payload)) = ring.get(index).filter(|(meta, _)| meta.arrived <= arrived) {
                 self.follow(stream, meta, payload, egress);
             }

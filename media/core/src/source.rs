@@ -12,7 +12,7 @@ use crate::bounds::{
     NACK_RETRY_MIN, NACK_TRIES_MAX, SEQUENCE_GAP_MAX, SOURCE_STOPPED, VIDEO_RING_BYTES_MAX,
     VIDEO_RING_PACKETS,
 };
-use crate::codec::{Descriptor, Read, Reader, SPATIAL_MAX};
+use crate::codec::{Read, Reader, SPATIAL_MAX};
 use crate::keys::PeerKey;
 use crate::meter::Meter;
 use crate::ring::{PacketMeta, PacketRing};
@@ -115,6 +115,8 @@ pub(crate) struct Encoding {
     pub(crate) keyframe: Option<KeyframeRequest>,
     pub(crate) reception: Reception,
     keyframe_timestamp: Option<u32>,
+    /// Where the last parameter sets are that stand in packets of their own (H264), and of which picture.
+    sets: Option<(u64, u32)>,
     pub(crate) reader: Reader,
 }
 
@@ -340,6 +342,7 @@ impl Encoding {
             keyframe: (media == MediaKind::Video).then(KeyframeRequest::default),
             reception: Reception::default(),
             keyframe_timestamp: None,
+            sets: None,
             reader: Reader::new(codec),
         }
     }
@@ -362,6 +365,7 @@ impl Encoding {
         }
         self.ring.clear();
         self.missing.clear();
+        self.sets = None;
         self.sender_report = None;
     }
 
@@ -456,7 +460,10 @@ impl Encoding {
             }
         }
         let (meta, read) = self.read(media, packet);
-        if meta.entry_point && media == MediaKind::Video {
+        if read.holds_sets {
+            self.sets = Some((meta.index, meta.timestamp));
+        }
+        if (meta.entry_point || read.holds_sets) && media == MediaKind::Video {
             self.keyframe_timestamp = Some(meta.timestamp);
         }
         // A keyframe is spread by the pacer, and gone before it would count. What is missing counts as much as what comes
@@ -471,7 +478,8 @@ impl Encoding {
         {
             keyframe.answered();
             // What came before a keyframe no longer matters to anybody.
-            self.missing.retain(|missing| missing.index > meta.index);
+            let start = self.entry_start(&meta);
+            self.missing.retain(|missing| missing.index > start);
         }
         self.ring.insert(meta, read.prefix, read.body, now);
         self.reception.note(packet, clock_rate, now);
@@ -481,6 +489,13 @@ impl Encoding {
         Acceptance::Accepted { after_gap, began, spatial: meta.descriptor.spatial() }
     }
 
+    /// Where a stream is entered that can be at this packet: at the parameter sets of its picture.
+    pub(crate) fn entry_start(&self, entry: &PacketMeta) -> u64 {
+        let sets =
+            self.sets.filter(|(index, timestamp)| *timestamp == entry.timestamp && *index < entry.index);
+        sets.map_or(entry.index, |(index, _)| index)
+    }
+
     fn layer_of(&mut self, meta: &PacketMeta) -> &mut SpatialLayer {
         &mut self.layers[usize::from(meta.descriptor.spatial()).min(SPATIAL_MAX - 1)]
     }
@@ -488,12 +503,7 @@ impl Encoding {
     #[inline]
     fn read<'a>(&mut self, media: MediaKind, packet: &Incoming<'a>) -> (PacketMeta, Read<'a>) {
         let read = match packet.payload {
-            [] => Read {
-                descriptor: Descriptor::None,
-                entry_point: media == MediaKind::Audio,
-                prefix: &[],
-                body: &[],
-            },
+            [] => Read { entry_point: media == MediaKind::Audio, ..Read::opaque(&[]) },
             payload => self.reader.read(payload, packet.dependency, packet.timestamp),
         };
         let meta = PacketMeta {

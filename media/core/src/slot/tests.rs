@@ -67,6 +67,10 @@ struct Stage {
 
 impl Stage {
     fn new(parts: u8, limit: u8) -> Self {
+        Self::of(CodecName::Vp8, parts, limit)
+    }
+
+    fn of(codec: CodecName, parts: u8, limit: u8) -> Self {
         let media = media();
         let mut sources = SlotMap::with_key();
         let key = sources.insert(Source {
@@ -76,10 +80,10 @@ impl Stage {
             mid: media.mid,
             clock_rate: 90_000,
             formats: Formats::of(&media),
-            codec: CodecName::Vp8,
+            codec,
             nack: true,
             pli: true,
-            encodings: vec![Encoding::new(MediaKind::Video, CodecName::Vp8, None)],
+            encodings: vec![Encoding::new(MediaKind::Video, codec, None)],
             subscribers: Vec::new(),
             wanted: 1,
             wanted_at: None,
@@ -126,14 +130,18 @@ impl Stage {
 
     /// A packet comes. Gives how many leave.
     fn comes(&mut self, (picture, part): Part) -> usize {
+        self.gives((picture, part), &payload(picture, part))
+    }
+
+    /// The same, with this payload.
+    fn gives(&mut self, (picture, part): Part, payload: &[u8]) -> usize {
         let now = Time::from_millis(u64::from(picture) * 33);
-        let payload = payload(picture, part);
         let incoming = Incoming {
             index: FIRST_INDEX + u64::from(picture) * u64::from(self.parts) + u64::from(part),
             timestamp: picture * 3_000,
             marker: part + 1 == self.parts,
-            payload: &payload,
-            codec: CodecName::Vp8,
+            payload,
+            codec: self.sources[self.key].codec,
             dependency: None,
             audio_level: None,
             video_orientation: None,
@@ -162,10 +170,11 @@ impl Stage {
             .collect();
         self.slab.reset();
         let count = datagrams.len();
+        let is_vp8 = self.sources[self.key].codec == CodecName::Vp8;
         for mut bytes in datagrams {
             let header = RtpHeader::parse(&bytes).unwrap();
             let opened = self.opener.open_rtp(&mut bytes, &header).unwrap();
-            let payload = &bytes[header.header_len..opened.len];
+            let payload = if is_vp8 { &bytes[header.header_len..opened.len] } else { &[] };
             let out = Out::read(&header, payload);
             assert!(self.sent.insert(opened.index, out).is_none(), "number {} used twice", opened.index);
         }
@@ -258,10 +267,7 @@ impl Stage {
 impl Out {
     fn read(header: &RtpHeader, payload: &[u8]) -> Self {
         let out = Self { part: None, marker: header.marker, timestamp: header.timestamp, picture: 0, tl0: 0 };
-        if payload.is_empty() {
-            return out;
-        }
-        let descriptor = vp8::parse(payload).unwrap();
+        let Ok(descriptor) = vp8::parse(payload) else { return out };
         let tag = payload.last_chunk::<5>().unwrap();
         let picture = u32::from_be_bytes([tag[0], tag[1], tag[2], tag[3]]);
         assert_eq!(descriptor.temporal, Some((temporal(picture), is_sync(picture))));
@@ -492,4 +498,46 @@ fn in_any_order_what_is_sent_keeps_its_order_and_nothing_of_a_lower_layer_is_mis
             });
         }
     }
+}
+
+/// Units of H264: a parameter set of a sequence, of pictures, a slice that refers to no other picture and one that does.
+const SPS: &[u8] = &[0x67, 0x42, 0xc0, 0x1f, 0x8c];
+const PPS: &[u8] = &[0x68, 0xce, 0x3c, 0x80];
+const IDR: &[u8] = &[0x65, 0x88, 0x80];
+const SLICE: &[u8] = &[0x41, 0x9a, 0x00];
+
+#[test]
+fn h264_is_entered_at_parameter_sets_with_an_idr_slice_behind_them_and_at_none_else() {
+    let mut stage = Stage::of(CodecName::H264, 3, 0);
+    let before_another = [SPS, PPS, SLICE].map(|unit| unit.to_vec());
+    for (part, unit) in (0..).zip(before_another) {
+        assert_eq!(stage.gives((1, part), &unit), 0, "nobody can decode it");
+    }
+    let left = [SPS, PPS, IDR].map(|unit| unit.to_vec());
+    let left: Vec<usize> = (0..).zip(left).map(|(part, unit)| stage.gives((2, part), &unit)).collect();
+    assert_eq!(left, [0, 0, 3], "from the first of them on");
+    assert_eq!(stage.gives((3, 0), SLICE), 1);
+}
+
+#[test]
+fn h264_parameter_sets_that_are_overtaken_by_their_picture_are_where_it_is_entered() {
+    let mut stage = Stage::of(CodecName::H264, 3, 0);
+    stage.sources[stage.key].encodings[0].highest = Some(FIRST_INDEX - 1);
+    assert_eq!(stage.gives((0, 2), IDR), 0);
+    assert_eq!(stage.gives((0, 0), SPS), 2);
+    assert_eq!(stage.gaps().len(), 1, "a number is kept for what lies between");
+    assert_eq!(stage.gives((0, 1), PPS), 1, "and is asked for, though it is older than the keyframe's start");
+    assert_eq!(stage.gaps().len(), 0);
+}
+
+#[test]
+fn h264_whose_parameter_sets_do_not_come_again_cannot_be_entered_later() {
+    let mut stage = Stage::of(CodecName::H264, 1, 0);
+    assert_eq!(stage.gives((4, 0), IDR), 0, "nothing is kept of those that came with another picture");
+    let request = stage.sources[stage.key].encodings[0].keyframe.as_mut().unwrap();
+    request.want();
+    assert!(request.take_due(Time::from_millis(200)));
+    assert_eq!(stage.gives((5, 0), IDR), 0);
+    let request = stage.sources[stage.key].encodings[0].keyframe.as_ref().unwrap();
+    assert!(request.due_at().is_some(), "the keyframe that was asked for has not come");
 }
