@@ -246,6 +246,8 @@ pub(crate) struct Read<'a> {
     pub(crate) entry_point: bool,
     /// It holds parameter sets of H264.
     pub(crate) holds_sets: bool,
+    /// Nothing can be said of it before another packet has come.
+    pub(crate) is_early: bool,
     /// Kept before the body: the bytes of a dependency descriptor.
     pub(crate) prefix: &'a [u8],
     pub(crate) body: &'a [u8],
@@ -253,7 +255,14 @@ pub(crate) struct Read<'a> {
 
 impl<'a> Read<'a> {
     pub(crate) const fn opaque(body: &'a [u8]) -> Self {
-        Self { descriptor: Descriptor::None, entry_point: false, holds_sets: false, prefix: &[], body }
+        Self {
+            descriptor: Descriptor::None,
+            entry_point: false,
+            holds_sets: false,
+            is_early: false,
+            prefix: &[],
+            body,
+        }
     }
 }
 
@@ -392,8 +401,7 @@ impl Reader {
                 self.note_layers(bytes, &read);
                 read
             }
-            // Nothing can be said of what layer it is: it is asked for again, when the packet with the structure may be there.
-            Err(DependencyError::NoStructure) => return None,
+            Err(DependencyError::NoStructure) => return Some(Read { is_early: true, ..Read::opaque(&[]) }),
             // That of the structure after this one was overtaken, or is lost and will be asked for.
             Err(DependencyError::UnknownTemplate) => dependency::parse_without_structure(bytes).ok()?,
             Err(_) => return None,

@@ -66,6 +66,8 @@ counters! {
     dropped_duplicate,
     /// RTP older than its source remembers.
     dropped_too_old,
+    /// AV1 from before the structure it is read by; it is asked for again.
+    dropped_too_early,
     /// RTX packets that carry only padding: probes.
     rtx_padding_in,
     /// Packets repaired by a publisher's RTX.

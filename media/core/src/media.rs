@@ -192,6 +192,14 @@ impl Sfu {
                     self.counters.dropped_too_old += 1;
                     return;
                 }
+                Acceptance::TooEarly => {
+                    self.counters.dropped_too_early += 1;
+                    if let Some(at) = encoding.next_nack_at().filter(|_| source.nack) {
+                        peer.timers.set_sooner(Timer::Repair, at);
+                        self.timers.schedule(key, &mut peer.timers);
+                    }
+                    return;
+                }
             };
         self.counters.rtp_in += 1;
         self.counters.rtp_payload_bytes_in += incoming.payload.len() as u64;

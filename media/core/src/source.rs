@@ -79,6 +79,8 @@ pub(crate) enum Acceptance {
     },
     Duplicate,
     TooOld,
+    /// It is asked for again, when what it is to be read by may be there.
+    TooEarly,
 }
 
 /// A packet on its way into an encoding.
@@ -460,6 +462,9 @@ impl Encoding {
             }
         }
         let (meta, read) = self.read(media, packet);
+        if read.is_early && self.miss(packet.index, now) {
+            return Acceptance::TooEarly;
+        }
         if read.holds_sets {
             self.sets = Some((meta.index, meta.timestamp));
         }
@@ -534,6 +539,19 @@ impl Encoding {
             next_at: now + NACK_DELAY,
             tries: 0,
         }));
+    }
+
+    /// Takes a packet that has come for one that is missing, as others before it are. False if it is not worth it.
+    fn miss(&mut self, index: u64, now: Time) -> bool {
+        let is_of_use = self.missing.first().is_some_and(|first| first.index < index);
+        let Err(at) = self.missing.binary_search_by_key(&index, |missing| missing.index) else {
+            return false;
+        };
+        if !is_of_use || self.missing.len() >= MISSING_MAX {
+            return false;
+        }
+        self.missing.insert(at, Missing { index, since: now, next_at: now + NACK_DELAY, tries: 0 });
+        true
     }
 
     fn take_missing(&mut self, index: u64) -> bool {

@@ -454,7 +454,7 @@ fn play(seed: u64, preferred: CodecName, modes: [Scalability; 2], happenings: &[
         world.join_over(ClientConfig { scalability, ..publisher() }, line, line);
     }
     // Every other one tells itself what its line carries; it may say so at any time, and is believed.
-    let transport_cc = seed % 2 == 0;
+    let transport_cc = seed.is_multiple_of(2);
     world.join_over(ClientConfig { transport_cc, ..viewer(&CODECS) }, line, line);
     world.members[2].client.remb_bps = Some(PLENTY_BPS);
     world.seat(2, 0, Some(0));
@@ -482,7 +482,8 @@ fn play(seed: u64, preferred: CodecName, modes: [Scalability; 2], happenings: &[
     let before = world.shown(2, 0).1.frames_decoded;
     world.run(secs(2));
     let (_, video) = world.shown(2, 0);
-    assert!(video.frames_decoded > before + 25, "no picture in the end: {video:?}");
+    // As many as the lowest temporal layer has, on a line that loses some.
+    assert!(video.frames_decoded > before + 12, "no picture in the end: {video:?}");
     assert_eq!(video.shows.map(|(peer, _)| peer), Some(1));
     world.sfu.counters().thinned
 }
@@ -514,6 +515,20 @@ fn any_interleaving_of_switches_over_any_line_is_one_stream_in_every_codec() {
     for preferred in CODECS {
         let thinned = play_often(8, preferred, [Scalability::L3_KEY; 2]);
         assert!(thinned > 0, "{preferred:?}: no temporal layer was left out, so nothing was tried");
+    }
+}
+
+#[test]
+fn pictures_of_av1_that_overtake_its_structure_are_asked_for_again() {
+    let happenings = [
+        Happening::Resume(0),
+        Happening::Carries(PLENTY_BPS),
+        Happening::Seat(0),
+        Happening::Codec(0, 3),
+        Happening::Passes(39),
+    ];
+    for seed in [84_838, 84_839] {
+        _ = play(seed, CodecName::H264, [Scalability::L3_KEY; 2], &happenings);
     }
 }
 
