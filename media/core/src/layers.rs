@@ -108,7 +108,9 @@ impl LayerFilter {
                     layers.spatial = limit.spatial;
                 }
             }
-            if temporal > layers.temporal && temporal <= limit.temporal && vp9.is_switching_point() {
+            // With the first of its frames: those above may need it.
+            let may_rise = is_new && temporal <= limit.temporal && vp9.is_switching_point();
+            if may_rise && temporal > layers.temporal {
                 layers.temporal = temporal;
             }
             self.sent.set(lowest, layers);
@@ -351,6 +353,17 @@ mod tests {
         assert!(!sends(6, 2, false, 2), "it may refer to what was left out");
         assert!(sends(7, 1, true, 2) && !sends(8, 2, false, 2));
         assert!(sends(9, 0, false, 2) && sends(10, 2, true, 2));
+    }
+
+    #[test]
+    fn a_temporal_layer_is_not_entered_between_the_layers_of_a_picture() {
+        let mut filter = LayerFilter::new(limit(1, 0));
+        let mut sends = |picture, layers, max| {
+            filter.sends(&vp9(picture, layers, picture > 1, true, true), false, limit(1, max), None)
+        };
+        assert!(sends(1, [0, 0], 0) && sends(1, [1, 0], 0));
+        assert!(!sends(2, [0, 2], 0) && !sends(2, [1, 2], 2), "it needs the frame below");
+        assert!(sends(3, [0, 1], 2) && sends(3, [1, 1], 2));
     }
 
     #[test]

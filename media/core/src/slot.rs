@@ -570,7 +570,9 @@ impl Slot {
             true => segment.first_out,
             false => segment.out_of(meta.index),
         };
-        let mut next = Segment { first_in: meta.index + 1, first_out: out, ..segment };
+        // The highest layer may have become another with what is left out.
+        let mut next =
+            Segment { first_in: meta.index + 1, first_out: out, top: self.filter.spatial(), ..segment };
         // The numbers of VP9 and AV1 are what their references and groups count by: they stay.
         if matches!(meta.descriptor, Descriptor::Vp8(_)) && !is_again {
             next.offsets.picture = next.offsets.picture.wrapping_sub(1);
