@@ -13,7 +13,7 @@ use crate::red::REDUNDANCY_MAX;
 use crate::sdp::{CodecName, MediaKind};
 use crate::sfu::Sfu;
 use crate::slot::Slot;
-use crate::source::{Layer, Source};
+use crate::source::{Encoding, Layer, Source};
 use crate::time::Time;
 use crate::timers::Timer;
 
@@ -38,10 +38,6 @@ const PROBE_LOOK: Duration = Duration::from_millis(1_000);
 /// An encoding that was never seen takes so many times as much as the one below it.
 const UNSEEN_TIMES: u64 = 3;
 const UNSEEN_BPS: u64 = 150_000;
-/// What was added for somebody is not paused sooner, so that nobody's wishes keep a publisher busy.
-const PAUSE_INTERVAL: Duration = Duration::from_millis(250);
-/// How long a source that begins may send all it likes.
-const PAUSE_AFTER: Duration = Duration::from_secs(3);
 /// Loss from which a voice has a frame, and two frames, sent along with each.
 const REDUNDANCY_LOSS: [f64; 2] = [0.02, 0.08];
 /// Loss at which redundancy ends again.
@@ -237,7 +233,7 @@ impl Sfu {
 
     // What publishers need not send
 
-    /// Tells a publisher which encodings anybody is to be shown, if that has changed.
+    /// Tells a publisher which sizes anybody is to be shown, by the encodings they stand for, if that has changed.
     pub(crate) fn update_wanted(&mut self, key: SourceKey, now: Time) {
         let Some(source) = self.sources.get(key).filter(|source| source.encodings.len() > 1) else { return };
         // The lowest is what everybody falls back on.
@@ -245,36 +241,53 @@ impl Sfu {
         for subscriber in &source.subscribers {
             let Some(peer) = self.peers.get(subscriber.peer).filter(|peer| peer.is_open()) else { continue };
             let slot = &peer.slots[subscriber.slot as usize];
-            wanted |= slot.needs(key).fold(0, |mask, layer| mask | (1 << layer.encoding));
+            wanted |= slot.needs(key).fold(0, |mask, layer| mask | source.sizes_for(layer));
         }
+        let (owner, may_pause_at) = (source.owner, source.may_pause_at());
         let Some(source) = self.sources.get_mut(key) else { return };
-        let begins = source.began_at.is_none_or(|at| now.since(at) < PAUSE_AFTER);
-        if begins || source.wanted_at.is_some_and(|at| now.since(at) < PAUSE_INTERVAL) {
-            // What may be paused is looked at again with the next report.
+        if may_pause_at.is_none_or(|at| now < at) {
+            if let Some((at, peer)) = may_pause_at.zip(self.peers.get_mut(owner))
+                && source.wanted & !wanted != 0
+            {
+                peer.timers.set_sooner(Timer::Pause, at);
+                self.timers.schedule(owner, &mut peer.timers);
+            }
             wanted |= source.wanted;
         }
         if source.wanted == wanted {
             return;
         }
+        if wanted & !source.wanted != 0 {
+            source.encodings.iter_mut().for_each(Encoding::resumes);
+        }
         (source.wanted, source.wanted_at) = (wanted, Some(now));
         let rids = (0..).zip(&source.encodings).filter(|(at, _)| wanted & (1 << *at) != 0);
         let rids = rids.filter_map(|(_, encoding)| encoding.rid).collect();
-        let (owner, kind) = (source.owner, source.kind);
+        let kind = source.kind;
         if let Some(peer) = self.peers.get(owner) {
             let event = Event::EncodingsWanted { peer: peer.id, kind, rids };
             self.emit(event);
         }
     }
 
-    /// Looks at a publisher's sources: what nobody is shown, and whether a voice is to be thrifty, as all who hear it are on poor
-    /// lines, or as it is too much for one of them together with the others' voices.
+    /// Looks at a publisher's sources for what nobody is shown.
     pub(crate) fn review_wanted(&mut self, key: PeerKey, now: Time) {
         for at in 0..self.peers.get(key).map_or(0, |peer| peer.uplink.sources.len()) {
-            let Some(&source_key) = self.peers.get(key).and_then(|peer| peer.uplink.sources.get(at)) else {
+            let Some(&source) = self.peers.get(key).and_then(|peer| peer.uplink.sources.get(at)) else {
                 return;
             };
-            self.update_wanted(source_key, now);
-            self.review_voice(source_key, now);
+            self.update_wanted(source, now);
+        }
+    }
+
+    /// Looks whether a publisher's voice is to be thrifty, as all who hear it are on poor lines, or as it is too much for one of
+    /// them together with the others' voices.
+    pub(crate) fn review_voices(&mut self, key: PeerKey, now: Time) {
+        for at in 0..self.peers.get(key).map_or(0, |peer| peer.uplink.sources.len()) {
+            let Some(&source) = self.peers.get(key).and_then(|peer| peer.uplink.sources.get(at)) else {
+                return;
+            };
+            self.review_voice(source, now);
         }
     }
 

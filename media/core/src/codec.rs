@@ -287,6 +287,8 @@ pub(crate) struct Reader {
     h264: H264Picture,
     /// Spatial layers there are.
     pub(crate) spatial_layers: u8,
+    /// The most there were: others may be paused.
+    pub(crate) spatial_most: u8,
     /// Pictures between keyframes of a layer need none of the layers below (K-SVC).
     pub(crate) is_independent: bool,
     /// Heights in pixels, of the last keyframe.
@@ -301,6 +303,7 @@ impl Reader {
             structure: None,
             h264: H264Picture::NONE,
             spatial_layers: 1,
+            spatial_most: 1,
             is_independent: false,
             heights: [None; SPATIAL_MAX],
         }
@@ -352,12 +355,10 @@ impl Reader {
             return None;
         }
         if found.spatial_layers > 0 {
-            self.spatial_layers = found.spatial_layers.min(SPATIAL_MAX as u8);
-            for (known, height) in self.heights.iter_mut().zip(found.heights) {
-                *known = Some(height).filter(|height| *height > 0);
-            }
+            self.note_sizes(found.spatial_layers, &found.heights);
         }
         self.spatial_layers = self.spatial_layers.max(spatial + 1);
+        self.spatial_most = self.spatial_most.max(self.spatial_layers);
         let (picture_id, _) = self.pictures.number(found.picture_id, timestamp);
         self.pictures.newest_is(picture_id, found.tl0_picture_index.unwrap_or_default());
         let meta = Vp9Meta {
@@ -366,7 +367,8 @@ impl Reader {
             tl0_picture_index: found.tl0_picture_index,
             picture_id,
         };
-        if spatial == 0 && meta.is_inter_picture() {
+        // With the others paused the lowest says nothing of it.
+        if spatial == 0 && meta.is_inter_picture() && self.spatial_layers > 1 {
             self.is_independent = meta.is_not_for_upper();
         }
         let body = &payload[found.numbers_len..];
@@ -425,14 +427,24 @@ impl Reader {
     fn note_layers(&mut self, bytes: &[u8], read: &dependency::Descriptor) {
         let Some(structure) = self.structure.as_deref() else { return };
         if dependency::has_structure(bytes) {
-            self.spatial_layers = (structure.top_spatial() + 1).min(SPATIAL_MAX as u8);
-            for (known, height) in self.heights.iter_mut().zip(structure.heights) {
-                *known = Some(height).filter(|height| *height > 0);
-            }
-        } else if (read.spatial, read.temporal) == (0, 0) && !read.references.is_empty() {
+            let (count, heights) = (structure.top_spatial() + 1, structure.heights);
+            self.note_sizes(count, &heights);
+        } else if (read.spatial, read.temporal) == (0, 0)
+            && !read.references.is_empty()
+            && self.spatial_layers > 1
+        {
             // A keyframe, in however many packets, is for the layers above in each mode.
             let best = structure.target_within(u8::MAX, u8::MAX).unwrap_or(0);
             self.is_independent = read.indications.of(best) == Indication::NotPresent;
+        }
+    }
+
+    /// A keyframe tells which layers there are from it on, and how high. What is paused comes back as high as it was.
+    fn note_sizes(&mut self, count: u8, heights: &[u16]) {
+        self.spatial_layers = count.min(SPATIAL_MAX as u8);
+        self.spatial_most = self.spatial_most.max(self.spatial_layers);
+        for (known, height) in self.heights.iter_mut().zip(heights).take(usize::from(self.spatial_layers)) {
+            *known = Some(*height).filter(|height| *height > 0);
         }
     }
 }

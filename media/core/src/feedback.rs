@@ -350,6 +350,7 @@ impl Sfu {
         self.expire_sources(key, now);
         self.end_lingering(key, now);
         self.review_wanted(key, now);
+        self.review_voices(key, now);
         self.allocate(key, now);
         self.watch(key, now);
         let Some(peer) = self.peers.get_mut(key) else { return };

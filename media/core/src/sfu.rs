@@ -181,6 +181,7 @@ impl Sfu {
             Timer::Pace => self.pace(key, now),
             Timer::Probe => self.look_for_more(key, now),
             Timer::Test => self.line_tested(key),
+            Timer::Pause => self.review_wanted(key, now),
             Timer::Quiet => self.quiet_timeout(key, now),
         }
     }

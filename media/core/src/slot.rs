@@ -378,10 +378,13 @@ impl Slot {
         if self.follows(key, source, encoding) {
             if self.bound != Some(key) && egress.now >= self.linger_until {
                 self.close_current();
-            } else if let Some((meta, payload)) = ring.get(index) {
-                self.follow(stream, meta, payload, egress);
+                return false;
             }
-            return false;
+            let Some((meta, payload)) = ring.get(index) else { return false };
+            // Another layer of the same stream, it may be.
+            let before = self.shows(key);
+            self.follow(stream, meta, payload, egress);
+            return self.shows(key) != before;
         }
         if self.bound != Some(key) || !self.goes_for(encoding) || !self.decodes(stream) {
             return false;

@@ -44,7 +44,7 @@ pub(crate) struct Source {
     /// Lowest first; one without a rid where there is no simulcast.
     pub(crate) encodings: Vec<Encoding>,
     pub(crate) subscribers: Vec<Subscriber>,
-    /// Encodings its publisher was last told to send, one bit each.
+    /// Sizes its publisher was last told to send, one bit each: encodings, or as many spatial layers of one.
     pub(crate) wanted: u8,
     /// When that was.
     pub(crate) wanted_at: Option<Time>,
@@ -62,6 +62,10 @@ pub(crate) struct Source {
 
 /// What a payload takes on the way to a subscriber beyond itself: RTP header with extensions, descriptor, SRTP tag.
 const FORWARDED_OVERHEAD_BYTES: usize = 44;
+/// What was added for somebody is not paused sooner, so that nobody's wishes keep a publisher busy.
+const PAUSE_INTERVAL: Duration = Duration::from_millis(250);
+/// How long a source that begins may send all it likes.
+const PAUSE_AFTER: Duration = Duration::from_secs(3);
 /// Missing packets in a row that count for an encoding's rate: more are an outage.
 const SKIPPED_COUNTED_MAX: u64 = 3;
 
@@ -120,6 +124,8 @@ pub(crate) struct Encoding {
     /// Where the last parameter sets are that stand in packets of their own (H264), and of which picture.
     sets: Option<(u64, u32)>,
     pub(crate) reader: Reader,
+    /// More of it was asked for, and no keyframe has brought more layers since.
+    resumes: bool,
 }
 
 /// What is known of a layer beside its packets.
@@ -235,14 +241,42 @@ impl Source {
         at.is_none_or(|at| self.wanted & (1 << at) != 0)
     }
 
-    /// All its layers, lowest first. While an encoding carries several, those that do not flow are none that are to come: its
-    /// publisher sends all sizes in one stream.
+    /// From when on what nobody is shown may be paused; `None` before its first packet.
+    pub(crate) fn may_pause_at(&self) -> Option<Time> {
+        let began = self.began_at? + PAUSE_AFTER;
+        Some(self.wanted_at.map_or(began, |at| began.max(at + PAUSE_INTERVAL)))
+    }
+
+    /// All its sizes, one bit each.
+    fn all_sizes(&self) -> u8 {
+        u8::MAX >> (8 - self.encodings.len().clamp(1, 8))
+    }
+
+    /// The sizes its publisher has to send for a layer, one bit each. Of spatial layers those below belong to it; and who is to
+    /// send the highest there is may have higher ones yet.
+    pub(crate) fn sizes_for(&self, layer: Layer) -> u8 {
+        let stream = &self.encodings[layer.encoding as usize];
+        match layer.spatial + 1 {
+            _ if stream.reader.spatial_most == 1 => 1 << layer.encoding,
+            count if count >= self.spatial_layers(stream) => self.all_sizes(),
+            count => self.all_sizes() & !(u8::MAX << count),
+        }
+    }
+
+    /// The spatial layers of one of its encodings: while some are paused, or asked for again, those there were.
+    fn spatial_layers(&self, encoding: &Encoding) -> u8 {
+        let is_whole = self.wanted == self.all_sizes() && !encoding.resumes;
+        if is_whole { encoding.reader.spatial_layers } else { encoding.reader.spatial_most }
+    }
+
+    /// All its layers, lowest first. While an encoding carries several, or did before they were paused, those that do not flow
+    /// are none that are to come: its publisher sends all sizes in one stream.
     pub(crate) fn layers(&self) -> impl DoubleEndedIterator<Item = Layer> {
-        let is_layered = |encoding: &Encoding| encoding.reader.spatial_layers > 1 && encoding.flowing();
+        let is_layered = |encoding: &Encoding| encoding.reader.spatial_most > 1 && encoding.flowing();
         let in_one = self.encodings.iter().any(is_layered);
         (0_u8..self.encodings.len() as u8).flat_map(move |encoding| {
             let stream = &self.encodings[encoding as usize];
-            let count = if in_one && !stream.flowing() { 0 } else { stream.reader.spatial_layers };
+            let count = if in_one && !stream.flowing() { 0 } else { self.spatial_layers(stream) };
             (0..count).map(move |spatial| Layer { encoding, spatial })
         })
     }
@@ -300,7 +334,7 @@ impl Source {
 
     /// Whether there is more than one layer, so that one may stop while others go on.
     pub(crate) fn has_layers(&self) -> bool {
-        self.encodings.len() > 1 || self.encodings.iter().any(|encoding| encoding.reader.spatial_layers > 1)
+        self.encodings.len() > 1 || self.encodings.iter().any(|encoding| encoding.reader.spatial_most > 1)
     }
 
     /// Marks what has stopped. True if a layer did.
@@ -346,6 +380,7 @@ impl Encoding {
             keyframe_timestamp: None,
             sets: None,
             reader: Reader::new(codec),
+            resumes: false,
         }
     }
 
@@ -379,6 +414,24 @@ impl Encoding {
     /// No packets are coming any more.
     pub(crate) fn stop(&mut self) {
         self.layers.iter_mut().for_each(|layer| layer.flowing = false);
+    }
+
+    /// Its publisher is told to send more of it.
+    pub(crate) const fn resumes(&mut self) {
+        self.resumes = true;
+    }
+
+    /// A keyframe that brings layers which were asked for is entered with them: each one is known from its first packet on.
+    fn begin_layers(&mut self, now: Time) -> bool {
+        let layers = &mut self.layers[..usize::from(self.reader.spatial_layers)];
+        let comes = self.resumes && layers.iter().skip(1).any(|layer| !layer.flowing);
+        if comes {
+            self.resumes = false;
+            for layer in layers {
+                (layer.flowing, layer.last_packet_at, layer.outpaced_frames) = (true, now, 0);
+            }
+        }
+        comes
     }
 
     /// What all its layers take.
@@ -490,7 +543,10 @@ impl Encoding {
         self.reception.note(packet, clock_rate, now);
         let layer = self.layer_of(&meta);
         (layer.last_packet_at, layer.outpaced_frames) = (now, 0);
-        let began = !std::mem::replace(&mut layer.flowing, true);
+        let mut began = !std::mem::replace(&mut layer.flowing, true);
+        if meta.entry_point && media == MediaKind::Video {
+            began |= self.begin_layers(now);
+        }
         Acceptance::Accepted { after_gap, began, spatial: meta.descriptor.spatial() }
     }
 

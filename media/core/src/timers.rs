@@ -27,12 +27,14 @@ pub(crate) enum Timer {
     Probe,
     /// What became of a test of the line is known.
     Test,
+    /// What nobody is shown of what the peer sends may be paused by now.
+    Pause,
     /// The peer may have gone quiet; it is set again when it finds that something came meanwhile.
     Quiet,
 }
 
 impl Timer {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Connect,
         Self::Ice,
         Self::Repair,
@@ -41,6 +43,7 @@ impl Timer {
         Self::Pace,
         Self::Probe,
         Self::Test,
+        Self::Pause,
         Self::Quiet,
     ];
 }

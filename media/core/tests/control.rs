@@ -8,6 +8,7 @@ use proptest::test_runner::{Config, RngAlgorithm, RngSeed, TestRunner};
 use vestibule_media_core::api::{AudioProfile, Command, Event, MediaGate, SeatWish, SourceKind};
 use vestibule_media_core::bounds::{PACED_OFFERS_MAX, PACED_REPAIRS_MAX, QUALITY_STEP};
 use vestibule_media_core::congestion::ESTIMATE_START_BPS;
+use vestibule_media_core::sdp::CodecName;
 use vestibule_media_core::{Quality, QualityLevel, QualityReason, QualityStep, Time};
 use vestibule_sim::{ClientConfig, World};
 use vestibule_testnet::LinkConfig;
@@ -63,6 +64,21 @@ fn watched(seed: u64, down: LinkConfig) -> World {
     world.join_over(viewer(1), line(), down);
     world.seat(1, 0, Some(0));
     world
+}
+
+/// The same of a publisher who sends this codec.
+fn watched_in(codec: CodecName, seed: u64) -> World {
+    let mut world = World::preferring(seed, codec);
+    world.join(publisher());
+    world.join_over(viewer(1), line(), line());
+    world.seat(1, 0, Some(0));
+    world
+}
+
+/// The spatial layers that come of a camera.
+fn layers(world: &mut World, who: usize) -> u8 {
+    let camera = world.stats(who).sources.into_iter().find(|source| source.kind == SourceKind::Camera);
+    camera.expect("a camera").encodings.iter().map(|encoding| encoding.spatial_layers).max().unwrap_or(0)
 }
 
 /// The height of the last picture that a seat was shown, nothing if that is a while ago.
@@ -234,6 +250,76 @@ fn what_the_only_viewer_has_no_room_for_is_paused_and_comes_back_with_a_picture(
     assert!(back, "never back");
     assert!(world.now.since(asked_at) <= millis(500), "{:?}", world.now.since(asked_at));
     assert!(wanted(&world, 0).contains(&"f".to_owned()));
+}
+
+#[test]
+fn layers_that_the_only_viewer_has_no_room_for_are_paused_and_come_back_with_a_picture() {
+    for codec in [CodecName::Vp9, CodecName::Av1] {
+        let mut world = watched_in(codec, 10);
+        world.run(secs(12));
+        assert_eq!(encoding(&world, 1, 0), Some(2), "{codec:?}");
+        world.wish(1, 0, LOWEST);
+        world.run(secs(3));
+        assert_eq!(wanted(&world, 0), ["q"], "{codec:?}");
+        assert_eq!(encoding(&world, 1, 0), Some(0), "{codec:?}");
+        assert_eq!(layers(&mut world, 0), 1, "{codec:?}");
+
+        // Of those between as many as are watched.
+        world.wish(1, 0, MIDDLE);
+        world.run(secs(3));
+        assert_eq!(wanted(&world, 0), ["q", "h"], "{codec:?}");
+        assert_eq!((encoding(&world, 1, 0), layers(&mut world, 0)), (Some(1), 2), "{codec:?}");
+        world.wish(1, 0, LOWEST);
+
+        world.run(secs(5));
+        world.wish(1, 0, SeatWish::DEFAULT);
+        let asked_at = world.now;
+        let back = world.run_until(secs(10), |world| encoding(world, 1, 0) == Some(2));
+        assert!(back, "never back in {codec:?}");
+        assert!(world.now.since(asked_at) <= millis(500), "{:?} in {codec:?}", world.now.since(asked_at));
+        assert_eq!(wanted(&world, 0), ["q", "h", "f"], "{codec:?}");
+    }
+}
+
+#[test]
+fn a_codec_with_layers_that_begins_while_most_is_paused_comes_to_all_sizes() {
+    let mut world = watched(10, line());
+    world.run(secs(6));
+    world.wish(1, 0, LOWEST);
+    world.run(secs(3));
+    assert_eq!(wanted(&world, 0), ["q"]);
+    world.members[0].client.send_camera_in(CodecName::Vp9);
+    world.run(secs(3));
+    assert_eq!((encoding(&world, 1, 0), layers(&mut world, 0)), (Some(0), 1));
+    world.wish(1, 0, MIDDLE);
+    world.run(secs(5));
+    assert_eq!(encoding(&world, 1, 0), Some(1));
+    world.wish(1, 0, SeatWish::DEFAULT);
+    world.run(secs(5));
+    assert_eq!((encoding(&world, 1, 0), layers(&mut world, 0)), (Some(2), 3));
+    world.wish(1, 0, LOWEST);
+    world.run(secs(3));
+    assert_eq!((wanted(&world, 0), layers(&mut world, 0)), (vec!["q".to_owned()], 1));
+}
+
+#[test]
+fn what_nobody_is_shown_any_more_is_paused_within_half_a_second_however_soon_it_was_resumed() {
+    for codec in [CodecName::Vp8, CodecName::Vp9] {
+        let mut world = watched_in(codec, 13);
+        world.run(secs(12));
+        world.wish(1, 0, LOWEST);
+        for resumed_for in [0, 40, 110, 230, 390, 870] {
+            world.run(secs(3));
+            assert_eq!(wanted(&world, 0), ["q"], "{codec:?}");
+            world.wish(1, 0, SeatWish::DEFAULT);
+            let resumes = world.run_until(millis(500), |world| wanted(world, 0).contains(&"f".to_owned()));
+            assert!(resumes, "{codec:?}, to be paused after {resumed_for} ms");
+            world.run(millis(resumed_for));
+            world.wish(1, 0, LOWEST);
+            let pauses = world.run_until(millis(500), |world| wanted(world, 0) == ["q"]);
+            assert!(pauses, "{codec:?}, resumed for {resumed_for} ms");
+        }
+    }
 }
 
 #[test]

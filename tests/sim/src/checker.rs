@@ -431,8 +431,7 @@ impl EgressChecker {
         let (Some(from), Some(to)) = (a.picture, b.picture) else { return };
         let (mask, published) = match b.codec {
             CodecName::Av1 => {
-                let number =
-                    |tag: &Tag| tag.frame * u32::from(tag.scalability.layers) + u32::from(tag.spatial);
+                let number = |tag: &Tag| tag.frame * u32::from(tag.spatial_most) + u32::from(tag.spatial);
                 (0xffff, number(&b.tag).wrapping_sub(number(&a.tag)))
             }
             _ => (0x7fff, b.tag.frame.wrapping_sub(a.tag.frame)),

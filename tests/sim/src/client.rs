@@ -1,6 +1,7 @@
 //! A simulated browser: checks connectivity, publishes synthetic media as libwebrtc would, and receives like one, with
 //! NACK, RTX, PLI, reports and transport-wide feedback.
 
+use std::cmp::Ordering;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -273,6 +274,8 @@ struct TxStream {
     codec: CodecName,
     /// Bytes of a mean frame of each spatial layer, lowest first; one where there are no layers.
     layer_bytes: Vec<usize>,
+    /// In a codec with layers another stream carries its size.
+    is_carried: bool,
     video: bool,
     encoding: u8,
     index: u64,
@@ -291,10 +294,28 @@ struct TxStream {
     withheld: bool,
     /// The server said that nobody is shown it.
     unwanted: bool,
+    /// So many sizes are wanted: where one stream carries them all, as many layers.
+    sizes: usize,
     /// When the server said that it is wanted again, until it is sent.
     resumes_since: Option<Time>,
     sent_packets: u32,
     history: VecDeque<Sent>,
+}
+
+impl TxStream {
+    /// It carries all sizes.
+    fn is_layered(&self) -> bool {
+        is_layered(self.codec) && !self.layer_bytes.is_empty()
+    }
+
+    /// How many of the sizes are sent in it.
+    fn sizes_sent(&self) -> usize {
+        match (is_layered(self.codec), &self.layer_bytes[..]) {
+            (true, sizes @ [_, ..]) => self.sizes.min(sizes.len()),
+            (true, []) if self.is_carried => 0,
+            _ => usize::from(!self.unwanted),
+        }
+    }
 }
 
 /// A packet that was sent, to be sent again.
@@ -409,6 +430,7 @@ impl Client {
             rtx_ssrc: video.then_some(ssrc + 10),
             codec: if video { config.codecs[0] } else { CodecName::Opus },
             layer_bytes: Vec::new(),
+            is_carried: false,
             video,
             encoding,
             // Near the end of the sequence space, so that every test crosses a rollover.
@@ -425,6 +447,7 @@ impl Client {
             paused: false,
             withheld: false,
             unwanted: false,
+            sizes: offer::RIDS.len(),
             resumes_since: None,
             sent_packets: 0,
             history: VecDeque::new(),
@@ -440,9 +463,12 @@ impl Client {
             let ssrc = base + 10 + encoding as u32;
             streams.push(stream(mid, rid, ssrc, true, encoding as u8, FRAME_INTERVAL, bytes));
         }
+        // Layers go in the first of the encodings, as in browsers.
         let layers = usize::from(config.scalability.layers);
-        if let Some(last) = streams.last_mut().filter(|_| config.camera > 1 && layers > 1) {
-            last.layer_bytes = config.rates_bps[..layers].iter().map(|bps| *bps as usize / 8 / 30).collect();
+        let mut cameras = streams.iter_mut().filter(|stream| stream.video && config.camera > 1 && layers > 1);
+        if let Some(first) = cameras.next() {
+            first.layer_bytes = config.rates_bps[..layers].iter().map(|bps| *bps as usize / 8 / 30).collect();
+            cameras.for_each(|stream| stream.is_carried = true);
         }
         if let Some(bps) = config.screen_bps {
             let mid = ["0", "1", "2"][usize::from(config.microphone) + usize::from(config.camera > 0)];
@@ -559,15 +585,19 @@ impl Client {
                 for stream in self.streams.iter_mut().filter(|stream| stream.video) {
                     let Some(rid) = stream.rid else { continue };
                     let unwanted = !rids.iter().any(|wanted| wanted.as_str() == rid);
-                    match (stream.unwanted, unwanted) {
-                        (false, true) => self.obedience.paused.push(now.since(said_at)),
-                        (true, false) => {
+                    let sent = stream.sizes_sent();
+                    (stream.unwanted, stream.sizes) = (unwanted, rids.len());
+                    match stream.sizes_sent().cmp(&sent) {
+                        Ordering::Less => {
+                            stream.keyframe_due |= stream.is_layered();
+                            self.obedience.paused.push(now.since(said_at));
+                        }
+                        Ordering::Greater => {
                             stream.keyframe_due = true;
                             stream.resumes_since = Some(said_at);
                         }
-                        _ => {}
+                        Ordering::Equal => {}
                     }
-                    stream.unwanted = unwanted;
                 }
             }
             Signal::Encodings(..) | Signal::Codec(..) => {}
@@ -738,18 +768,16 @@ impl Client {
         }
         let captured_at = stream.next_frame_at;
         stream.next_frame_at = captured_at + stream.interval;
-        // Where there are spatial layers one stream carries all sizes.
-        let in_one = is_layered(stream.codec) && self.config.scalability.layers > 1;
-        let is_idle = in_one && stream.rid.is_some() && stream.layer_bytes.is_empty();
-        let is_unwanted = stream.unwanted && !in_one;
+        // Of a codec with layers one stream carries all sizes.
+        let is_unwanted = stream.sizes_sent() == 0;
         let from = self.withheld_from.unwrap_or(u8::MAX);
-        let is_withheld = stream.video && !in_one && stream.encoding >= from;
+        let is_withheld = stream.video && !stream.is_layered() && stream.encoding >= from;
         let share = self.uplink.as_ref().filter(|_| stream.video).map_or(1.0, |uplink| {
             share_of(uplink.estimate_bps(), &self.config.rates_bps, usize::from(stream.encoding))
         });
         let was_withheld = std::mem::replace(&mut stream.withheld, share <= 0.0);
         stream.keyframe_due |= was_withheld;
-        if self.muted || stream.paused || is_unwanted || is_idle || is_withheld || stream.withheld {
+        if self.muted || stream.paused || is_unwanted || is_withheld || stream.withheld {
             return;
         }
         if let Some(said_at) = stream.resumes_since.take() {
@@ -771,9 +799,11 @@ impl Client {
         let timestamp = stream.timestamp_base.wrapping_add((captured_at.as_micros() * rate / 1_000) as u32);
         let frame = stream.frame;
         stream.frame += 1;
-        let sizes = match (is_layered(stream.codec), &stream.layer_bytes[..]) {
-            (true, sizes @ [_, ..]) => sizes[..sizes.len().min(from.max(1).into())].to_vec(),
-            _ => vec![(stream.frame_bytes as f64 * share) as usize],
+        let sizes = if stream.is_layered() {
+            let most = stream.layer_bytes.len().min(from.max(1).into());
+            stream.layer_bytes[..most.min(stream.sizes_sent())].to_vec()
+        } else {
+            vec![(stream.frame_bytes as f64 * share) as usize]
         };
         let picture = Tag {
             peer,
@@ -788,6 +818,7 @@ impl Client {
             duration_ms: if stream.video { 0 } else { stream.interval.as_millis() as u8 },
             spatial: 0,
             scalability: Scalability { layers: sizes.len() as u8, ..self.config.scalability },
+            spatial_most: if stream.is_layered() { stream.layer_bytes.len() as u8 } else { 1 },
             tl0,
         };
         for (spatial, mean) in (0..).zip(sizes) {

@@ -4,7 +4,7 @@
 //! Layers: VP8 and H264 send each size in an encoding of its own. VP9 and AV1 send one stream with the spatial layers of
 //! [`Scalability`](crate::synthetic::Scalability).
 
-use vestibule_media_core::dependency::{self, Structure};
+use vestibule_media_core::dependency::{self, DependencyError, Structure};
 use vestibule_media_core::sdp::CodecName;
 use vestibule_media_core::{av1, h264, vp8, vp9};
 
@@ -151,13 +151,15 @@ fn write_av1(out: &mut Vec<u8>, tag: &Tag) {
 /// Frames of all layers are counted together.
 const fn frame_number(tag: &Tag) -> u16 {
     (tag.frame as u16)
-        .wrapping_mul(tag.scalability.layers as u16)
+        .wrapping_mul(tag.spatial_most as u16)
         .wrapping_add(tag.spatial as u16)
         .wrapping_add(65_000)
 }
 
-/// The first template id of the structures here.
+/// The first template id of a structure with all layers. One with fewer has ids of its own, as libwebrtc's have: what is read by
+/// the structure before is known to be none of it.
 const TEMPLATE_OFFSET: u32 = 60;
+const TEMPLATES_MAX: u32 = 9;
 const NOT_PRESENT: u32 = 0;
 const DISCARDABLE: u32 = 1;
 const SWITCH: u32 = 2;
@@ -168,7 +170,9 @@ pub(crate) fn dependency_descriptor(tag: &Tag) -> Vec<u8> {
     let (spatial_layers, temporal_layers) =
         (u32::from(tag.scalability.layers), u32::from(tag.temporal.layers));
     let (spatial, temporal) = (u32::from(tag.spatial), u32::from(tag.temporal.id()));
-    let template = TEMPLATE_OFFSET + spatial * temporal_layers + temporal;
+    let paused = u32::from(tag.spatial_most) - spatial_layers;
+    let offset = (TEMPLATE_OFFSET + paused * TEMPLATES_MAX) % 64;
+    let template = offset + spatial * temporal_layers + temporal;
     let has_structure = tag.keyframe && tag.part == 0 && tag.spatial == 0;
     let targets = || {
         (0..spatial_layers)
@@ -179,7 +183,7 @@ pub(crate) fn dependency_descriptor(tag: &Tag) -> Vec<u8> {
     bits.put(template % 64, 6).put(frame_number(tag).into(), 16);
     bits.put(u32::from(has_structure), 1).put(0, 1).put(u32::from(tag.keyframe), 1).put(1, 1).put(0, 1);
     if has_structure {
-        bits.put(TEMPLATE_OFFSET, 6).put(spatial_layers * temporal_layers - 1, 5);
+        bits.put(offset, 6).put(spatial_layers * temporal_layers - 1, 5);
         for (at, (_, temporal)) in targets().enumerate().skip(1) {
             bits.put(if temporal == 0 { 2 } else { 1 }, 2);
             debug_assert!(at > 0);
@@ -229,7 +233,7 @@ pub(crate) fn dependency_descriptor(tag: &Tag) -> Vec<u8> {
         }
     } else {
         for back in tag.temporal.references().into_iter().filter(|back| *back > 0) {
-            bits.put(1, 2).put(back * spatial_layers - 1, 4);
+            bits.put(1, 2).put(back * u32::from(tag.spatial_most) - 1, 4);
         }
     }
     if tag.needs_below() {
@@ -360,7 +364,14 @@ fn h264_tag(payload: &[u8]) -> Option<Tag> {
 }
 
 fn read_dependency(bytes: &[u8], tag: &Tag, structure: &mut Option<Box<Structure>>) -> Result<u16, String> {
-    let found = dependency::parse(bytes, structure).map_err(|error| error.to_string())?;
+    let found = match dependency::parse(bytes, structure) {
+        // Its structure was lost or overtaken on the way to the server.
+        Err(DependencyError::UnknownTemplate) => {
+            let number = dependency::parse_without_structure(bytes).map(|found| found.frame_number);
+            return number.map_err(|error| error.to_string());
+        }
+        found => found.map_err(|error| error.to_string())?,
+    };
     let told = (found.spatial, found.temporal, found.start, found.end);
     let expected = (tag.spatial, tag.temporal.id(), tag.part == 0, tag.part + 1 == tag.parts);
     if told != expected {
@@ -390,6 +401,7 @@ mod tests {
                     encoding: 2,
                     spatial,
                     scalability,
+                    spatial_most: scalability.layers,
                     temporal: Temporal::at(if codec == CodecName::H264 { 1 } else { 3 }, frame),
                     captured_at: Time::from_millis(33),
                     tl0: 7,

@@ -33,6 +33,8 @@ pub struct Tag {
     pub spatial: u8,
     /// How its encoding is layered.
     pub scalability: Scalability,
+    /// Spatial layers of its encoding with those that are paused: so many numbers a picture has where frames are numbered.
+    pub spatial_most: u8,
     /// Pictures of the temporal base layer so far.
     pub tl0: u8,
 }
@@ -166,6 +168,7 @@ impl Tag {
             duration_ms,
             spatial: 0,
             scalability: Scalability::L1,
+            spatial_most: 1,
             tl0: 0,
         }
     }
@@ -214,7 +217,8 @@ impl Tag {
         out.extend_from_slice(&self.frame.to_be_bytes());
         out.extend_from_slice(&self.captured_at.as_micros().to_be_bytes());
         out.extend_from_slice(&[self.temporal.layers << 4 | self.temporal.position, self.duration_ms]);
-        out.extend_from_slice(&[self.scalability.to_byte() << 2 | self.spatial, self.tl0]);
+        let layers = self.spatial_most << 6 | self.scalability.to_byte() << 2 | self.spatial;
+        out.extend_from_slice(&[layers, self.tl0]);
         let filler = (self.frame as u8).wrapping_mul(31).wrapping_add(self.part);
         out.resize((start + len).max(start + TAG_BYTES), filler);
     }
@@ -239,7 +243,8 @@ impl Tag {
             temporal: Temporal { layers: tag[26] >> 4, position: tag[26] & 0xf },
             duration_ms: tag[27],
             spatial: tag[28] & 0x3,
-            scalability: Scalability::from_byte(tag[28] >> 2),
+            scalability: Scalability::from_byte(tag[28] >> 2 & 0xf),
+            spatial_most: tag[28] >> 6,
             tl0: tag[29],
         };
         let expected = (found.frame as u8).wrapping_mul(31).wrapping_add(found.part);

@@ -132,6 +132,7 @@ fn tag(frame: u32, captured_ms: u64) -> Tag {
         duration_ms: 0,
         spatial: 0,
         scalability: Scalability::L1,
+        spatial_most: 1,
         tl0: 0,
     }
 }

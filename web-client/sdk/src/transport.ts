@@ -40,14 +40,6 @@ const PROFILES: Record<string, RegExp> = {
 };
 /** Codecs that carry all sizes in one stream of layers, of which the server picks. Others send each size on its own. */
 const LAYERED = new Set<string>(['VP9', 'AV1'] satisfies VideoCodec[]);
-/**
- * Those layers, in the first of the encodings (Chromium makes them in no other): the sizes of before, which refer to the next
- * lower in keyframes alone.
- */
-const LAYERS: Record<VideoKind, ScalableEncoding> = {
-  camera: { scaleResolutionDownBy: 1, maxBitrate: 2_150_000, scalabilityMode: 'L3T3_KEY' },
-  screen: { scaleResolutionDownBy: 1, maxBitrate: 1_750_000, scalabilityMode: 'L2T3_KEY' },
-};
 
 /** Where one participant, or one shared screen, is played. */
 export interface Seat {
@@ -198,7 +190,7 @@ export class Transport {
     return look;
   }
 
-  /** Sends these encodings, by rid, and no others: nobody is shown them. */
+  /** Sends these encodings, by rid, and no others, or as many layers of one: nobody is shown the rest. */
   want(kind: VideoKind, active: string[]): void {
     this.#wanted.set(kind, active);
     this.#activate(kind);
@@ -263,7 +255,7 @@ export class Transport {
   }
 
   /**
-   * Sends those encodings that are wanted; of a codec with layers one stream of them. Without a track none is active: Chromium pads
+   * Sends those encodings that are wanted; of a codec with layers one stream of as many. Without a track none is active: Chromium pads
    * one that is, by some 20 kbit/s, though there is nothing to send.
    */
   #activate(kind: VideoKind): void {
@@ -282,7 +274,8 @@ export class Transport {
         const isLayered = mayBeLayered && encoding.scalabilityMode !== undefined;
         // The lowest stands first.
         encoding.active &&= isLayered || rehearses ? at === 0 : (wanted?.includes(encoding.rid) ?? true);
-        if (encoding.scalabilityMode) Object.assign(encoding, isLayered && at === 0 && !rehearses ? LAYERS[kind] : ENCODINGS[kind][at]);
+        const isStream = isLayered && at === 0 && !rehearses;
+        if (encoding.scalabilityMode) Object.assign(encoding, isStream ? layers(kind, wanted?.length) : ENCODINGS[kind][at]);
       }
     });
   }
@@ -343,6 +336,17 @@ export class Transport {
     this.#turn = result.catch(() => undefined);
     return result;
   }
+}
+
+/**
+ * So many of the sizes, from the lowest, as layers of one stream, in the first of the encodings (Chromium makes them in no other):
+ * each refers to the next lower in keyframes alone.
+ */
+function layers(kind: VideoKind, wanted = Infinity): ScalableEncoding {
+  const sizes = ENCODINGS[kind].slice(0, Math.max(wanted, 1));
+  const { scaleResolutionDownBy = 1, scalabilityMode = ENCODING_LAYERS } = sizes.at(-1) ?? {};
+  const maxBitrate = sizes.reduce((sum, size) => sum + (size.maxBitrate ?? 0), 0);
+  return { scaleResolutionDownBy, maxBitrate, scalabilityMode: sizes.length > 1 ? `L${sizes.length}T3_KEY` : scalabilityMode };
 }
 
 /** Offers these codecs and no others, as far as the browser has them, in their order. */

@@ -24,6 +24,7 @@ const OTHERS_FULL_SHARE_MIN: f64 = 0.95;
 const FROZEN_SHARE_MAX: f64 = 0.2;
 const FULL_KEPT_SHARE_MIN: f64 = 0.9;
 const OTHERS_ESTIMATE_SHARE_MIN: f64 = 0.95;
+const OBEYED_MS_MAX: f64 = 500.0;
 
 /// Video steps that fill more of a line than this cannot be held on it.
 const HELD_SHARE_MAX: f64 = 0.9;
@@ -75,6 +76,8 @@ pub enum Aim {
     FullKept,
     /// Nobody's estimate falls.
     EstimatesHold,
+    /// Publishers pause what nobody watches, and begin it again, half a second after the server's word at the latest.
+    Obeyed,
 }
 
 /// Whether an aim was met.
@@ -290,6 +293,7 @@ impl Figures {
                 );
                 (self.full_kept >= FULL_KEPT_SHARE_MIN, text)
             }
+            Aim::Obeyed => self.obeyed(),
             Aim::EstimatesHold => match self.estimate_kept {
                 None => (false, "no estimates".to_owned()),
                 Some(kept) => {
@@ -305,6 +309,14 @@ impl Figures {
     #[must_use]
     pub fn used_aim(&self) -> f64 {
         self.possible.map_or(USED_SHARE_MIN, |possible| USED_SHARE_MIN.min(possible * STEP_SHARE))
+    }
+
+    fn obeyed(&self) -> (bool, String) {
+        let (Some(paused), Some(resumed)) = self.obeyed_ms else {
+            return (false, "no pause, or no end of one".to_owned());
+        };
+        let text = format!("paused after {paused:.0} ms, resumed after {resumed:.0}, aim {OBEYED_MS_MAX:.0}");
+        (paused.max(resumed) <= OBEYED_MS_MAX, text)
     }
 
     fn audio_repaired(&self) -> (bool, String) {

@@ -223,7 +223,7 @@ fn lossy(name: &str, down: LinkConfig, aims: &[Aim], spans: Spans) -> Scenario {
 }
 
 fn fall_and_rise(rtt_ms: u64, spans: Spans) -> Scenario {
-    let aims = [Aim::CalmAfterFall, Aim::BackAfterRise, Aim::AudioFlows];
+    let aims = [Aim::CalmAfterFall, Aim::BackAfterRise, Aim::Obeyed, Aim::AudioFlows];
     let name = format!("2 → 0.4 → 2 Mbit/s, RTT {rtt_ms} ms");
     Scenario {
         changes: vec![
