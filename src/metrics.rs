@@ -422,7 +422,8 @@ mod tests {
             "{level=\"poor\",reason=\"round_trip\"} 3",
             "{level=\"poor\",reason=\"uplink_jitter\"} 4",
             "{level=\"poor\",reason=\"downlink_rate\"} 5",
-            "{level=\"poor\",reason=\"silence\"} 6",
+            "{level=\"poor\",reason=\"uplink_rate\"} 6",
+            "{level=\"poor\",reason=\"silence\"} 7",
             "{level=\"bad\",reason=\"silence\"} 0",
         ] {
             assert!(counted.iter().any(|found| found == line), "{line} is not in {counted:?}");

@@ -47,7 +47,11 @@ impl Line {
     }
 
     fn of(communication: Communication) -> Self {
-        let ladder = Ladder::new(FallbackThresholds::default(), communication, start());
+        Self::with(FallbackThresholds::default(), communication)
+    }
+
+    fn with(thresholds: FallbackThresholds, communication: Communication) -> Self {
+        let ladder = Ladder::new(thresholds, communication, start());
         Self { ladder, now: start(), bursts: Some(PASSED), steps: Vec::new(), rehearsals: Vec::new() }
     }
 
@@ -577,8 +581,7 @@ fn a_line_that_falls_back_at_once_is_left_alone_for_longer_each_time() {
 fn thresholds_are_the_clinics() {
     let values = ThresholdValues { video_hold_ms: 3_000, video_min_kbps: 80, ..ThresholdValues::default() };
     let thresholds = FallbackThresholds::new(values).unwrap();
-    let mut line = Line::new();
-    line.ladder = Ladder::new(thresholds, Communication::Speech, start());
+    let mut line = Line::with(thresholds, Communication::Speech);
     line.looks(60, SLOW);
     assert_eq!(line.profile(), Video, "90 kbit/s are enough here");
     line.looks(4, LineLook { downlink_kbps: Some(79), ..GOOD });
@@ -595,8 +598,30 @@ enum Happens {
     ReconnectFails,
     Https(i64),
     Moves,
-    Bursts(Option<u16>),
+    /// What becomes of them from now on; of none nothing is told.
+    Bursts(Option<LineTest>),
     Passes(i64),
+}
+
+/// What clinics may choose. Times are whole seconds, as changes are noted.
+fn thresholds() -> impl Strategy<Value = FallbackThresholds> {
+    let times = (1_u32..=20, 1_u32..=20, 1_u32..=20, 5_u32..=120);
+    let rates = (50_u32..=400, 1_u32..=300, 6_u32..=48, 1_u32..=100);
+    let chosen = (times, rates).prop_map(|((video, audio, probe, retry), (min, more, least, above))| {
+        let values = ThresholdValues {
+            video_min_kbps: min,
+            video_resume_kbps: min + more,
+            video_hold_ms: video * 1_000,
+            audio_min_kbps: least,
+            audio_resume_kbps: least + above,
+            audio_hold_ms: audio * 1_000,
+            probe_interval_ms: probe * 1_000,
+            retry_after_ms: retry * 1_000,
+            ..ThresholdValues::default()
+        };
+        FallbackThresholds::new(values).unwrap()
+    });
+    prop_oneof![Just(FallbackThresholds::default()), chosen]
 }
 
 fn happens() -> impl Strategy<Value = Happens> {
@@ -616,6 +641,9 @@ fn happens() -> impl Strategy<Value = Happens> {
         },
     );
     let look = prop_oneof![Just(GOOD), Just(SLOW), look];
+    let lost = prop_oneof![Just(None), (0_u16..=100).prop_map(Some), Just(Some(0))];
+    let bursts =
+        prop_oneof![1 => Just(None), 4 => lost.prop_map(|lost_permille| Some(LineTest { lost_permille }))];
     let profile = prop_oneof![Just(Video), Just(AudioOnly), Just(AsyncText)];
     prop_oneof![
         8 => (look, 1_i64..40).prop_map(|(look, seconds)| Happens::Looks(look, seconds)),
@@ -624,7 +652,7 @@ fn happens() -> impl Strategy<Value = Happens> {
         1 => Just(Happens::ReconnectFails),
         1 => (0_i64..60_000).prop_map(Happens::Https),
         1 => Just(Happens::Moves),
-        2 => prop_oneof![Just(None), (0_u16..=100).prop_map(Some), Just(Some(0))].prop_map(Happens::Bursts),
+        2 => bursts.prop_map(Happens::Bursts),
         2 => (0_i64..60_000).prop_map(Happens::Passes),
     ]
 }
@@ -636,9 +664,11 @@ proptest! {
     fn no_life_flaps_exceeds_a_choice_or_changes_without_a_reason(
         life in proptest::collection::vec(happens(), 1..80),
         sign in any::<bool>(),
+        thresholds in thresholds(),
     ) {
+        let retry = i64::from(thresholds.retry_after_ms / 1_000);
         let communication = if sign { Communication::Sign } else { Communication::Speech };
-        let mut line = Line::of(communication);
+        let mut line = Line::with(thresholds, communication);
         let mut choices = vec![(start(), Video)];
         let mut others = Vec::new();
         for event in life {
@@ -663,7 +693,7 @@ proptest! {
                     line.ladder.moved(line.now);
                     line.drain();
                 }
-                Happens::Bursts(lost_permille) => line.bursts = Some(LineTest { lost_permille }),
+                Happens::Bursts(bursts) => line.bursts = bursts,
                 Happens::Passes(millis) => { line.passes(millis); }
             }
             let wanted = choices.last().unwrap().1;
@@ -672,11 +702,17 @@ proptest! {
             prop_assert!(line.ladder.rehearses().is_none() || line.profile() != Video);
         }
         // What is no line's doing: a choice, another device, another way to the server.
-        let chosen_at = choices.iter().map(|(at, _)| at.duration_since(start()).as_secs());
-        let chosen_at: Vec<i64> = chosen_at.chain(others).collect();
+        let choices = choices.into_iter().map(|(at, want)| (at.duration_since(start()).as_secs(), want));
+        let choices: Vec<(i64, BandwidthProfile)> = choices.collect();
+        let chosen_at: Vec<i64> = choices.iter().map(|(at, _)| *at).chain(others).collect();
         let changes = line.changes();
         let mut before = Video;
         for (at, profile, reason) in &changes {
+            // What was chosen before that second, and in it.
+            let stands = choices.iter().rfind(|(chosen, _)| chosen < at);
+            let now = choices.iter().filter(|(chosen, _)| chosen == at);
+            let allowed = stands.into_iter().chain(now).map(|(_, want)| *want).min();
+            prop_assert!(allowed.is_some_and(|want| *profile >= want), "{profile:?} at {at}: {choices:?}");
             match profile.cmp(&before) {
                 // Worse comes first in the order of profiles.
                 std::cmp::Ordering::Greater => prop_assert_ne!(*reason, TierReason::Recovered, "at {}", at),
@@ -686,32 +722,31 @@ proptest! {
                 }
                 std::cmp::Ordering::Equal => {}
             }
-            prop_assert!(!sign || *profile != AudioOnly || choices.iter().any(|(_, want)| *want == AudioOnly));
+            let is_wanted = choices.iter().any(|(_, want)| *want == AudioOnly);
+            prop_assert!(!sign || *profile != AudioOnly || is_wanted);
             before = *profile;
         }
-        // After each fall within a minute of a climb nothing is reached for a minute, then for two, to sixteen.
+        // After each fall soon after a climb nothing is reached for as long, then for twice as long, to sixteen times.
         let (mut climbed_at, mut failures, mut not_before, mut from) = (None, 0_u32, 0, Video);
         for (at, profile, _) in &changes {
             if chosen_at.contains(at) {
                 (climbed_at, not_before) = (None, 0);
             } else if *profile < from {
-                let asked = chosen_at.iter().any(|asked| (not_before - 960..=*at).contains(asked));
+                let asked = chosen_at.iter().any(|asked| (not_before - 16 * retry..=*at).contains(asked));
                 prop_assert!(asked || *at + 1 >= not_before, "up at {at}, and not before {not_before}");
                 climbed_at = Some(*at);
             } else if *profile > from
                 && let Some(climbed) = climbed_at.take()
             {
-                failures = if at - climbed >= 600 { 0 } else { failures };
-                if at - climbed < 60 {
-                    not_before = at + 60 * 2_i64.pow(failures.min(4));
+                failures = if at - climbed >= 10 * retry { 0 } else { failures };
+                if at - climbed < retry {
+                    not_before = at + retry * 2_i64.pow(failures.min(4));
                     failures += 1;
                 }
             }
             from = *profile;
         }
-        // Climbs that nobody asked for: a picture takes a rehearsal of five seconds and two pauses of ten, and who fell back
-        // within a minute waits as long again.
-        // A voice takes three bursts of three seconds.
+        // Climbs that nobody asked for: who fell back soon waits as long again.
         for tier in [Video, AudioOnly] {
             let climbs = changes.iter().scan(Video, |before, &(at, to, _)| {
                 Some((at, to, std::mem::replace(before, to) > to))
@@ -722,7 +757,7 @@ proptest! {
                 .collect();
             for three in climbs.windows(3) {
                 let asked = chosen_at.iter().any(|at| (three[0]..=three[2]).contains(at));
-                prop_assert!(asked || three[2] - three[0] >= 60, "climbs to {tier:?} at {three:?}");
+                prop_assert!(asked || three[2] - three[0] >= retry, "climbs to {tier:?} at {three:?}");
             }
         }
     }
