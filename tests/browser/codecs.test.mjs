@@ -10,10 +10,12 @@ import { ADDRESS, inside, runInside, skip } from './harness/namespace.mjs';
 import { result } from './harness/result.mjs';
 import { Server } from './harness/server.mjs';
 import { Tab } from './harness/tab.mjs';
-import { until } from './harness/wait.mjs';
+import { until, watch } from './harness/wait.mjs';
 
 /** Codecs in which a publisher sends all sizes in one stream of layers. */
 const LAYERED = ['VP9', 'AV1'];
+/** What the lowest layer takes at the most, of 150 kbit/s with what an encoder goes over. */
+const LOWEST_KBPS_MAX = 250;
 /** A seat stands still for no longer while its codec changes; seen were 130 to 800 ms, on a machine that was busy. */
 const STANDS_STILL_MS_MAX = 1_500;
 
@@ -21,7 +23,10 @@ if (inside) {
   for (const codec of ['VP9', 'H264', 'AV1']) {
     test(`Chromium and Chromium in ${codec}, in every size`, (t) => inEverySize(t, codec));
   }
-  for (const codec of ['VP9', 'AV1']) {
+  for (const codec of LAYERED) {
+    test(`Chromium in ${codec} sends no more layers than anybody is shown`, (t) => sendsWhatIsShown(t, codec));
+  }
+  for (const codec of LAYERED) {
     test(`Chromium and Firefox in ${codec}`, (t) => betweenBoth(t, codec));
   }
   test('a seat goes on in another codec when Firefox joins who has no H264', switchesCodec);
@@ -62,6 +67,30 @@ async function inEverySize(t, codec) {
   // Of encodings beside each other the one in the middle rests while nobody is shown it.
   const active = encodings.filter((encoding) => !isLayered || encoding.active !== false);
   assert.deepEqual(active.map(({ rid, scalabilityMode }) => `${rid} ${scalabilityMode}`).sort(), expected);
+}
+
+async function sendsWhatIsShown(t, codec) {
+  const [publisher, viewer] = await enter(t, codec, [startChromium]);
+  await viewer.showsWidth(960);
+  const large = await uploadKbps(publisher);
+  await viewer.noteGaps();
+  await viewer.wishFor(0, 'q');
+  await viewer.showsWidth(240);
+  await sendsLayers(publisher, 'L1T3');
+  const small = await uploadKbps(publisher);
+  await viewer.wishFor(0, 'h');
+  await sendsLayers(publisher, 'L2T3_KEY');
+  await viewer.showsWidth(480);
+  await viewer.wishFor(0, 'f');
+  const from = performance.now();
+  await viewer.showsWidth(960);
+  const backMs = Math.round(performance.now() - from);
+  await sendsLayers(publisher, 'L3T3_KEY');
+  await viewer.playsOn(30);
+  const { gapMsMax } = await viewer.gaps();
+  result(`layers of Chromium in ${codec}`, { large, small, 'large again, ms': backMs, 'longest gap, ms': gapMsMax });
+  assert.ok(small <= LOWEST_KBPS_MAX && small < large / 2, `${small} kbit/s after ${large}`);
+  assert.ok(gapMsMax < STANDS_STILL_MS_MAX, `it stood still for ${gapMsMax} ms`);
 }
 
 async function betweenBoth(t, codec) {
@@ -159,6 +188,22 @@ const nameOf = (stats, id) => stats.find((entry) => entry.id === id)?.mimeType.r
 async function shown(tab) {
   const { video } = await tab.received();
   return nameOf(await tab.stats(), video.codecId);
+}
+
+/** Waits until a tab sends its camera in these layers. */
+function sendsLayers(tab, mode) {
+  return until(`${tab.name} to send ${mode}`, async () => (await tab.sent()).camera.q?.scalabilityMode === mode);
+}
+
+/** What a tab's camera takes of its way up in three seconds. */
+async function uploadKbps(tab) {
+  const look = async () => {
+    const encodings = Object.values((await tab.sent()).camera);
+    return { at: performance.now(), bytes: encodings.reduce((sum, { bytesSent = 0 }) => sum + bytesSent, 0) };
+  };
+  const looks = await watch(3_000, look);
+  const [first, last] = [looks[0], looks[looks.length - 1]];
+  return Math.round(((last.bytes - first.bytes) * 8) / (last.at - first.at));
 }
 
 /** The codecs in which a tab sends its camera. */
