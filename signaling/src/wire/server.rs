@@ -177,8 +177,8 @@ pub enum ServerMessage {
         #[cfg_attr(test, ts(type = "BandwidthProfile | null"))]
         profile: Option<BandwidthProfile>,
     },
-    /// Which encodings of what you send anybody is to be shown: the others need not be sent. Of a fresh transport all are
-    /// wanted until this says otherwise.
+    /// Which encodings of what you send anybody is to be shown: the others need not be sent. Of a stream with spatial layers it
+    /// says how many of those are: as many as rids. Of a fresh transport all are wanted until this says otherwise.
     Encodings {
         /// What you send.
         kind: VideoKind,
