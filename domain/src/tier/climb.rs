@@ -93,6 +93,7 @@ impl Climb {
             return;
         }
         self.goal = goal;
+        self.is_asked &= goal.is_some();
         // What was seen so far was seen of something else.
         self.calm_looks = 0;
         self.heard_since = self.heard_since.map(|_| now);
@@ -259,6 +260,7 @@ impl Climb {
     fn over(&mut self, now: Timestamp, is_reached: bool, thresholds: &FallbackThresholds) -> Next {
         self.state = Try::Resting;
         self.calm_looks = 0;
+        self.is_asked = false;
         self.rehearses = None;
         let Some((_, to)) = self.goal.filter(|_| is_reached) else {
             self.fail(self.began_at, thresholds);

@@ -25,18 +25,20 @@ impl Number {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct History<T> {
     now: T,
-    /// Newest first: up to which number it held, and what.
-    before: [Option<(u32, T)>; CHANGES],
+    /// Newest first, so many of them: up to which number it held, and what.
+    until: [u32; CHANGES],
+    held: [T; CHANGES],
+    changes: u8,
 }
 
 /// Changes that are remembered: more often than that nothing changes while a packet is late.
-const CHANGES: usize = 4;
+const CHANGES: usize = 3;
 /// How far back, in numbers. They wrap.
-const FORGOTTEN_AFTER: i32 = 256;
+pub(crate) const FORGOTTEN_AFTER: i32 = 256;
 
 impl<T: Copy + PartialEq> History<T> {
     pub(crate) const fn new(now: T) -> Self {
-        Self { now, before: [None; CHANGES] }
+        Self { now, until: [0; CHANGES], held: [now; CHANGES], changes: 0 }
     }
 
     pub(crate) const fn now(&self) -> T {
@@ -45,16 +47,18 @@ impl<T: Copy + PartialEq> History<T> {
 
     /// What holds from a number on, the newest there is.
     pub(crate) fn set(&mut self, from: Number, value: T) {
-        for change in &mut self.before {
-            *change = change.filter(|(until, _)| (0..FORGOTTEN_AFTER).contains(&from_behind(*until, from)));
-        }
+        let known =
+            self.known().take_while(|(until, _)| (0..FORGOTTEN_AFTER).contains(&from_behind(*until, from)));
+        self.changes = known.count() as u8;
         if value == self.now {
             return;
         }
-        let is_again = self.before[0].is_some_and(|(until, _)| until == from.value);
+        let is_again = self.changes > 0 && self.until[0] == from.value;
         if !is_again {
-            self.before.rotate_right(1);
-            self.before[0] = Some((from.value, self.now));
+            self.until.rotate_right(1);
+            self.held.rotate_right(1);
+            (self.until[0], self.held[0]) = (from.value, self.now);
+            self.changes = (self.changes + 1).min(CHANGES as u8);
         }
         self.now = value;
     }
@@ -62,8 +66,12 @@ impl<T: Copy + PartialEq> History<T> {
     /// What held when this number was due.
     #[inline]
     pub(crate) fn at(&self, number: Number) -> T {
-        let later = self.before.iter().flatten().take_while(|(until, _)| number.behind(*until) > 0);
-        later.last().map_or(self.now, |(_, held)| *held)
+        let later = self.known().take_while(|(until, _)| number.behind(*until) > 0);
+        later.last().map_or(self.now, |(_, held)| held)
+    }
+
+    fn known(&self) -> impl Iterator<Item = (u32, T)> {
+        self.until.into_iter().zip(self.held).take(self.changes.into())
     }
 }
 

@@ -17,7 +17,7 @@ use crate::api::SeatWish;
 use crate::bounds::{RTX_HISTORY, RTX_HOLD_OFF_MIN, SEAT_LINGER, SEGMENTS_PER_SLOT_MAX};
 use crate::codec::{Descriptor, Numbers, Vp8Meta};
 use crate::downlink::Egress;
-use crate::history::{History, Number};
+use crate::history::{FORGOTTEN_AFTER, History, Number};
 use crate::keys::SourceKey;
 use crate::layers::{LayerFilter, LayerLimit};
 use crate::red::{Body, Redundancy};
@@ -83,8 +83,8 @@ pub(crate) struct Slot {
     pub(crate) lingering: Option<SourceKey>,
     linger_until: Time,
     closed: VecDeque<(Segment, u64)>,
-    /// The last numbers under which only an empty packet was sent; no number is `u64::MAX`.
-    emptied: [u64; EMPTIED],
+    /// The low bits of the last numbers under which only an empty packet was sent. None is `u32::MAX` within a year.
+    emptied: [u32; EMPTIED],
     emptied_next: u8,
     rtx_next: u64,
     rtx_history: Vec<Retransmitted>,
@@ -200,7 +200,7 @@ impl Slot {
             lingering: None,
             linger_until: Time::ZERO,
             closed: VecDeque::new(),
-            emptied: [u64::MAX; EMPTIED],
+            emptied: [u32::MAX; EMPTIED],
             emptied_next: 0,
             rtx_next,
             rtx_history: Vec::new(),
@@ -526,7 +526,7 @@ impl Slot {
         meta: &PacketMeta,
         egress: &mut Egress<'_>,
     ) {
-        self.emptied[usize::from(self.emptied_next)] = segment.out_of(meta.index);
+        self.emptied[usize::from(self.emptied_next)] = segment.out_of(meta.index) as u32;
         self.emptied_next = (self.emptied_next + 1) % EMPTIED as u8;
         self.forward(segment, &stream.ring, &meta.emptied(), &[], egress);
     }
@@ -547,6 +547,10 @@ impl Slot {
         let behind = self.thinning.newest.map_or(i32::MIN, |newest| picture.behind(newest.into()));
         if behind < 0 || (behind == 0 && is_entry) {
             self.thin_from(vp8, is_entry);
+        } else if behind >= FORGOTTEN_AFTER && is_entry {
+            // Its publisher counts from somewhere else.
+            self.thinning.applied = History::new(self.thinning_now());
+            self.thinning.newest = Some(vp8.picture_id);
         }
         vp8.temporal_id > self.thinning.applied.at(picture)
     }
@@ -865,7 +869,7 @@ impl Slot {
         let (meta, payload) = encoding.ring.get(out - segment.first_out + segment.first_in)?;
         // Of layers it is known which frames were left out; of VP8 the packets that still had a number are.
         let is_current = self.current.is_some_and(|current| segment.is_of(&current));
-        if self.emptied.contains(&out) || (is_current && self.filter.left_out(&meta.descriptor)) {
+        if self.emptied.contains(&(out as u32)) || (is_current && self.filter.left_out(&meta.descriptor)) {
             return Some(Found { segment, out, meta: meta.emptied(), payload: &[] });
         }
         Some(Found { segment, out, meta: *meta, payload })

@@ -425,8 +425,9 @@ impl Encoding {
     fn begin_layers(&mut self, now: Time) -> bool {
         let layers = &mut self.layers[..usize::from(self.reader.spatial_layers)];
         let comes = self.resumes && layers.iter().skip(1).any(|layer| !layer.flowing);
+        // It is over as well where all came without it.
+        self.resumes &= !comes && self.reader.spatial_layers < self.reader.spatial_most;
         if comes {
-            self.resumes = false;
             for layer in layers {
                 (layer.flowing, layer.last_packet_at, layer.outpaced_frames) = (true, now, 0);
             }

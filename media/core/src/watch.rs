@@ -8,6 +8,7 @@ use crate::keys::PeerKey;
 use crate::quality::{LineLook, Quality, QualityLevel, QualityReason, QualityStep};
 use crate::sdp::MediaKind;
 use crate::sfu::Sfu;
+use crate::source::Source;
 use crate::time::Time;
 
 /// From when on something is fair, poor, bad.
@@ -55,8 +56,8 @@ pub(crate) struct Watch {
     counted: (u64, u64),
     uplink_loss: f64,
     camera_bps: u64,
-    /// What the peer's device thinks that the way from it carries, and when it said so.
-    noted: Option<(u64, Time)>,
+    /// What the peer's device thinks that the way from it carries, in kilobits per second, and when it said so.
+    noted: Option<(u32, Time)>,
     step: Step,
 }
 
@@ -294,7 +295,7 @@ impl Sfu {
     pub(crate) fn note_uplink(&mut self, id: PeerId, bps: u64, now: Time) -> Result<(), CommandError> {
         let key = self.peer_key(id)?;
         let peer = self.peers.get_mut(key).ok_or(CommandError::UnknownPeer)?;
-        peer.watch.noted = Some((bps, now));
+        peer.watch.noted = Some((u32::try_from(bps / 1_000).unwrap_or(u32::MAX), now));
         Ok(())
     }
 
@@ -328,16 +329,24 @@ impl Sfu {
         }
     }
 
+    /// Somebody is to be shown it.
+    fn is_wanted(&self, source: &Source) -> bool {
+        source.subscribers.iter().any(|subscriber| {
+            let viewer = self.peers.get(subscriber.peer).filter(|viewer| viewer.is_open());
+            viewer.is_some_and(|viewer| viewer.slots[subscriber.slot as usize].wish.max_height != Some(0))
+        })
+    }
+
     fn look(&self, key: PeerKey, now: Time) -> Option<Look> {
         let peer = self.peers.get(key)?;
         let rtt = peer.round_trip(now);
         let mut look = Look { rtt, quiet: peer.quiet, ..Look::default() };
         let noted = peer.watch.noted.filter(|(_, at)| now.since(*at) <= NOTED_MAX);
-        look.uplink_bps = noted.map(|(bps, _)| bps);
+        look.uplink_bps = noted.map(|(kbps, _)| u64::from(kbps) * 1_000);
         look.totals.downlink_bytes = peer.tx.sent_bytes;
         for source in peer.uplink.sources.iter().filter_map(|source| self.sources.get(*source)) {
             if source.kind == SourceKind::Camera && source.flowing {
-                look.is_wanted |= !source.subscribers.is_empty();
+                look.is_wanted |= self.is_wanted(source);
                 look.is_wanted_large |= source.wanted > 1;
             }
             for encoding in &source.encodings {

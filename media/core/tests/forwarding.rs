@@ -57,7 +57,10 @@ fn two_peers_see_and_hear_each_other() {
     }
     let counters = world.sfu.counters();
     assert_eq!(
-        counters.dropped_unbound_ssrc + counters.dropped_rtp_auth + counters.dropped_too_old,
+        counters.dropped_unbound_ssrc
+            + counters.dropped_rtp_auth
+            + counters.dropped_too_old
+            + counters.dropped_too_early,
         0,
         "{counters:?}"
     );

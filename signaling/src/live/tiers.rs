@@ -284,7 +284,7 @@ impl LiveSession {
         let back = self.changed_last.map(|(participant, _)| participant).filter(|who| inside.contains(who));
         back.or_else(|| {
             let all_are_heard = self.members_inside().all(|member| member.transport && !member.quiet);
-            inside.first().copied().filter(|_| all_are_heard)
+            self.members_inside().next().filter(|_| all_are_heard).map(|member| member.participant)
         })
     }
 

@@ -184,9 +184,8 @@ pub(crate) fn dependency_descriptor(tag: &Tag) -> Vec<u8> {
     bits.put(u32::from(has_structure), 1).put(0, 1).put(u32::from(tag.keyframe), 1).put(1, 1).put(0, 1);
     if has_structure {
         bits.put(offset, 6).put(spatial_layers * temporal_layers - 1, 5);
-        for (at, (_, temporal)) in targets().enumerate().skip(1) {
+        for (_, temporal) in targets().skip(1) {
             bits.put(if temporal == 0 { 2 } else { 1 }, 2);
-            debug_assert!(at > 0);
         }
         bits.put(3, 2);
         for own in targets() {

@@ -48,6 +48,7 @@ class Box {
   onChange: () => void = () => undefined;
   readonly #outbox: Outbox;
   readonly #credential: Credential;
+  readonly #store: OutboxStore;
   #isGone: boolean;
   /** Its writer waits in front of the door: it stays until they are in, and send it themselves. */
   #isKept = false;
@@ -60,6 +61,7 @@ class Box {
 
   private constructor(owner: string, credential: Credential, store: OutboxStore) {
     this.#credential = credential;
+    this.#store = store;
     this.#isGone = credential.secret === VOID;
     this.#outbox = new Outbox(owner, store, {
       change: () => this.onChange(),
@@ -84,8 +86,14 @@ class Box {
       say: (words) => this.#watched(line.say(words)),
       upload: (image, progress, givenUp) => this.#watched(line.upload(image, progress, givenUp)),
     });
-    if (this.#isGone) await this.#outbox.keep({ base, secret: VOID });
+    if (this.#isGone) await this.#voids(base, secret);
     else this.#isKept = flushed === 'over';
+  }
+
+  /** Unless they came into the visit meanwhile, and brought another. */
+  async #voids(base: string, shown: string): Promise<void> {
+    const owners = await this.#store.owners().catch(() => new Map<string, Credential>());
+    if (owners.get(this.#outbox.owner)?.secret === shown) await this.#outbox.keep({ base, secret: VOID });
   }
 
   async forget(): Promise<void> {

@@ -953,6 +953,7 @@ export class Session extends Emitter<SessionEvents> {
     const ended = this.#sendsAfterEnd;
     if (!outbox || outbox.isEmpty || !(this.isIn || ended)) return;
     void outbox.flush(this.#carrier).then((flushed) => {
+      if (outbox !== this.#outbox) return;
       // While the visit goes on it may be of this page alone, or of its secret: it waits until it is heard again.
       if (flushed !== 'later') return ended ? this.#giveUp(outbox) : undefined;
       if (this.#flushTimer === undefined) {
@@ -966,9 +967,15 @@ export class Session extends Emitter<SessionEvents> {
 
   #flushTimer: ReturnType<typeof setTimeout> | undefined;
 
+  /** Another session of this page sends from now on what this one could not. */
+  letGo(): void {
+    clearTimeout(this.#flushTimer);
+    this.#outbox = null;
+  }
+
   /** What nobody takes any more, or what was refused, stays on no device, and the person reads what it was. */
   #giveUp(outbox: Outbox): void {
-    if (outbox.isEmpty) return;
+    if (outbox.isEmpty || outbox !== this.#outbox) return;
     this.emit('undelivered', outbox.lines);
     void outbox.clear();
   }
@@ -1255,7 +1262,8 @@ export class Session extends Emitter<SessionEvents> {
     // Who is not let in now may be later: it is sent then.
     else if (why.name === 'denied') return;
     // Who leaves does so knowing that it goes; who is taken out is told.
-    else void outbox?.load().then(() => (why.name === 'left' ? outbox.clear() : this.#giveUp(outbox)));
+    // Where the device keeps nothing, it is what this page knows.
+    else void outbox?.load().catch(() => undefined).then(() => (why.name === 'left' ? outbox.clear() : this.#giveUp(outbox)));
   }
 
   /** Whether it is over in a way after which the server may still take what was written. */

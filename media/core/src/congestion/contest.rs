@@ -21,7 +21,7 @@ const LEAST_BPS: f64 = 30_000.0;
 const LEAST_KNOWN_BPS: f64 = 60_000.0;
 const STAYS: Duration = Duration::from_millis(80);
 /// All of what is sent gets through that does to this share: looks at either are not of the same moment.
-const THROUGH_SHARE: f64 = 0.85;
+pub(super) const THROUGH_SHARE: f64 = 0.85;
 /// No less than this share of what got through is sent meanwhile, and for so long.
 const ENOUGH_SHARE: f64 = 0.5;
 /// Of what is sent so much still has to get through.

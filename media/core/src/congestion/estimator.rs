@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::acknowledged::Acknowledged;
-use super::contest::{Contest, gets_through};
+use super::contest::{Contest, THROUGH_SHARE, gets_through};
 use super::history::{History, Told};
 use super::loss::LossLimit;
 use super::probe::{Cluster, Probe};
@@ -44,7 +44,6 @@ const CAPACITY_FOLLOWS: f64 = 0.05;
 const START_PROBES: [u64; 2] = [3, 6];
 /// Another follows one that got through nearly as fast as it was sent, at so much more.
 const FURTHER: u64 = 2;
-const THROUGH_SHARE: f64 = 0.85;
 /// How often it is tried whether there is more, by somebody who wants more than they are allowed or sends less.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 /// On a line as slow as this a probe holds up a voice: after tries that showed no more, twice as long each time, up to so
