@@ -514,6 +514,16 @@ fn what_a_person_asks_for_is_tried_once_though_the_line_looks_too_slow_for_it() 
 }
 
 #[test]
+fn what_is_asked_for_again_while_it_is_tried_is_not_tried_again_for_that() {
+    let slow = LineLook { downlink_kbps: Some(180), ..GOOD };
+    let mut line = Line::new();
+    line.looks(11, SLOW).looks(10, slow);
+    line.bursts = None;
+    line.chooses(Video).looks(1, slow).chooses(Video).looks(1_000, slow);
+    assert_eq!(line.tests().len(), 1, "nobody answers it, and the line looks too slow");
+}
+
+#[test]
 fn on_a_line_that_is_as_low_as_a_person_wants_it_nothing_more_is_promised() {
     let mut line = Line::new();
     line.looks(5, GOOD)

@@ -561,26 +561,25 @@ fn a_viewer_on_a_slow_line_is_told_what_it_carries() {
 fn a_publisher_whose_device_knows_of_a_thin_way_up_is_told_of_it_while_somebody_looks() {
     let mut world = watched(58, line());
     let peer = world.members[0].client.peer;
-    let note = |world: &mut World, seconds: u64| {
+    let note = |world: &mut World, seconds: u64, bps: u64| {
         for _ in 0..seconds {
-            world.command(Command::NoteUplink { peer, bps: 300_000 });
+            world.command(Command::NoteUplink { peer, bps });
             world.run(secs(1));
         }
     };
-    note(&mut world, 10);
+    note(&mut world, 10, 300_000);
     let thin = Quality { level: QualityLevel::Fair, reason: Some(QualityReason::UplinkRate(300_000)) };
     assert_eq!(qualities(&world, 0).last().map(|(_, quality)| *quality), Some(thin));
     assert_eq!(qualities(&world, 1).last(), None, "it is not the viewer's line");
     world.wish(1, 0, NOTHING);
-    note(&mut world, 10);
-    assert_eq!(qualities(&world, 0).last().map(|(_, quality)| *quality), Some(Quality::default()));
+    note(&mut world, 10, 300_000);
+    let good = Some(Quality::default());
+    assert_eq!(qualities(&world, 0).last().map(|(_, quality)| *quality), good);
+    note(&mut world, 10, 40_000);
+    assert_eq!(qualities(&world, 0).last().map(|(_, quality)| *quality), good, "nobody looks");
     world.wish(1, 0, SeatWish::DEFAULT);
     world.run(secs(15));
-    assert_eq!(
-        qualities(&world, 0).last().map(|(_, quality)| *quality),
-        Some(Quality::default()),
-        "forgotten"
-    );
+    assert_eq!(qualities(&world, 0).last().map(|(_, quality)| *quality), good, "forgotten");
 }
 
 #[test]

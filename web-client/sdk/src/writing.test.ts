@@ -336,6 +336,31 @@ describe('after the end', () => {
     expect([undelivered, session.unsaid.length, (await store.owners()).size]).toEqual([1, 0, 0]);
   });
 
+  test('what another session of the page sends instead is neither given up nor told by the one before', async () => {
+    let undelivered = 0;
+    session.on('undelivered', ({ length }) => (undelivered += length));
+    await endUnheard();
+    thread.takesLate = false;
+    session.letGo();
+    thread.isUp = true;
+    await pass(10_000);
+    expect([undelivered, (await store.owners()).size]).toEqual([0, 1]);
+  });
+
+  test('a secret that was replaced while what is left was sent is not voided', async () => {
+    await endUnheard();
+    thread.isUp = true;
+    server.secrets = [];
+    vi.clearAllTimers();
+    session = make();
+    const sending = sendLeftovers(store);
+    const [[owner, shown]] = [...(await store.owners())] as [[string, { base: string; secret: string }]];
+    await store.keep(owner, { ...shown, secret: 'another' });
+    await pass(100);
+    await sending;
+    expect((await store.owners()).get(owner)?.secret).toBe('another');
+  });
+
   /** What the next page finds on the device, and sends. */
   async function nextPage(told: number[] = []): Promise<Leftovers> {
     vi.clearAllTimers();

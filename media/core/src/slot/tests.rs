@@ -466,6 +466,18 @@ fn an_outage_is_a_gap_as_long_as_what_was_lost_and_the_stream_goes_on_behind_it(
     }
 }
 
+#[test]
+fn pictures_that_are_counted_from_the_start_again_are_thinned_as_before() {
+    let mut stage = Stage::new(1, 2);
+    stage.pictures(0..400);
+    let again = |stage: &mut Stage, pictures: std::ops::Range<u32>| -> usize {
+        pictures.map(|picture| stage.gives((400 + picture, 0), &payload(picture, 0))).sum()
+    };
+    assert_eq!(again(&mut stage, 0..8), 8);
+    stage.limit(0);
+    assert_eq!(again(&mut stage, 8..40), 8, "each fourth is of the lowest layer");
+}
+
 /// However packets overtake each other within 64 of them, no number is used twice, none is out of order, and what is to be sent
 /// is, in no more numbers than the publisher's.
 #[test]
