@@ -228,9 +228,9 @@ test('what could not be sent before somebody was taken out is shown to them, by 
   await patient.press('Show it');
   await patient.page.getByText(WRITTEN[0]).waitFor();
   await patient.press('Delete it from this device');
+  await until('nothing to be kept', () => patient.page.evaluate(linesOnDevice).then((lines) => lines === 0));
   await patient.page.reload();
   await patient.heading('You were taken out of this visit').waitFor();
-  await until('nothing to be kept', () => patient.page.evaluate(linesOnDevice).then((lines) => lines === 0));
 });
 
 test('where the way up hardly carries a voice the least of one is sent, in packets of 120 ms', async (t) => {
