@@ -22,7 +22,7 @@ pub use live::{
 pub use log::LOG_MESSAGES_MAX;
 pub use media::{
     AudioProfile, LineSeen, MediaCommand, MediaEvent, PeerId, QUIET_AFTER, Quality, QualityStep, STEP,
-    SeatId, SeatInfo, SeatWish, SourceKind,
+    SeatId, SeatInfo, SeatWish, SourceKind, kbps,
 };
 pub use member::ConnectionId;
 pub use resume::{FreshSecret, ResumeKey, ResumeKeys};

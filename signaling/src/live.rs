@@ -38,7 +38,6 @@ use text::Asking;
 pub use text::{ReadId, TEXT_WAIT, TextAsk, TextCall, TextError, TextReply, Words};
 use thread::Thread;
 pub use thread::{KeepError, NewLine, THREAD_LINES_MAX, ThreadLine};
-pub(crate) use tiers::LineReport;
 
 /// Times a change is decided anew because somebody else changed the session meanwhile.
 const CONFLICTS_MAX: u32 = 3;

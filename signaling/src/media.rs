@@ -290,6 +290,14 @@ pub struct LineSeen {
     pub rtt: Option<Duration>,
     /// Received of their camera, in bits per second; none where none came.
     pub camera_bps: Option<u64>,
+    /// What the way from them carries, as their device said lately ([`MediaCommand::NoteUplink`]).
+    pub uplink_bps: Option<u64>,
+}
+
+/// Whole kilobits per second, as they are told.
+#[must_use]
+pub fn kbps(bps: u64) -> u32 {
+    u32::try_from(bps / 1_000).unwrap_or(u32::MAX)
 }
 
 /// How long a step of what is measured is.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use jiff::Timestamp;
 use vestibule_domain::{BandwidthProfile, ParticipantId, ParticipantRole, SessionStatus};
 
-use crate::live::{LineReport, Roster};
+use crate::live::Roster;
 use crate::log::Log;
 use crate::media::{AudioProfile, PeerId, Quality, SeatId, SeatWish, SourceKind};
 use crate::resume::ResumeKey;
@@ -65,8 +65,6 @@ pub(crate) struct Member {
     pub(crate) hung_up: bool,
     /// Since when nothing is heard of its media.
     pub(crate) silent_since: Option<Timestamp>,
-    /// What it said of its own line.
-    pub(crate) line: Option<LineReport>,
     /// What the engine was told to look for in its line.
     pub(crate) sought_bps: u64,
     /// What the engine was told of the peer's gate; a new peer's is closed.
@@ -161,7 +159,6 @@ impl Member {
             was_connected: false,
             hung_up: false,
             silent_since: None,
-            line: None,
             sought_bps: 0,
             gate_is_open: false,
             answered: false,
@@ -192,7 +189,6 @@ impl Member {
         self.transport = false;
         self.quiet = false;
         self.sought_bps = 0;
-        self.line = None;
         self.gate_is_open = false;
         self.answered = false;
         self.seats.clear();

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use vestibule_domain::{ParticipantId, SessionId};
 use vestibule_signaling::wire::{QualityLevel, QualityReason};
-use vestibule_signaling::{Quality, QualityStep};
+use vestibule_signaling::{Quality, QualityStep, kbps};
 
 use super::{Page, Result};
 
@@ -51,7 +51,6 @@ pub(crate) struct KeptStep {
 impl KeptStep {
     pub(crate) fn of(at: Timestamp, participant: ParticipantId, step: &QualityStep) -> Self {
         let milliseconds = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
-        let kbps = |bps: u64| u32::try_from(bps / 1_000).unwrap_or(u32::MAX);
         let Quality { level, reason } = step.quality;
         Self {
             at: Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at),

@@ -19,7 +19,7 @@ use vestibule_media_core::{
 use vestibule_signaling::wire::{QualityCode, QualityLevel, QualityReason, VideoCodec};
 use vestibule_signaling::{
     AudioProfile, LineSeen, MediaCommand, MediaEvent, PeerId, QUIET_AFTER, Quality, QualityStep, STEP,
-    SeatId, SeatInfo, SeatWish, SourceKind,
+    SeatId, SeatInfo, SeatWish, SourceKind, kbps,
 };
 
 const _: () = assert!(STEP.as_nanos() == bounds::QUALITY_STEP.as_nanos());
@@ -135,8 +135,8 @@ pub fn translate(event: Event) -> Option<(u32, MediaEvent)> {
             about(peer, MediaEvent::Measured { peer: PeerId(peer.0), step: Box::new(step(&found)) })
         }
         Event::Line { peer, look } => {
-            let EngineLook { downlink_bps, downlink_loss, uplink_loss, rtt, camera_bps } = look;
-            let seen = LineSeen { downlink_bps, downlink_loss, uplink_loss, rtt, camera_bps };
+            let EngineLook { downlink_bps, downlink_loss, uplink_loss, rtt, camera_bps, uplink_bps } = look;
+            let seen = LineSeen { downlink_bps, downlink_loss, uplink_loss, rtt, camera_bps, uplink_bps };
             about(peer, MediaEvent::Line { peer: PeerId(peer.0), seen })
         }
         Event::LineTested { peer, lost } => {
@@ -189,17 +189,13 @@ fn quality(EngineQuality { level, reason }: EngineQuality) -> Quality {
             EngineReason::DownlinkLoss(share) => (QualityCode::DownlinkLoss, percent(share)),
             EngineReason::RoundTrip(time) => (QualityCode::RoundTrip, milliseconds(time)),
             EngineReason::UplinkJitter(time) => (QualityCode::UplinkJitter, milliseconds(time)),
-            EngineReason::DownlinkRate(bps) => (QualityCode::DownlinkRate, kilo(bps)),
-            EngineReason::UplinkRate(bps) => (QualityCode::UplinkRate, kilo(bps)),
+            EngineReason::DownlinkRate(bps) => (QualityCode::DownlinkRate, kbps(bps)),
+            EngineReason::UplinkRate(bps) => (QualityCode::UplinkRate, kbps(bps)),
             EngineReason::Silence => (QualityCode::Silence, 0),
         };
         QualityReason { code, value }
     });
     Quality { level, reason }
-}
-
-fn kilo(bps: u64) -> u32 {
-    u32::try_from(bps / 1_000).unwrap_or(u32::MAX)
 }
 
 /// A share as people read it: what is there at all is one percent.

@@ -258,7 +258,7 @@ impl Sfu {
             return;
         }
         if wanted & !source.wanted != 0 {
-            source.encodings.iter_mut().for_each(Encoding::resumes);
+            source.encodings.iter_mut().for_each(Encoding::resume);
         }
         (source.wanted, source.wanted_at) = (wanted, Some(now));
         let rids = (0..).zip(&source.encodings).filter(|(at, _)| wanted & (1 << *at) != 0);
@@ -272,22 +272,22 @@ impl Sfu {
 
     /// Looks at a publisher's sources for what nobody is shown.
     pub(crate) fn review_wanted(&mut self, key: PeerKey, now: Time) {
-        for at in 0..self.peers.get(key).map_or(0, |peer| peer.uplink.sources.len()) {
-            let Some(&source) = self.peers.get(key).and_then(|peer| peer.uplink.sources.get(at)) else {
-                return;
-            };
-            self.update_wanted(source, now);
-        }
+        self.review(key, |sfu, source| sfu.update_wanted(source, now));
     }
 
     /// Looks whether a publisher's voice is to be thrifty, as all who hear it are on poor lines, or as it is too much for one of
     /// them together with the others' voices.
     pub(crate) fn review_voices(&mut self, key: PeerKey, now: Time) {
+        self.review(key, |sfu, source| sfu.review_voice(source, now));
+    }
+
+    /// Looks at each source of a publisher.
+    fn review(&mut self, key: PeerKey, look: impl Fn(&mut Self, SourceKey)) {
         for at in 0..self.peers.get(key).map_or(0, |peer| peer.uplink.sources.len()) {
             let Some(&source) = self.peers.get(key).and_then(|peer| peer.uplink.sources.get(at)) else {
                 return;
             };
-            self.review_voice(source, now);
+            look(self, source);
         }
     }
 

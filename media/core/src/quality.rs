@@ -69,6 +69,8 @@ pub struct LineLook {
     pub rtt: Option<Duration>,
     /// Payload of the peer's camera in that second, in bits per second; none where none came.
     pub camera_bps: Option<u64>,
+    /// What the peer's device said lately that the way from it carries, in bits per second.
+    pub uplink_bps: Option<u64>,
 }
 
 /// What was measured of a peer's connection over one step of [`crate::bounds::QUALITY_STEP`].

@@ -417,7 +417,7 @@ impl Encoding {
     }
 
     /// Its publisher is told to send more of it.
-    pub(crate) const fn resumes(&mut self) {
+    pub(crate) const fn resume(&mut self) {
         self.resumes = true;
     }
 

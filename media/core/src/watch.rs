@@ -56,8 +56,8 @@ pub(crate) struct Watch {
     counted: (u64, u64),
     uplink_loss: f64,
     camera_bps: u64,
-    /// What the peer's device thinks that the way from it carries, in kilobits per second, and when it said so.
-    noted: Option<(u32, Time)>,
+    /// What the peer's device thinks that the way from it carries, and when it said so.
+    noted: Option<(u64, Time)>,
     step: Step,
 }
 
@@ -167,6 +167,7 @@ impl Watch {
             uplink_loss: self.uplink_loss as f32,
             rtt: look.rtt,
             camera_bps: Some(self.camera_bps).filter(|bps| *bps > 0),
+            uplink_bps: look.uplink_bps,
         }
     }
 
@@ -295,7 +296,7 @@ impl Sfu {
     pub(crate) fn note_uplink(&mut self, id: PeerId, bps: u64, now: Time) -> Result<(), CommandError> {
         let key = self.peer_key(id)?;
         let peer = self.peers.get_mut(key).ok_or(CommandError::UnknownPeer)?;
-        peer.watch.noted = Some((u32::try_from(bps / 1_000).unwrap_or(u32::MAX), now));
+        peer.watch.noted = Some((bps, now));
         Ok(())
     }
 
@@ -342,10 +343,10 @@ impl Sfu {
         let rtt = peer.round_trip(now);
         let mut look = Look { rtt, quiet: peer.quiet, ..Look::default() };
         let noted = peer.watch.noted.filter(|(_, at)| now.since(*at) <= NOTED_MAX);
-        look.uplink_bps = noted.map(|(kbps, _)| u64::from(kbps) * 1_000);
+        look.uplink_bps = noted.map(|(bps, _)| bps);
         look.totals.downlink_bytes = peer.tx.sent_bytes;
         for source in peer.uplink.sources.iter().filter_map(|source| self.sources.get(*source)) {
-            if source.kind == SourceKind::Camera && source.flowing {
+            if look.uplink_bps.is_some() && source.kind == SourceKind::Camera && source.flowing {
                 look.is_wanted |= self.is_wanted(source);
                 look.is_wanted_large |= source.wanted > 1;
             }

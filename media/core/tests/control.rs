@@ -571,6 +571,13 @@ fn a_publisher_whose_device_knows_of_a_thin_way_up_is_told_of_it_while_somebody_
     let thin = Quality { level: QualityLevel::Fair, reason: Some(QualityReason::UplinkRate(300_000)) };
     assert_eq!(qualities(&world, 0).last().map(|(_, quality)| *quality), Some(thin));
     assert_eq!(qualities(&world, 1).last(), None, "it is not the viewer's line");
+    let told = |world: &World| {
+        world.events.iter().rev().find_map(|(_, event)| match event {
+            Event::Line { peer: whose, look } if *whose == peer => Some(look.uplink_bps),
+            _ => None,
+        })
+    };
+    assert_eq!(told(&world), Some(Some(300_000)));
     world.wish(1, 0, NOTHING);
     note(&mut world, 10, 300_000);
     let good = Some(Quality::default());
@@ -579,6 +586,7 @@ fn a_publisher_whose_device_knows_of_a_thin_way_up_is_told_of_it_while_somebody_
     assert_eq!(qualities(&world, 0).last().map(|(_, quality)| *quality), good, "nobody looks");
     world.wish(1, 0, SeatWish::DEFAULT);
     world.run(secs(15));
+    assert_eq!(told(&world), Some(None), "it counts for a while");
     assert_eq!(qualities(&world, 0).last().map(|(_, quality)| *quality), good, "forgotten");
 }
 

@@ -8,7 +8,6 @@ use vestibule_domain::{Actor, Command, Rejection};
 
 use super::outcome::Then;
 use super::text::Asker;
-use super::tiers::LineReport;
 use super::{CloseReason, LiveSession, Words};
 use crate::media::{MediaCommand, SeatId, SeatWish};
 use crate::member::{ConnectionId, Member, REQUESTS_UNDER_WAY_MAX, Requests};
@@ -85,10 +84,9 @@ impl LiveSession {
             ClientMessage::Composing { on } => return self.composing(index, request, on),
             ClientMessage::Tier { want } => return self.choose_tier(now, index, request, want),
             ClientMessage::Line { uplink_kbps } => {
-                let member = &mut self.members[index];
-                member.line = Some(LineReport { at: now, uplink_kbps });
-                if member.transport {
-                    let (peer, bps) = (member.peer, u64::from(uplink_kbps) * 1_000);
+                let &Member { peer, transport, .. } = &self.members[index];
+                if transport {
+                    let bps = u64::from(uplink_kbps) * 1_000;
                     self.media(MediaCommand::NoteUplink { peer, bps });
                 }
                 return self.done(id, request);

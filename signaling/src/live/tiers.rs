@@ -9,21 +9,12 @@ use vestibule_domain::{
 
 use super::outcome::Then;
 use super::{LiveSession, Output, RETRY_AFTER};
-use crate::media::{LineSeen, MediaCommand, PeerId, QUIET_AFTER, SeatId, SeatWish};
+use crate::media::{LineSeen, MediaCommand, PeerId, QUIET_AFTER, SeatId, SeatWish, kbps};
 use crate::member::Member;
 use crate::wire::{ErrorCode, RequestId, ServerMessage};
 
-/// What a device said of its own line counts for so long.
-const REPORT_COUNTS: SignedDuration = SignedDuration::from_secs(5);
 /// What is probed for beyond what a picture needs: bursts are sent where the line is thought to carry most of it.
 const SOUGHT_PERCENT: u64 = 120;
-
-/// What a device says of its line.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct LineReport {
-    pub(crate) at: Timestamp,
-    pub(crate) uplink_kbps: u32,
-}
 
 impl LiveSession {
     pub(super) fn tier_of(&self, participant: ParticipantId) -> BandwidthProfile {
@@ -86,15 +77,13 @@ impl LiveSession {
             // What is sent to who is not heard shows nothing of their line.
             return false;
         };
-        let reported = self.members[index].line;
-        let reported = reported.filter(|report| now.duration_since(report.at) <= REPORT_COUNTS);
         let look = LineLook {
-            downlink_kbps: seen.downlink_bps.map(kilo),
-            uplink_kbps: reported.map(|report| report.uplink_kbps),
+            downlink_kbps: seen.downlink_bps.map(kbps),
+            uplink_kbps: seen.uplink_bps.map(kbps),
             downlink_loss_permille: seen.downlink_loss.map_or(0, permille),
             uplink_loss_permille: permille(seen.uplink_loss),
             rtt_ms: seen.rtt.map(|rtt| u32::try_from(rtt.as_millis()).unwrap_or(u32::MAX)),
-            camera_kbps: seen.camera_bps.map(kilo).or_else(|| self.members[index].has_camera().then_some(0)),
+            camera_kbps: seen.camera_bps.map(kbps).or_else(|| self.members[index].has_camera().then_some(0)),
         };
         self.climbs(now, participant, |ladder| ladder.looked(now, &look))
     }
@@ -327,10 +316,6 @@ impl LiveSession {
             self.media(MediaCommand::SeekRate { peer, bps });
         }
     }
-}
-
-fn kilo(bps: u64) -> u32 {
-    u32::try_from(bps / 1_000).unwrap_or(u32::MAX)
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is 0 to 1000")]

@@ -933,7 +933,7 @@ export class Session extends Emitter<SessionEvents> {
     const outbox = new Outbox(owner, late(() => (options.outbox ??= bestStore())), {
       change: () => this.#changed(),
       confirmed: (clientId, outcome) => {
-        if (outcome === 'handed_over') this.emit('handedOver', clientId);
+        if (outcome === 'handed_over' && outbox === this.#outbox) this.emit('handedOver', clientId);
       },
     });
     this.#outbox = outbox;
@@ -967,7 +967,7 @@ export class Session extends Emitter<SessionEvents> {
 
   #flushTimer: ReturnType<typeof setTimeout> | undefined;
 
-  /** Another session of this page sends from now on what this one could not. */
+  /** Another session of this page sends from now on what this one could not, and says what came of it. */
   letGo(): void {
     clearTimeout(this.#flushTimer);
     this.#outbox = null;

@@ -9,6 +9,7 @@ const GOOD: LineSeen = LineSeen {
     uplink_loss: 0.0,
     rtt: None,
     camera_bps: None,
+    uplink_bps: None,
 };
 const SLOW: LineSeen = LineSeen { downlink_bps: Some(90_000), ..GOOD };
 
@@ -274,20 +275,13 @@ fn two_transports_that_never_stand_leave_writing() {
 }
 
 #[test]
-fn what_a_device_thinks_of_its_way_up_counts_for_a_while() {
-    let mut visit = Visit::new();
-    for _ in 0..11 {
-        visit.harness.say(visit.patient, json!({"type": "line", "uplinkKbps": 80}));
-        visit.looks(1, GOOD);
-    }
-    assert_eq!(visit.told(), [(json!("audio_only"), json!("uplink_rate"))]);
-    let (peer, bps) = (visit.peer(), 80_000);
-    let noted = Did::Media(MediaCommand::NoteUplink { peer, bps });
-    assert!(visit.harness.did.contains(&noted), "the others are told why they see little");
+fn what_a_device_thinks_of_its_way_up_is_noted_and_counts_with_what_is_seen() {
     let mut visit = Visit::new();
     visit.harness.say(visit.patient, json!({"type": "line", "uplinkKbps": 80}));
-    visit.looks(60, GOOD);
-    assert!(visit.told().is_empty());
+    let (peer, bps) = (visit.peer(), 80_000);
+    assert!(visit.harness.did.contains(&Did::Media(MediaCommand::NoteUplink { peer, bps })));
+    visit.looks(11, LineSeen { uplink_bps: Some(bps), ..GOOD });
+    assert_eq!(visit.told(), [(json!("audio_only"), json!("uplink_rate"))]);
 }
 
 #[test]
