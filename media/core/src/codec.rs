@@ -79,6 +79,11 @@ impl Vp9Meta {
         self.flags & flag != 0
     }
 
+    /// Its frame: layers of a picture are numbered one after the other.
+    pub(crate) const fn frame(&self) -> u32 {
+        (self.picture_id as u32) << 2 | self.spatial() as u32
+    }
+
     /// It refers to other pictures.
     pub(crate) const fn is_inter_picture(&self) -> bool {
         self.has(vp9::flag::INTER_PICTURE)
@@ -134,7 +139,7 @@ impl Descriptor {
         match self {
             Self::None => None,
             Self::Vp8(vp8) => Some(vp8.picture_id as u32),
-            Self::Vp9(vp9) => Some((vp9.picture_id as u32) << 3 | vp9.spatial() as u32),
+            Self::Vp9(vp9) => Some(vp9.frame()),
             Self::Av1(av1) => Some(av1.frame_number as u32),
         }
     }

@@ -207,9 +207,8 @@ impl LayerFilter {
     }
 }
 
-/// Layers of a picture are numbered as frames are.
 fn vp9_frame(vp9: &Vp9Meta) -> Number {
-    Number { value: u32::from(vp9.picture_id) << 2 | u32::from(vp9.spatial()), bits: 17 }
+    Number { value: vp9.frame(), bits: 17 }
 }
 
 fn av1_frame(av1: &Av1Meta) -> Number {
