@@ -50,7 +50,7 @@ export class OwnLine {
     this.#cameFrom = null;
   }
 
-  /** The person asks for a tier. `choose`: whether the server was told. */
+  /** The person asks for a tier. `choose`: whether the server was told, or will be. */
   async ask(want: BandwidthProfile, choose: (want: BandwidthProfile) => Promise<boolean>): Promise<void> {
     if (this.#known && isMore(want, this.#known.profile)) {
       clearTimeout(this.#trying);

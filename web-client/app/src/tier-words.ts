@@ -65,9 +65,8 @@ export function tierNoticeWords({ profile, reason }: Tier, { chosen, signs, mute
   // Who wanted a voice alone gets no more than that.
   const talk = { want: chosen === 'audio_only' ? 'audio_only' : 'video', word: 'Try to talk again' } as const;
   const offers = [tried(signs ? TRY_VIDEO : talk, attempt), STAY];
-  if (attempt !== 'none') return { text: `${attemptWords(signs ? 'video' : 'sound', attempt)} You can go on writing.`, offers };
-  const what = signs ? 'your signs' : 'sound';
-  const back = signs ? 'video' : 'sound';
+  const [what, back] = signs ? (['your signs', 'video'] as const) : (['sound', 'sound'] as const);
+  if (attempt !== 'none') return { text: `${attemptWords(back, attempt)} You can go on writing.`, offers };
   return { text: `Your connection does not carry ${what} just now. Go on writing; ${back} comes back by itself.`, offers };
 }
 
