@@ -165,7 +165,7 @@ impl Sfu {
         allocation.estimate_bps = estimate;
         allocation.allocated_bps = given + voices + repairs;
         allocation.wanted_bps = wanted;
-        allocation.voices = audio.count;
+        (allocation.voices, allocation.voices_bps) = (audio.count, voices);
         allocation.least = audio.least;
         control.redundancy = redundancy;
         control.follow_window();

@@ -24,6 +24,8 @@ pub const ENCODINGS_MAX: usize = 3;
 pub const STREAM_ID_BYTES_MAX: usize = 16;
 /// Sources one peer may publish: audio, camera, screen, and one spare.
 pub const SOURCES_PER_PEER_MAX: usize = 4;
+/// Estimates of streams apart that are kept of one receiver.
+pub const REMB_ENTRIES_MAX: usize = 16;
 /// Remote SSRCs one peer may use at a time; the oldest unused one gives way.
 pub const SSRCS_PER_PEER_MAX: usize = 32;
 /// Remote addresses one peer may have validated by STUN at a time.

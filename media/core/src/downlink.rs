@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::bounds::RTX_BUDGET_BYTES_MAX;
-use crate::congestion::{ESTIMATE_MAX_BPS, ESTIMATE_MIN_BPS, ESTIMATE_START_BPS, Estimator, Probe};
+use crate::congestion::{ESTIMATE_MIN_BPS, ESTIMATE_START_BPS, Estimator, Probe, Remb};
 use crate::counters::Counters;
 use crate::egress::{TxQueue, TxSlab};
 use crate::pacer::{Next, Pacer};
@@ -113,12 +113,6 @@ enum Line {
     Remb(Remb),
 }
 
-#[derive(Default)]
-struct Remb {
-    bps: Option<u64>,
-    loss_share: f64,
-}
-
 /// How the estimate was divided last.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Allocation {
@@ -140,8 +134,9 @@ pub(crate) struct Allocation {
     /// What is to be probed for in any case.
     pub(crate) sought_bps: u64,
     pub(crate) probes: u64,
-    /// How many voices are sent.
+    /// How many voices are sent, and what they take.
     pub(crate) voices: u64,
+    pub(crate) voices_bps: u64,
     /// A voice was asked to take the least there is.
     pub(crate) least: bool,
 }
@@ -439,7 +434,7 @@ impl Control {
     pub(crate) fn is_congested(&self, now: Time) -> bool {
         match &self.line {
             Line::Feedback(estimator) => estimator.lowered_since(now).is_some_and(|since| since < CONGESTED),
-            Line::Remb(_) => false,
+            Line::Remb(remb) => remb.fell_at().is_some_and(|at| now.since(at) < CONGESTED),
         }
     }
 
@@ -447,9 +442,7 @@ impl Control {
     pub(crate) fn estimate_bps(&self) -> u64 {
         match &self.line {
             Line::Feedback(estimator) => estimator.estimate_bps(),
-            Line::Remb(remb) => {
-                remb.bps.unwrap_or(ESTIMATE_START_BPS).clamp(ESTIMATE_MIN_BPS, ESTIMATE_MAX_BPS)
-            }
+            Line::Remb(remb) => remb.estimate_bps(),
         }
     }
 
@@ -499,7 +492,7 @@ impl Control {
     pub(crate) const fn loss_share(&self) -> f64 {
         match &self.line {
             Line::Feedback(estimator) => estimator.loss_share(),
-            Line::Remb(remb) => remb.loss_share,
+            Line::Remb(remb) => remb.loss_share(),
         }
     }
 
@@ -559,10 +552,11 @@ impl Control {
         std::mem::replace(&mut self.reopened, false)
     }
 
-    /// The receiver's own estimate.
-    pub(crate) fn remb(&mut self, bps: u64, now: Time) {
+    /// The receiver's own estimate of the streams of which `ssrc` is the first; voices may be none of them.
+    pub(crate) fn remb(&mut self, ssrc: u32, bps: u64, has_voices: bool, now: Time) {
         if let Line::Remb(remb) = &mut self.line {
-            remb.bps = Some(bps);
+            let beside = if has_voices { 0 } else { self.allocation.voices_bps };
+            remb.told(ssrc, bps.saturating_add(beside), now);
             self.follow_estimate(now);
         }
     }
@@ -570,25 +564,29 @@ impl Control {
     /// What a receiver report says of loss, in 1/256; feedback on each packet says it better.
     pub(crate) fn reported_loss(&mut self, fraction_lost: u8) {
         if let Line::Remb(remb) = &mut self.line {
-            remb.loss_share = 0.7 * remb.loss_share + 0.3 * f64::from(fraction_lost) / 256.0;
+            remb.lost(f64::from(fraction_lost) / 256.0);
         }
     }
 
     /// How much would be sent at the most if the line carried it.
     pub(crate) fn want(&mut self, bps: u64) {
-        if let Line::Feedback(estimator) = &mut self.line {
-            estimator.want(bps);
+        match &mut self.line {
+            Line::Feedback(estimator) => estimator.want(bps),
+            Line::Remb(remb) => remb.want(bps),
         }
     }
 
     /// Begins the probe that is due now, if one is. True if one was begun.
     pub(crate) fn begin_probe(&mut self, now: Time) -> bool {
-        let Line::Feedback(estimator) = &mut self.line else { return false };
-        if self.probe.is_some() {
-            return false;
-        }
-        self.probe = estimator.probe_due(now).map(|probe| Box::new(ProbeRun::new(probe, now)));
-        self.allocation.probes += u64::from(self.probe.is_some());
+        let was_none = self.probe.is_none();
+        let due = match &mut self.line {
+            Line::Feedback(estimator) if was_none => estimator.probe_due(now),
+            Line::Feedback(_) => return false,
+            // What fills a line goes on as fast as is told by now, or not at all.
+            Line::Remb(remb) => remb.fill_due(now),
+        };
+        self.probe = due.map(|probe| Box::new(ProbeRun::new(probe, now)));
+        self.allocation.probes += u64::from(was_none && self.probe.is_some());
         self.probe.is_some()
     }
 
@@ -717,8 +715,11 @@ mod tests {
         downlink.extensions.transport_cc = Some(3);
         downlink.negotiated(false, true);
         let control = downlink.control.as_mut().expect("an estimate is told");
-        control.remb(700_000, Time::from_millis(1));
+        control.remb(1, 700_000, true, Time::from_millis(1));
         assert_eq!(control.estimate_bps(), 700_000);
+        control.allocation.voices_bps = 40_000;
+        control.remb(1, 700_000, false, Time::from_millis(2));
+        assert_eq!(control.estimate_bps(), 740_000, "what it does not tell of is not taken from it");
         downlink.negotiated(false, false);
         assert!(downlink.control.is_none());
         downlink.negotiated(true, false);

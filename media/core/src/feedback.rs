@@ -11,7 +11,8 @@ use crate::downlink::{Downlink, Egress};
 use crate::keys::{PeerKey, SourceKey};
 use crate::pacer::Repair;
 use crate::peer::{Peer, Transport};
-use crate::rtcp::{ReportBlock, RtcpPacket, RtcpWriter, SenderInfo, packets};
+use crate::rtcp::{RembSources, ReportBlock, RtcpPacket, RtcpWriter, SenderInfo, packets};
+use crate::sdp::MediaKind;
 use crate::sfu::Sfu;
 use crate::source::{Encoding, KeyframeRequest, SenderReport};
 use crate::time::Time;
@@ -98,7 +99,9 @@ impl Sfu {
                 entries.clone().for_each(|(ssrc, _)| self.handle_keyframe_request(key, ssrc, now));
             }
             RtcpPacket::TransportFeedback(view) => self.handle_transport_feedback(key, view, now),
-            RtcpPacket::Remb { bitrate_bps, .. } => self.handle_remb(key, *bitrate_bps, now),
+            RtcpPacket::Remb { bitrate_bps, ssrcs, .. } => {
+                self.handle_remb(key, *bitrate_bps, ssrcs, now);
+            }
             RtcpPacket::Bye { ssrcs } => ssrcs.clone().for_each(|ssrc| self.handle_bye(key, ssrc, now)),
             RtcpPacket::SourceDescription | RtcpPacket::Other { .. } => {}
         }
@@ -111,10 +114,18 @@ impl Sfu {
         control.feedback(view, peer.rtt, now);
     }
 
-    fn handle_remb(&mut self, key: PeerKey, bitrate_bps: u64, now: Time) {
+    fn handle_remb(&mut self, key: PeerKey, bitrate_bps: u64, ssrcs: &RembSources<'_>, now: Time) {
         self.counters.remb_in += 1;
-        let Some(control) = self.peers.get_mut(key).and_then(|peer| peer.tx.control.as_mut()) else { return };
-        control.remb(bitrate_bps, now);
+        let Some(Peer { tx, slots, slot_of_ssrc, .. }) = self.peers.get_mut(key) else { return };
+        let Some(control) = &mut tx.control else { return };
+        // Who names no stream means all of them.
+        let is_voice = |ssrc| {
+            let ours = slot_of_ssrc.get(ssrc);
+            ours.is_some_and(|ours| slots[ours.slot as usize].parameters.media == MediaKind::Audio)
+        };
+        let first = ssrcs.clone().next();
+        let has_voices = first.is_none() || ssrcs.clone().any(is_voice);
+        control.remb(first.unwrap_or(0), bitrate_bps, has_voices, now);
     }
 
     fn handle_sender_report(&mut self, key: PeerKey, ssrc: u32, info: &SenderInfo, now: Time) {

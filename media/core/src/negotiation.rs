@@ -89,6 +89,7 @@ impl Sfu {
             let all = [
                 ids.mid,
                 ids.transport_cc,
+                ids.abs_send_time,
                 ids.audio_level,
                 ids.video_orientation,
                 ids.playout_delay,

@@ -13,6 +13,9 @@ use crate::slot::Slot;
 use crate::time::Time;
 use crate::timers::Timer;
 
+/// How far back what is sent once more may be: what is much older receivers take for a stream that began anew.
+const FILLER_BACK_MAX: u64 = 32;
+
 impl Sfu {
     /// Lets what waited for a subscriber leave, as much as may now.
     pub(crate) fn pace(&mut self, key: PeerKey, now: Time) {
@@ -107,7 +110,7 @@ impl Sfu {
                 break;
             }
             let (back, small) = (run.back, run.is_small());
-            run.back += 1;
+            run.back = (run.back + 1) % FILLER_BACK_MAX;
             let mut egress =
                 Egress { slab: &mut self.slab, tx, counters: &mut self.counters, now, came_at: now };
             // One packet more than was asked for: a rate is of what lies between two.

@@ -68,6 +68,8 @@ const PAUSE_INTERVAL: Duration = Duration::from_millis(250);
 const PAUSE_AFTER: Duration = Duration::from_secs(3);
 /// Missing packets in a row that count for an encoding's rate: more are an outage.
 const SKIPPED_COUNTED_MAX: u64 = 3;
+/// Packets of a picture that may stand before its first slice: delimiters, parameter sets, and what else is told of it.
+const SETS_PACKETS_MAX: u64 = 8;
 
 /// What became of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,8 +123,6 @@ pub(crate) struct Encoding {
     pub(crate) keyframe: Option<KeyframeRequest>,
     pub(crate) reception: Reception,
     keyframe_timestamp: Option<u32>,
-    /// Where the last parameter sets are that stand in packets of their own (H264), and of which picture.
-    sets: Option<(u64, u32)>,
     pub(crate) reader: Reader,
     /// More of it was asked for, and no keyframe has brought more layers since.
     resumes: bool,
@@ -378,7 +378,6 @@ impl Encoding {
             keyframe: (media == MediaKind::Video).then(KeyframeRequest::default),
             reception: Reception::default(),
             keyframe_timestamp: None,
-            sets: None,
             reader: Reader::new(codec),
             resumes: false,
         }
@@ -402,7 +401,6 @@ impl Encoding {
         }
         self.ring.clear();
         self.missing.clear();
-        self.sets = None;
         self.sender_report = None;
     }
 
@@ -519,9 +517,6 @@ impl Encoding {
         if read.is_early && self.miss(packet.index, now) {
             return Acceptance::TooEarly;
         }
-        if read.holds_sets {
-            self.sets = Some((meta.index, meta.timestamp));
-        }
         if (meta.entry_point || read.holds_sets) && media == MediaKind::Video {
             self.keyframe_timestamp = Some(meta.timestamp);
         }
@@ -553,9 +548,12 @@ impl Encoding {
 
     /// Where a stream is entered that can be at this packet: at the parameter sets of its picture.
     pub(crate) fn entry_start(&self, entry: &PacketMeta) -> u64 {
-        let sets =
-            self.sets.filter(|(index, timestamp)| *timestamp == entry.timestamp && *index < entry.index);
-        sets.map_or(entry.index, |(index, _)| index)
+        // They may have been offered long after they came: there are newer ones by now.
+        let of_picture =
+            |index: &u64| self.ring.get(*index).is_some_and(|(meta, _)| meta.timestamp == entry.timestamp);
+        let before = entry.index.saturating_sub(SETS_PACKETS_MAX)..entry.index;
+        let sets = before.filter(|_| self.reader.codec() == CodecName::H264).find(of_picture);
+        sets.unwrap_or(entry.index)
     }
 
     fn layer_of(&mut self, meta: &PacketMeta) -> &mut SpatialLayer {

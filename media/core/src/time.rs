@@ -29,6 +29,13 @@ impl Time {
         self.0
     }
 
+    /// When this is as a packet says it left, in seconds of 6.18 bits ([`crate::rtp::uri::ABS_SEND_TIME`]).
+    #[must_use]
+    pub const fn abs_send_time(self) -> u32 {
+        const WRAPS_MICROS: u64 = 64_000_000;
+        (((self.0 % WRAPS_MICROS) << 18) / 1_000_000) as u32
+    }
+
     /// How long after `earlier` this is; zero if it is not after.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {

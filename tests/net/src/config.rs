@@ -56,6 +56,9 @@ pub enum QueueBound {
     Bytes(u64),
     /// Time a new datagram would wait, in microseconds.
     Micros(u64),
+    /// Nothing waits: what goes over the rate is dropped, beyond so many bytes at once (a token bucket, as operators police
+    /// video with).
+    Policed(u64),
 }
 
 impl Default for LinkConfig {
@@ -145,6 +148,12 @@ impl LinkConfig {
         Self { queue: QueueBound::Bytes(queue_bytes), ..self }
     }
 
+    /// No queue but a token bucket of so many bytes on the wire.
+    #[must_use]
+    pub const fn policed_bytes(self, bucket_bytes: u64) -> Self {
+        Self { queue: QueueBound::Policed(bucket_bytes), ..self }
+    }
+
     /// Whether nothing passes.
     #[must_use]
     pub const fn blocked(self, blocked: bool) -> Self {
@@ -156,7 +165,7 @@ impl LinkConfig {
     /// This configuration with what `text` names changed: `key=value` pairs between commas or blanks.
     ///
     /// Keys: `delay_ms` `jitter_ms` `reorder` `reorder_ms` `loss` `burst_enter` `burst_leave` `burst_loss` `duplicate`
-    /// `rate_bps` (0: no limit) `queue_ms` `queue_bytes` `overhead_bytes` `blocked` (0 or 1).
+    /// `rate_bps` (0: no limit) `queue_ms` `queue_bytes` `policed_bytes` `overhead_bytes` `blocked` (0 or 1).
     ///
     /// # Errors
     /// Names the pair that has no value, an unknown key, or a value out of range; nothing is changed then.
@@ -182,6 +191,7 @@ impl LinkConfig {
             "rate_bps" => self.rate_bps = NonZeroU64::new(number(key, value)?),
             "queue_ms" => self.queue = QueueBound::Micros(micros(key, value)?),
             "queue_bytes" => self.queue = QueueBound::Bytes(number(key, value)?),
+            "policed_bytes" => self.queue = QueueBound::Policed(number(key, value)?),
             "overhead_bytes" => self.overhead_bytes = number(key, value)?,
             "blocked" => self.blocked = number::<u8>(key, value)? != 0,
             _ => return Err(ConfigError::UnknownKey(key.to_owned())),

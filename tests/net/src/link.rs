@@ -3,6 +3,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
+use std::num::NonZeroU64;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -11,6 +12,8 @@ use crate::config::{LinkConfig, QueueBound};
 
 /// Datagrams that may be in flight, and that may wait, at a time; more are dropped as if the queue were full.
 pub const IN_FLIGHT_MAX: usize = 65_536;
+/// A rate in bits per second times microseconds, of a byte.
+const BIT_MILLIONTHS: u64 = 8_000_000;
 
 /// One direction of a line. Times are microseconds since any start, and never run backwards (asserted).
 pub struct Link {
@@ -24,6 +27,9 @@ pub struct Link {
     queue_bytes: u64,
     /// When the first of `queue` has left; meaningless while `queue` is empty.
     head_leaves_us: u64,
+    /// What a token bucket lacks, in millionths of a bit, and when that was so.
+    lacking: u64,
+    lacking_at_us: u64,
     flight: BinaryHeap<Reverse<InFlight>>,
     /// Tells datagrams apart that arrive in the same microsecond.
     next_order: u64,
@@ -41,7 +47,7 @@ pub struct LinkStats {
     pub sent: u64,
     /// Lost on the line: by chance, in a burst, or because it was blocked.
     pub lost: u64,
-    /// Dropped because the queue was full.
+    /// Dropped because the queue was full, or the token bucket empty.
     pub queue_dropped: u64,
     /// Copies made.
     pub duplicated: u64,
@@ -85,6 +91,8 @@ impl Link {
             queue: VecDeque::new(),
             queue_bytes: 0,
             head_leaves_us: 0,
+            lacking: 0,
+            lacking_at_us: 0,
             flight: BinaryHeap::new(),
             next_order: 0,
             last_arrival_us: 0,
@@ -147,9 +155,14 @@ impl Link {
             self.stats.queue_dropped += 1;
             return;
         }
-        match self.config.rate_bps {
-            None => self.leave(now_us, payload),
-            Some(_) => {
+        match (self.config.rate_bps, self.config.queue) {
+            (None, _) => self.leave(now_us, payload),
+            (Some(rate_bps), QueueBound::Policed(_)) => {
+                self.lacking = self.lacks(rate_bps) + self.wire_bytes(payload.len()) * BIT_MILLIONTHS;
+                self.lacking_at_us = now_us;
+                self.leave(now_us, payload);
+            }
+            (Some(_), _) => {
                 if self.queue.is_empty() {
                     self.head_leaves_us = now_us.saturating_add(self.line_us(payload.len()));
                 }
@@ -244,14 +257,26 @@ impl Link {
         if self.pending() >= IN_FLIGHT_MAX {
             return true;
         }
+        if let (Some(rate_bps), QueueBound::Policed(bucket_bytes)) = (self.config.rate_bps, self.config.queue)
+        {
+            let lacks = self.lacks(rate_bps) + self.wire_bytes(payload.len()) * BIT_MILLIONTHS;
+            return lacks > bucket_bytes * BIT_MILLIONTHS;
+        }
         let Some(on_line) = self.queue.front() else { return false };
         let waiting_bytes = self.queue_bytes - self.wire_bytes(on_line.len());
         match self.config.queue {
+            QueueBound::Policed(_) => false,
             QueueBound::Bytes(bound) => waiting_bytes + self.wire_bytes(payload.len()) > bound,
             QueueBound::Micros(bound) => {
                 self.head_leaves_us - self.now_us + self.us_at_rate(waiting_bytes) > bound
             }
         }
+    }
+
+    /// What a token bucket lacks now.
+    const fn lacks(&self, rate_bps: NonZeroU64) -> u64 {
+        let passed_us = self.now_us - self.lacking_at_us;
+        self.lacking.saturating_sub(passed_us.saturating_mul(rate_bps.get()))
     }
 
     /// When the datagram on the line leaves once `config` holds: what is left of it goes at the new rate.

@@ -53,6 +53,19 @@ fn nothing_arrives_before_its_delay() {
 }
 
 #[test]
+fn a_policed_line_lets_a_bucket_through_at_once_then_its_rate_and_lets_nothing_wait() {
+    const DELAY_US: u64 = 20_000;
+    let line = LinkConfig { overhead_bytes: 0, ..LinkConfig::default() }.delay_ms(20).rate_bps(1_000_000);
+    // 8 Mbit/s for a second: a bucket of ten datagrams, and 125 kB.
+    let arrived = run(&mut Link::new(line.policed_bytes(10_000), 1), 1_000, 1_000, 1_000);
+    assert!((134..=135).contains(&arrived.len()), "{}", arrived.len());
+    assert_eq!(numbers(&arrived)[..10], (0..10).collect::<Vec<_>>());
+    assert!(arrived.iter().all(|(at_us, number)| *at_us == u64::from(*number) * 1_000 + DELAY_US));
+    // Below the rate nothing is lost.
+    assert_eq!(run(&mut Link::new(line.policed_bytes(10_000), 1), 1_000, 10_000, 1_000).len(), 1_000);
+}
+
+#[test]
 fn jitter_spreads_arrivals_and_keeps_the_order() {
     for seed in 0..10 {
         let mut link = Link::new(LinkConfig::default().delay_ms(20).jitter_ms(10), seed);

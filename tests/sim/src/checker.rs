@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use crate::coding::{self, Content};
+use crate::offer::ABS_SEND_TIME_ID;
 use crate::red::Red;
 use crate::synthetic::Tag;
 use vestibule_media_core::demux::{DatagramKind, classify};
@@ -146,7 +147,7 @@ impl EgressChecker {
     pub fn check(&mut self, datagram: &[u8], now: Time) {
         self.was_audio = false;
         match classify(datagram) {
-            Some(DatagramKind::Rtp) => self.check_rtp(datagram),
+            Some(DatagramKind::Rtp) => self.check_rtp(datagram, now),
             Some(DatagramKind::Rtcp) => self.check_rtcp(datagram, now),
             Some(DatagramKind::Stun | DatagramKind::Dtls) => {}
             None => self.fail("a datagram of no protocol"),
@@ -194,7 +195,7 @@ impl EgressChecker {
         }
     }
 
-    fn check_rtp(&mut self, datagram: &[u8]) {
+    fn check_rtp(&mut self, datagram: &[u8], now: Time) {
         self.packets += 1;
         let Ok(header) = RtpHeader::parse(datagram) else { self.fail("malformed RTP") };
         let mut bytes = datagram.to_vec();
@@ -216,6 +217,7 @@ impl EgressChecker {
             self.fail(&format!("SSRC {} is no m-line's", header.ssrc));
         };
         self.was_audio = !line.video;
+        self.check_send_time(packet, &header, line.video, now);
         let id = self.ids.dependency;
         let dependency = header.extensions(packet).find(|(at, _)| Some(*at) == id).map(|(_, value)| value);
         self.check_mid(packet, &header, &line);
@@ -237,6 +239,16 @@ impl EgressChecker {
             self.fail(&format!("transport-wide sequence {sequence} where {:?} was due", self.transport_next));
         }
         self.transport_next = Some(sequence.wrapping_add(1));
+    }
+
+    /// Of pictures it is said when they left, to who estimates their line by it; to nobody else.
+    fn check_send_time(&mut self, packet: &[u8], header: &RtpHeader, video: bool, now: Time) {
+        let told = header.extensions(packet).find(|(id, _)| *id == ABS_SEND_TIME_ID).map(|(_, value)| value);
+        let [_, due @ ..] = now.abs_send_time().to_be_bytes();
+        let due = self.ids.abs_send_time.filter(|_| video).map(|_| &due[..]);
+        if told != due {
+            self.fail(&format!("it is said to have left at {told:?}, and not {due:?}"));
+        }
     }
 
     fn check_mid(&mut self, packet: &[u8], header: &RtpHeader, line: &CheckedLine) {

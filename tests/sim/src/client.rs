@@ -21,6 +21,7 @@ use vestibule_media_core::twcc::TwccRecorder;
 
 use crate::checker::CheckedLine;
 use crate::coding::{self, is_layered};
+use crate::estimate::ReceiverEstimate;
 use crate::offer::{self, ClientAnswer, ClientLine, ClientOffer};
 use crate::playout::DELAY_MAX;
 use crate::receive::{Media, Packet, Received, RxStream};
@@ -61,6 +62,8 @@ const LEVEL_SPEAKING: u8 = 30;
 const SCREEN_SSRC: u32 = 40;
 /// How often the receiver's own estimate is told.
 const REMB_INTERVAL: Duration = Duration::from_secs(1);
+/// Who estimates it themselves takes a new look so often, and at once when a queue grows (aiortc).
+const ESTIMATE_INTERVAL: Duration = Duration::from_millis(500);
 const LEVEL_QUIET: u8 = 70;
 
 /// The frames of a voice.
@@ -120,8 +123,11 @@ pub struct ClientConfig {
     pub red_distance: usize,
     /// Offers transport-wide feedback.
     pub transport_cc: bool,
-    /// Offers its own estimate of what it receives (`goog-remb`); it tells it once [`Client::remb_bps`] is set.
+    /// Offers its own estimate of what it receives (`goog-remb`); it tells it once [`Client::remb_bps`] is set, or what it
+    /// estimates itself.
     pub remb: bool,
+    /// Estimates what it receives, by when pictures left.
+    pub estimates: bool,
     /// Bit rate of a screen, in one encoding, beside the camera.
     pub screen_bps: Option<u32>,
     /// Seats for screens asked for, behind the others.
@@ -160,6 +166,7 @@ impl Default for ClientConfig {
             red_distance: 0,
             transport_cc: true,
             remb: true,
+            estimates: false,
             screen_bps: None,
             screen_seats: 0,
             transport_feedback: RECEIVER_TICK,
@@ -261,6 +268,8 @@ pub struct Client {
     next_report_at: Time,
     /// What was told last of [`Self::remb_bps`], and when.
     remb_told: Option<(u64, Time)>,
+    /// What it estimates itself.
+    estimate: Option<ReceiverEstimate>,
     wall_clock: WallClock,
     sizes: Option<StdRng>,
 }
@@ -367,6 +376,7 @@ impl Client {
             rid: Some(offer::RID_ID),
             repaired_rid: Some(offer::REPAIRED_RID_ID),
             transport_cc: config.transport_cc.then_some(offer::TRANSPORT_CC_ID),
+            abs_send_time: (config.remb && !config.transport_cc).then_some(offer::ABS_SEND_TIME_ID),
             audio_level: Some(offer::AUDIO_LEVEL_ID),
             video_orientation: Some(offer::VIDEO_ORIENTATION_ID),
             playout_delay: Some(offer::PLAYOUT_DELAY_ID),
@@ -375,6 +385,7 @@ impl Client {
         let streams = Self::make_streams(&config, base);
         let sizes = config.sizes_seed.map(|seed| StdRng::seed_from_u64(seed.wrapping_add(peer.0)));
         let wall_clock = WallClock::new(wall_clock.offset_micros(config.clock_offset_us));
+        let estimate = config.estimates.then(ReceiverEstimate::default);
         Self {
             peer,
             address: address.into(),
@@ -417,6 +428,7 @@ impl Client {
             next_transport_feedback_at: Time::ZERO,
             next_report_at: Time::ZERO,
             remb_told: None,
+            estimate,
             wall_clock,
             sizes,
         }
@@ -1092,6 +1104,7 @@ impl Client {
         {
             self.recorder.record(u16::from_be_bytes([value[0], value[1]]), now);
         }
+        self.note_arrival(&header, packet, now);
         let payload = header.payload(packet).expect("the checker has seen it");
         let payload = &packet[payload];
         let Some(line) = self
@@ -1188,6 +1201,19 @@ impl Client {
         let (timestamp, marker, dependency) = (sent.timestamp, sent.marker, sent.dependency.as_deref());
         let format = offer::rtx_payload_type(sent.codec);
         self.send_rtp(at, format, rtx_ssrc, index, timestamp, marker, &payload, dependency, true, now);
+    }
+
+    /// Of a picture's packet, or of one that only takes room, it is told when it left.
+    fn note_arrival(&mut self, header: &RtpHeader, packet: &[u8], now: Time) {
+        let Some(estimate) = &mut self.estimate else { return };
+        let value = header.extensions(packet).find(|(id, _)| Some(*id) == self.ids.abs_send_time);
+        if let Some((_, &[a, b, c])) = value {
+            let is_full = estimate.arrived(u32::from_be_bytes([0, a, b, c]), packet.len(), now);
+            let is_due = self.remb_told.is_none_or(|(_, at)| now.since(at) >= ESTIMATE_INTERVAL);
+            if is_due || is_full {
+                self.remb_bps = estimate.told_bps(now);
+            }
+        }
     }
 
     fn tell_estimate(&mut self, own: u32, now: Time) {

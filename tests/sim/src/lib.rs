@@ -10,6 +10,7 @@ pub mod checker;
 pub mod client;
 pub mod coding;
 pub mod cross;
+mod estimate;
 mod font;
 pub mod offer;
 pub mod page;

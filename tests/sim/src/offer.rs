@@ -21,6 +21,8 @@ pub const VP8_RTX: u8 = 97;
 
 /// Header extension id of the audio level.
 pub const AUDIO_LEVEL_ID: u8 = 1;
+/// Id of when a packet left.
+pub const ABS_SEND_TIME_ID: u8 = 2;
 /// Header extension id of the transport-wide sequence number.
 pub const TRANSPORT_CC_ID: u8 = 3;
 /// Header extension id of the MID.
@@ -206,7 +208,7 @@ impl ClientOffer {
         ];
         let audio = [(AUDIO_LEVEL_ID, "urn:ietf:params:rtp-hdrext:ssrc-audio-level")];
         let both = [
-            (2, "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"),
+            (ABS_SEND_TIME_ID, uri::ABS_SEND_TIME),
             (TRANSPORT_CC_ID, "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"),
             (MID_ID, "urn:ietf:params:rtp-hdrext:sdes:mid"),
         ];

@@ -5,6 +5,8 @@
 //! ([`probe`]) is believed at once. It sends nothing and reads no clock: who sends tells it what and when, and asks whether
 //! a probe is due.
 //!
+//! Who tells of no packet, and estimates the line itself, is believed ([`remb`]).
+//!
 //! Shape and constants of the delay part are those of draft-ietf-rmcat-gcc-02, where this does not say otherwise.
 
 mod acknowledged;
@@ -13,11 +15,13 @@ mod estimator;
 mod history;
 mod loss;
 mod probe;
+mod remb;
 mod standing;
 mod trend;
 
 pub use estimator::{ESTIMATE_MAX_BPS, ESTIMATE_MIN_BPS, ESTIMATE_START_BPS, Estimator};
 pub use probe::Probe;
+pub(crate) use remb::Remb;
 pub use trend::Usage;
 
 /// A number of bytes in a time, in bits per second; zero in no time.

@@ -11,6 +11,8 @@ pub mod uri {
     /// Transport-wide sequence number (draft-holmer-rmcat-transport-wide-cc-extensions-01).
     pub const TRANSPORT_CC: &str =
         "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
+    /// When a packet left (http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time).
+    pub const ABS_SEND_TIME: &str = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time";
     /// Client-to-mixer audio level (RFC 6464).
     pub const AUDIO_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
     /// Coordination of video orientation (3GPP TS 26.114).
@@ -38,6 +40,8 @@ pub struct ExtensionIds {
     pub repaired_rid: Option<u8>,
     /// [`uri::TRANSPORT_CC`].
     pub transport_cc: Option<u8>,
+    /// [`uri::ABS_SEND_TIME`].
+    pub abs_send_time: Option<u8>,
     /// [`uri::AUDIO_LEVEL`].
     pub audio_level: Option<u8>,
     /// [`uri::VIDEO_ORIENTATION`].
@@ -56,6 +60,7 @@ impl ExtensionIds {
             uri::RID => &mut self.rid,
             uri::REPAIRED_RID => &mut self.repaired_rid,
             uri::TRANSPORT_CC => &mut self.transport_cc,
+            uri::ABS_SEND_TIME => &mut self.abs_send_time,
             uri::AUDIO_LEVEL => &mut self.audio_level,
             uri::VIDEO_ORIENTATION => &mut self.video_orientation,
             uri::PLAYOUT_DELAY => &mut self.playout_delay,

@@ -115,6 +115,7 @@ fn known_uris_get_their_ids() {
         uri::RID,
         uri::REPAIRED_RID,
         uri::TRANSPORT_CC,
+        uri::ABS_SEND_TIME,
         uri::AUDIO_LEVEL,
         uri::VIDEO_ORIENTATION,
         uri::PLAYOUT_DELAY,
@@ -129,10 +130,11 @@ fn known_uris_get_their_ids() {
         rid: Some(2),
         repaired_rid: Some(3),
         transport_cc: Some(4),
-        audio_level: Some(5),
-        video_orientation: Some(6),
-        playout_delay: Some(7),
-        dependency: Some(8),
+        abs_send_time: Some(5),
+        audio_level: Some(6),
+        video_orientation: Some(7),
+        playout_delay: Some(8),
+        dependency: Some(9),
     };
     assert_eq!(ids, expected);
 }

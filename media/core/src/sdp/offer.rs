@@ -92,6 +92,7 @@ fn keeps_ids(now: &ExtensionIds, before: &ExtensionIds) -> bool {
         (now.rid, before.rid),
         (now.repaired_rid, before.repaired_rid),
         (now.transport_cc, before.transport_cc),
+        (now.abs_send_time, before.abs_send_time),
         (now.audio_level, before.audio_level),
         (now.video_orientation, before.video_orientation),
         (now.playout_delay, before.playout_delay),
@@ -539,6 +540,10 @@ fn read_media(
         if media.extmaps.iter().all(|own| own.uri != extmap.uri) {
             media.extmaps.push(extmap.clone());
         }
+    }
+    // When a packet left is of use to who estimates the line by it, and takes four bytes of each packet.
+    if !media.codecs.iter().any(|codec| codec.remb) {
+        media.extmaps.retain(|extmap| extmap.uri != uri::ABS_SEND_TIME);
     }
     for extmap in &media.extmaps {
         shared.claim_extension(section.place, extmap)?;

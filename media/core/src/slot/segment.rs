@@ -7,8 +7,9 @@ use crate::downlink::{Downlink, Egress};
 use crate::keys::SourceKey;
 use crate::red::Body;
 use crate::ring::PacketMeta;
-use crate::rtp::HeaderWriter;
+use crate::rtp::{ExtensionIds, HeaderWriter};
 use crate::sdp::{CodecName, Mid};
+use crate::time::Time;
 
 /// A stretch of the outgoing stream that maps to one encoding of one source by constant offsets.
 #[derive(Clone, Copy, Debug)]
@@ -87,9 +88,8 @@ pub(super) fn write_packet(
         stamp.ssrc,
         *two_byte_extensions || is_long,
     );
-    if let Some(id) = ids.transport_cc {
-        header.extension(id, &transport_sequence.to_be_bytes());
-    }
+    let is_voice = segment.codec == CodecName::Opus;
+    write_line_extensions(&mut header, ids, *transport_sequence, is_voice, egress.now);
     if let (Some(id), Some(mid)) = (ids.mid, stamp.mid) {
         header.extension(id, mid.as_bytes());
     }
@@ -128,6 +128,25 @@ pub(super) fn write_packet(
     Some(sealed)
 }
 
+/// By what a receiver tells what its line carries: the number of each packet, or for its own estimate when one of a picture
+/// left, as such are negotiated of pictures alone.
+#[inline]
+fn write_line_extensions(
+    header: &mut HeaderWriter<'_>,
+    ids: &ExtensionIds,
+    sequence: u16,
+    is_voice: bool,
+    now: Time,
+) {
+    if let Some(id) = ids.transport_cc {
+        header.extension(id, &sequence.to_be_bytes());
+    }
+    if let Some(id) = ids.abs_send_time.filter(|_| !is_voice) {
+        let [_, time @ ..] = now.abs_send_time().to_be_bytes();
+        header.extension(id, &time);
+    }
+}
+
 /// Writes, seals and queues a packet that holds only padding.
 pub(super) fn write_padding(
     stamp: &Stamp<'_>,
@@ -145,9 +164,7 @@ pub(super) fn write_padding(
     let (payload_type, index) = (stamp.payload_type, stamp.index as u16);
     let mut header =
         HeaderWriter::new(out, payload_type, false, index, timestamp, stamp.ssrc, *two_byte_extensions);
-    if let Some(id) = ids.transport_cc {
-        header.extension(id, &transport_sequence.to_be_bytes());
-    }
+    write_line_extensions(&mut header, ids, *transport_sequence, false, egress.now);
     if let (Some(id), Some(mid)) = (ids.mid, stamp.mid) {
         header.extension(id, mid.as_bytes());
     }

@@ -134,10 +134,15 @@ impl Stage {
     }
 
     /// The same, with this payload.
-    fn gives(&mut self, (picture, part): Part, payload: &[u8]) -> usize {
+    fn gives(&mut self, part: Part, payload: &[u8]) -> usize {
+        if self.takes(part, payload) { self.offers(part) } else { 0 }
+    }
+
+    /// A packet comes, and the slot is not offered it yet. False if it is of no use.
+    fn takes(&mut self, (picture, part): Part, payload: &[u8]) -> bool {
         let now = Time::from_millis(u64::from(picture) * 33);
         let incoming = Incoming {
-            index: FIRST_INDEX + u64::from(picture) * u64::from(self.parts) + u64::from(part),
+            index: self.index_of((picture, part)),
             timestamp: picture * 3_000,
             marker: part + 1 == self.parts,
             payload,
@@ -150,13 +155,21 @@ impl Stage {
         };
         let source = &mut self.sources[self.key];
         let accepted = source.encodings[0].accept(MediaKind::Video, 90_000, &incoming, now);
-        if !matches!(accepted, Acceptance::Accepted { .. }) {
-            return 0;
-        }
+        matches!(accepted, Acceptance::Accepted { .. })
+    }
+
+    /// The slot is offered a packet that came. Gives how many leave.
+    fn offers(&mut self, part: Part) -> usize {
+        let now = Time::from_millis(u64::from(part.0) * 33);
+        let index = self.index_of(part);
         let Self { slab, tx, counters, .. } = self;
         let mut egress = Egress { slab, tx, counters, now, came_at: now };
-        self.slot.on_packet(self.key, &self.sources[self.key], 0, incoming.index, &mut egress);
+        self.slot.on_packet(self.key, &self.sources[self.key], 0, index, &mut egress);
         self.leaves()
+    }
+
+    fn index_of(&self, (picture, part): Part) -> u64 {
+        FIRST_INDEX + u64::from(picture) * u64::from(self.parts) + u64::from(part)
     }
 
     /// Takes what has left, under numbers none of which is used twice.
@@ -540,6 +553,17 @@ fn h264_parameter_sets_that_are_overtaken_by_their_picture_are_where_it_is_enter
     assert_eq!(stage.gaps().len(), 1, "a number is kept for what lies between");
     assert_eq!(stage.gives((0, 1), PPS), 1, "and is asked for, though it is older than the keyframe's start");
     assert_eq!(stage.gaps().len(), 0);
+}
+
+#[test]
+fn h264_that_waited_for_the_pacer_is_entered_at_its_own_parameter_sets_though_others_came_since() {
+    let mut stage = Stage::of(CodecName::H264, 3, 0);
+    for (part, unit) in (0..).zip([SPS, PPS, IDR]) {
+        assert!(stage.takes((1, part), unit));
+    }
+    assert!(stage.takes((2, 0), SPS));
+    let left: Vec<usize> = (0..3).map(|part| stage.offers((1, part))).collect();
+    assert_eq!(left, [0, 0, 3]);
 }
 
 #[test]

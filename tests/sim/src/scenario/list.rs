@@ -12,6 +12,8 @@ use crate::cross::CrossKind;
 
 const QUEUE_MS: u64 = 300;
 const QUEUE_LONG_MS: u64 = 2_000;
+/// What a policer lets through at once takes a line of its rate so long.
+const POLICED_MS: u64 = 100;
 /// Feedback as browsers give it.
 const TRANSPORT_FEEDBACK: Duration = Duration::from_millis(100);
 /// How much later than a round trip a packet is asked for again.
@@ -29,6 +31,10 @@ const UPLINK_USED_SHARE: f64 = 0.85;
 
 /// It takes many frames to tell a share of a few in a hundred; they cost little.
 const VOICE_LENGTH: Duration = Duration::from_secs(120);
+
+/// From joining to full pictures, in seconds; and where the receiver estimates the line itself, by 8 % in a second from 300 kbit/s.
+const FULL_QUALITY_S: u32 = 4;
+const FULL_QUALITY_REMB_S: u32 = 40;
 
 const STEADY: [Aim; 4] = [Aim::Used, Aim::ShortQueue, Aim::FewSwitches, Aim::AudioFlows];
 
@@ -66,6 +72,9 @@ pub fn all(form: Form) -> Vec<Scenario> {
         let layered = |scenario: &Scenario| scenario.name == single_encoding_name(3);
         let shows = same.filter(|scenario| codec != CodecName::H264 || !layered(scenario));
         scenarios.extend(shows.map(|scenario| in_codec(scenario, codec)));
+    }
+    if form == Form::Long {
+        scenarios.extend(own_estimates(LONG));
     }
     scenarios
 }
@@ -145,6 +154,9 @@ fn of_vp8(form: Form) -> Vec<Scenario> {
             spans,
         ),
         lossy("2 % reordered by 30 ms", line(3_000_000, 100).reorder(0.02, 30), &STEADY, spans),
+        policed(1_500_000, spans),
+        policed(600_000, spans),
+        poor_way_back(spans),
         poor_uplink_rate(300_000, spans),
         single_encoding(3, spans),
         single_encoding(1, spans),
@@ -210,12 +222,36 @@ fn steady(rate_bps: u64, rtt_ms: u64, queue_ms: u64, spans: Spans) -> Scenario {
     let carries_everything = rate_bps == 5_000_000;
     let mut aims = STEADY.to_vec();
     if carries_everything {
-        aims.insert(0, Aim::FullQuality);
+        aims.insert(0, Aim::FullQuality(FULL_QUALITY_S));
     }
     let mut scenario =
         pair(name, browser(GOOD_RTT_MS), line(rate_bps, rtt_ms).queue_ms(queue_ms), &aims, spans);
     scenario.plot = (carries_everything && rtt_ms == 100).then_some("join");
     scenario
+}
+
+/// Who watches tells of no packet, and estimates the line: of that little is left to the server.
+fn own_estimate(mut scenario: Scenario, aims: &[Aim]) -> Scenario {
+    scenario.name = format!("REMB: {}", scenario.name);
+    (scenario.plot, scenario.aims) = (None, aims.to_vec());
+    if let Some(watcher) = scenario.participants.last_mut() {
+        (watcher.client.transport_cc, watcher.client.estimates) = (false, true);
+    }
+    scenario
+}
+
+fn own_estimates(spans: Spans) -> Vec<Scenario> {
+    let calm = [Aim::ShortQueue, Aim::FewSwitches, Aim::AudioFlows];
+    let with = |aim: Aim| [&[aim], &calm[..]].concat();
+    let over = |rate_bps, aims: &[Aim]| own_estimate(steady(rate_bps, 100, QUEUE_MS, spans), aims);
+    let falls = [Aim::CalmAfterFall, Aim::Obeyed, Aim::AudioFlows];
+    vec![
+        over(5_000_000, &with(Aim::FullQuality(FULL_QUALITY_REMB_S))),
+        over(1_500_000, &with(Aim::Used)),
+        over(600_000, &with(Aim::Used)),
+        over(300_000, &calm),
+        own_estimate(fall_and_rise(100, spans), &falls),
+    ]
 }
 
 fn lossy(name: &str, down: LinkConfig, aims: &[Aim], spans: Spans) -> Scenario {
@@ -248,6 +284,24 @@ fn competing(name: &str, kind: CrossKind, spans: Spans) -> Scenario {
             spans,
         )
     }
+}
+
+/// Nothing waits, and what goes over the rate is lost.
+fn policed(rate_bps: u64, spans: Spans) -> Scenario {
+    let down = line(rate_bps, 100).policed_bytes(rate_bps / 8 * POLICED_MS / 1_000);
+    let aims = [Aim::Used, Aim::FewSwitches, Aim::PictureGoesOn, Aim::AudioFlows];
+    pair(format!("{} Mbit/s, policed", rate_bps as f64 / 1e6), browser(GOOD_RTT_MS), down, &aims, spans)
+}
+
+/// What the watcher tells of the line comes late, or not at all.
+fn poor_way_back(spans: Spans) -> Scenario {
+    let down = line(1_500_000, 100);
+    let mut scenario = lossy("", down, &STEADY, spans);
+    "1.5 Mbit/s, the way back loses 10 %, jitter 50 ms".clone_into(&mut scenario.name);
+    if let Some(watcher) = scenario.participants.last_mut() {
+        watcher.up = watcher.up.loss(0.1).jitter_ms(50);
+    }
+    scenario
 }
 
 /// Another route, or the tunnel of a VPN: nothing waits, but everything takes longer from then on.
