@@ -129,16 +129,18 @@ impl Sfu {
         let is_congested = control.is_congested(now);
         // What takes the least there is does not take it twice.
         let loss = if is_congested || audio.least { 0.0 } else { control.loss_share() };
-        let repairs = control.retransmitted_bps().min(estimate / 4);
+        let is_past = control.allocation.repairs_before(now);
+        let repairs = if is_past { 0 } else { control.retransmitted_bps(now).min(estimate / 4) };
         let smallest =
             claims.iter().filter_map(|claim| claim.ladder.rungs().first()).map(|rung| rung.bps).min();
         let picture = smallest.map_or(0, |bps| bps + repairs);
         let redundancy = redundancy(control.redundancy, loss, audio.bps, picture, control.carried_bps(now));
         let voices = with_redundancy(audio.bps, redundancy);
         let proven = (control.proven_bps() as f64 * UNPROVEN_SHARE).min(estimate as f64) * ADD_SHARE;
-        let too_much = control.allocation.too_much_bps(control.proven_bps(), now);
+        let borne = control.borne_bps();
+        let too_much = control.allocation.too_much_bps(borne, now);
         let budget = Budget {
-            waits: control.allocation.waits(control.proven_bps(), now),
+            waits: control.allocation.waits(borne, now),
             all_bps: estimate.saturating_sub(voices + repairs),
             kept_bps: ((estimate as f64 * OVER_SHARE) as u64).saturating_sub(voices + repairs),
             proven_bps: (proven as u64).min(too_much).saturating_sub(voices + repairs),
@@ -163,7 +165,7 @@ impl Sfu {
         }
         allocation.at = now;
         allocation.estimate_bps = estimate;
-        allocation.allocated_bps = given + voices + repairs;
+        (allocation.allocated_bps, allocation.repairs_bps) = (given + voices + repairs, repairs);
         allocation.wanted_bps = wanted;
         (allocation.voices, allocation.voices_bps) = (audio.count, voices);
         allocation.least = audio.least;

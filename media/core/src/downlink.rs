@@ -127,8 +127,9 @@ pub(crate) struct Allocation {
     began_at: Option<Time>,
     too_much_bps: u64,
     hold: Duration,
-    /// What all that is shown takes, in bits per second.
+    /// What all that is shown takes, in bits per second, and of that what is sent again.
     pub(crate) allocated_bps: u64,
+    pub(crate) repairs_bps: u64,
     /// What all that is wanted would take.
     pub(crate) wanted_bps: u64,
     /// What is to be probed for in any case.
@@ -153,6 +154,8 @@ const WAIT: Duration = Duration::from_secs(5);
 const HOLD_MAX: Duration = Duration::from_secs(60);
 /// What was added and held for so long was no mistake.
 const HELD: Duration = Duration::from_secs(20);
+/// How long what was lost before less was sent is repaired.
+const REPAIRED: Duration = Duration::from_secs(2);
 /// A little less than too much may be tried; and a line that is seen to carry so much more is another one.
 const LESS_SHARE: f64 = 0.95;
 const MORE_SHARE: f64 = 1.25;
@@ -166,8 +169,19 @@ impl Allocation {
             return;
         }
         let too_soon = self.raised_at.take().is_some_and(|at| now.since(at) < HELD);
-        self.hold = if too_soon { (self.hold * 2).clamp(WAIT, HOLD_MAX) } else { WAIT };
-        (self.lowered_at, self.too_much_bps) = (Some(now), self.allocated_bps);
+        // What is lowered further at once is so for the same reason.
+        let again = self.lowered_at.is_some_and(|at| now.since(at) < WAIT);
+        self.hold = match (too_soon, again) {
+            (true, _) => (self.hold * 2).clamp(WAIT, HOLD_MAX),
+            (false, true) => self.hold,
+            (false, false) => WAIT,
+        };
+        (self.lowered_at, self.too_much_bps) = (Some(now), self.allocated_bps - self.repairs_bps);
+    }
+
+    /// What is sent again is still what was lost before less was sent.
+    pub(crate) fn repairs_before(&self, now: Time) -> bool {
+        self.lowered_at.is_some_and(|at| now.since(at) < REPAIRED)
     }
 
     /// Something may be added now: what was added last has had time to show that it was too much.
@@ -175,19 +189,19 @@ impl Allocation {
         self.raised_at.is_none_or(|at| now.since(at) >= RAISE_INTERVAL)
     }
 
-    /// Nothing is to be added yet; `proven_bps` is what the line was seen to carry.
-    pub(crate) fn waits(&self, proven_bps: u64, now: Time) -> bool {
-        self.lowered_at.is_some_and(|at| now.since(at) < WAIT) && !self.is_another_line(proven_bps)
+    /// Nothing is to be added yet; `borne_bps` is what the line was seen to carry at length.
+    pub(crate) fn waits(&self, borne_bps: u64, now: Time) -> bool {
+        self.lowered_at.is_some_and(|at| now.since(at) < WAIT) && !self.is_another_line(borne_bps)
     }
 
-    fn is_another_line(&self, proven_bps: u64) -> bool {
-        proven_bps as f64 > self.too_much_bps as f64 * MORE_SHARE
+    fn is_another_line(&self, borne_bps: u64) -> bool {
+        borne_bps as f64 > self.too_much_bps as f64 * MORE_SHARE
     }
 
-    /// How much must not be sent yet; `proven_bps` is what the line was seen to carry.
-    pub(crate) fn too_much_bps(&self, proven_bps: u64, now: Time) -> u64 {
+    /// How much must not be sent yet; `borne_bps` is what the line was seen to carry at length.
+    pub(crate) fn too_much_bps(&self, borne_bps: u64, now: Time) -> u64 {
         let holds = self.lowered_at.is_some_and(|at| now.since(at) < self.hold);
-        if !holds || self.is_another_line(proven_bps) {
+        if !holds || self.is_another_line(borne_bps) {
             return u64::MAX;
         }
         (self.too_much_bps as f64 * LESS_SHARE) as u64
@@ -226,6 +240,26 @@ struct RetransmitRate {
     since: Time,
     bytes: u64,
     bps: u64,
+}
+
+impl RetransmitRate {
+    fn note(&mut self, bytes: usize, now: Time) {
+        if now.since(self.since) >= Self::SPAN {
+            *self = Self { since: now, bytes: 0, bps: self.bps_at(now) };
+        }
+        self.bytes += bytes as u64;
+    }
+
+    /// What was sent again in the last whole second: long after nothing was, that is nothing.
+    fn bps_at(&self, now: Time) -> u64 {
+        let passed = now.since(self.since);
+        if passed < Self::SPAN {
+            return self.bps;
+        }
+        self.bytes * 8_000_000 / passed.as_micros() as u64
+    }
+
+    const SPAN: Duration = Duration::from_secs(1);
 }
 
 impl Downlink {
@@ -467,6 +501,14 @@ impl Control {
         }
     }
 
+    /// What has been seen to get through at length: more than was too much before is another line.
+    pub(crate) fn borne_bps(&self) -> u64 {
+        match &self.line {
+            Line::Feedback(estimator) => estimator.borne_bps(),
+            Line::Remb(_) => self.estimate_bps(),
+        }
+    }
+
     /// What is seen to arrive, in bits per second.
     pub(crate) fn acknowledged_bps(&self) -> Option<u64> {
         match &self.line {
@@ -497,8 +539,8 @@ impl Control {
     }
 
     /// What retransmissions take of the line.
-    pub(crate) const fn retransmitted_bps(&self) -> u64 {
-        self.retransmitted.bps
+    pub(crate) fn retransmitted_bps(&self, now: Time) -> u64 {
+        self.retransmitted.bps_at(now)
     }
 
     pub(crate) fn feedback(&mut self, feedback: &TwccView<'_>, rtt: Option<Duration>, now: Time) {
@@ -632,12 +674,7 @@ impl Control {
 
     /// A retransmission that was asked for has left.
     pub(crate) fn retransmitted(&mut self, bytes: usize, now: Time) {
-        let micros = now.micros_since(self.retransmitted.since);
-        if micros >= 1_000_000 {
-            let bps = self.retransmitted.bytes * 8_000_000 / micros;
-            self.retransmitted = RetransmitRate { since: now, bytes: 0, bps };
-        }
-        self.retransmitted.bytes += bytes as u64;
+        self.retransmitted.note(bytes, now);
     }
 
     #[inline]
@@ -664,7 +701,7 @@ impl Control {
         self.probe = None;
         self.pacer.path_changed();
         // Nothing of ours stands in the new way.
-        self.allocation.allocated_bps = 0;
+        (self.allocation.allocated_bps, self.allocation.repairs_bps) = (0, 0);
         self.follow_estimate(now);
     }
 }

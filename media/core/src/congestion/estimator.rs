@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::acknowledged::Acknowledged;
 use super::contest::{Contest, THROUGH_SHARE, gets_through};
 use super::history::{History, Told};
-use super::loss::LossLimit;
+use super::loss::{LossLimit, Seen};
 use super::probe::{Cluster, Probe};
 use super::standing::{DRAINED, STANDS, Standing};
 use super::trend::{Trend, Usage};
@@ -241,6 +241,15 @@ impl Estimator {
         seen.unwrap_or(0).max(least).min(self.estimate_bps())
     }
 
+    /// The same, without what only a burst has shown where a policer lets those pass.
+    #[must_use]
+    pub fn borne_bps(&self) -> u64 {
+        match self.acknowledged.rate_bps() {
+            Some(bps) if self.loss.is_policed() => bps.min(self.estimate_bps()),
+            _ => self.proven_bps(),
+        }
+    }
+
     /// Packets go another way from now on: what was learned is of the old one.
     pub fn path_changed(&mut self) {
         let before = self.estimate_bps();
@@ -338,7 +347,14 @@ impl Estimator {
             history.covered(feedback.base_sequence, last, |_| loss.missing());
         }
         let rtt = rtt.unwrap_or(RTT_DEFAULT);
-        self.loss.update(self.estimate_bps(), rtt, now);
+        let seen = Seen {
+            estimate_bps: self.estimate_bps(),
+            sent_bps: self.sent_bytes.bps,
+            through_bps: self.acknowledged.recent_bps().map(|bps| bps as f64),
+            queues: self.standing.waits_now() > STANDS || self.standing.waits() > STANDS,
+            rtt,
+        };
+        self.loss.update(&seen, now);
         self.follow_delay(rtt, now);
         if let Some(bps) = shown {
             self.probed(bps, now);
@@ -406,13 +422,13 @@ impl Estimator {
 
     /// A probe has shown that so much gets through.
     fn probed(&mut self, bps: u64, now: Time) {
+        let bps = self.loss.shown(bps);
         let probe = self.probes.cluster.take().map_or(0, |cluster| cluster.probe.rate_bps);
         self.shown_bps = Some(self.shown_bps.unwrap_or(0).max(bps));
         let gained = bps as f64 > self.estimate_bps() as f64 * PROBE_GAIN;
         self.probes.vain = if gained { 0 } else { self.probes.vain.saturating_add(1) };
         if bps > self.estimate_bps() {
             self.delay_bps = bps as f64;
-            self.loss.shown(bps);
             self.trend.forget();
             self.grown_at = Some(now);
             if self.capacity.is_some_and(|capacity| capacity.is_below(bps as f64)) {

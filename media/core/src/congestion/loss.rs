@@ -1,4 +1,5 @@
-//! What loss allows (draft-ietf-rmcat-gcc-02 section 6): a line with a short queue shows that it is full by loss alone.
+//! What loss allows (draft-ietf-rmcat-gcc-02 section 6): a line with a short queue, or with a policer and none, shows that it is
+//! full by loss alone.
 
 use std::time::Duration;
 
@@ -21,6 +22,26 @@ const GROWTH_PER_SECOND: f64 = 0.08;
 /// How much of the news counts for the share that is told.
 const SMOOTHED_FOLLOWS: f64 = 0.25;
 
+/// Where nothing waits loss is chance, or a policer's that lets no more than its rate pass: which of both, what is lost of less
+/// shows. So much of what got through is sent then.
+const TRIED_SHARE: f64 = 0.95;
+/// It was the rate if so much of the loss is left at the most, and chance from the other share on; of so many packets.
+const MENDED: f64 = 0.25;
+const NOT_MENDED: f64 = 0.4;
+const TRIED_PACKETS_MIN: u32 = 60;
+/// What is lost of less than this share of a policer's rate is lost by chance.
+const UNPOLICED_SHARE: f64 = 0.8;
+/// And if no more is sent than this share of what was, and hardly more than is to be; what is sent is known that late.
+const TRIED_LESS: f64 = 0.9;
+const TRIED_MORE: f64 = 1.1;
+const TRIED_AFTER: Duration = Duration::from_millis(500);
+/// How long it is tried at the most: who sends no less by then shows nothing.
+const TRIED_FOR: Duration = Duration::from_secs(3);
+/// For how long loss is that of a queue that was full.
+const QUEUED: Duration = Duration::from_secs(1);
+/// A policer is another one where so much more than its rate was sent and nothing was lost.
+const ANOTHER_TIMES: f64 = 1.25;
+
 #[derive(Clone, Debug)]
 pub(super) struct LossLimit {
     limit_bps: f64,
@@ -30,6 +51,39 @@ pub(super) struct LossLimit {
     latest: f64,
     share: f64,
     lowered_at: Option<Time>,
+    /// When something waited in the line last.
+    queued_at: Option<Time>,
+    /// Whether it is the rate that makes loss is being tried.
+    trial: Option<Trial>,
+    /// The share that is lost whatever is sent.
+    chance: f64,
+    /// What a policer lets pass.
+    policed_bps: Option<f64>,
+}
+
+/// What was so before less was sent.
+#[derive(Clone, Copy, Debug)]
+struct Trial {
+    at: Time,
+    limit_bps: f64,
+    sent_bps: f64,
+    share: f64,
+    /// What became of what was sent since.
+    arrived: u32,
+    missing: u32,
+}
+
+/// What else is known of a line when its loss is looked at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    /// What is allowed.
+    pub(super) estimate_bps: u64,
+    /// What is sent, and what arrives of it.
+    pub(super) sent_bps: f64,
+    pub(super) through_bps: Option<f64>,
+    /// Something waits in the line.
+    pub(super) queues: bool,
+    pub(super) rtt: Duration,
 }
 
 impl LossLimit {
@@ -42,6 +96,10 @@ impl LossLimit {
             latest: 0.0,
             share: 0.0,
             lowered_at: None,
+            queued_at: None,
+            trial: None,
+            chance: 0.0,
+            policed_bps: None,
         }
     }
 
@@ -55,13 +113,22 @@ impl LossLimit {
     }
 
     /// So much is lost that less is to be sent.
-    pub(super) const fn is_high(&self) -> bool {
-        self.latest > LOSS_HIGH
+    pub(super) fn is_high(&self) -> bool {
+        self.latest - self.chance > LOSS_HIGH
     }
 
-    /// A probe went through: the line carries this.
-    pub(super) fn shown(&mut self, bps: u64) {
+    /// No more passes at length than is seen to, whatever a burst shows.
+    pub(super) const fn is_policed(&self) -> bool {
+        self.policed_bps.is_some()
+    }
+
+    /// A probe went through. Gives what of it is believed: a policer lets any burst pass that is short.
+    pub(super) fn shown(&mut self, bps: u64) -> u64 {
+        if self.policed_bps.is_some() {
+            return bps.min(self.limit_bps());
+        }
         self.limit_bps = self.limit_bps.max(bps as f64);
+        bps
     }
 
     /// Much less is sent from now on: what was lost of what was sent before shows nothing of it.
@@ -83,8 +150,11 @@ impl LossLimit {
         self.missing += 1;
     }
 
-    /// Looks at what was told of since it was last looked at; `estimate_bps` is what was allowed meanwhile.
-    pub(super) fn update(&mut self, estimate_bps: u64, rtt: Duration, now: Time) {
+    /// Looks at what was told of since it was last looked at.
+    pub(super) fn update(&mut self, seen: &Seen, now: Time) {
+        if seen.queues {
+            (self.queued_at, self.trial) = (Some(now), None);
+        }
         let since = *self.since.get_or_insert(now);
         let packets = self.arrived + self.missing;
         if packets < PACKETS_MIN || now.since(since) < SPAN {
@@ -92,20 +162,67 @@ impl LossLimit {
         }
         self.latest = f64::from(self.missing) / f64::from(packets);
         self.share += SMOOTHED_FOLLOWS * (self.latest - self.share);
+        self.judge(seen, since, now);
         (self.arrived, self.missing, self.since) = (0, 0, Some(now));
-        if self.latest > LOSS_HIGH && (self.latest > LOSS_SURE || self.share > LOSS_HIGH) {
+        if self.policed_bps.is_some_and(|bps| seen.sent_bps < bps * UNPOLICED_SHARE) {
+            self.chance += SMOOTHED_FOLLOWS * (self.latest - self.chance);
+        }
+        self.chance = self.chance.min(self.share);
+        let beyond = self.latest - self.chance;
+        let lasts = self.latest > LOSS_SURE + self.chance || self.share - self.chance > LOSS_HIGH;
+        if beyond > LOSS_HIGH && lasts {
             // Until the sender has slowed down and feedback has told of it, more loss is the same loss.
-            let patience = SPAN + rtt;
+            let patience = SPAN + seen.rtt;
             if self.lowered_at.is_none_or(|at| now.since(at) >= patience) {
-                let least = if self.share < LOSS_HOPELESS { FLOOR_BPS } else { ESTIMATE_MIN_BPS as f64 };
-                let lowered = self.limit_bps.min(estimate_bps as f64) * (1.0 - 0.5 * self.latest);
-                self.limit_bps = lowered.max(least.min(self.limit_bps));
-                self.lowered_at = Some(now);
+                self.lower(seen, now);
             }
-        } else if self.latest < LOSS_LOW {
+        } else if beyond < LOSS_LOW {
             let grown = 1.0 + GROWTH_PER_SECOND * now.since(since).as_secs_f64();
             self.limit_bps = (self.limit_bps * grown).min(ESTIMATE_MAX_BPS as f64);
+            self.policed_bps = self.policed_bps.filter(|bps| seen.sent_bps < bps * ANOTHER_TIMES);
         }
+    }
+
+    fn lower(&mut self, seen: &Seen, now: Time) {
+        let is_hopeless = self.share >= LOSS_HOPELESS || self.policed_bps.is_some();
+        let least = if is_hopeless { ESTIMATE_MIN_BPS as f64 } else { FLOOR_BPS };
+        let before = self.limit_bps.min(seen.estimate_bps as f64);
+        let queued = self.queued_at.is_some_and(|at| now.since(at) < QUEUED);
+        let through = seen.through_bps.filter(|_| !queued);
+        if let (Some(_), None) = (through, self.trial) {
+            let (limit_bps, sent_bps, share) = (self.limit_bps, seen.sent_bps, self.latest);
+            self.trial = Some(Trial { at: now, limit_bps, sent_bps, share, arrived: 0, missing: 0 });
+        }
+        let lowered = match through {
+            Some(bps) => before.min(bps * TRIED_SHARE),
+            None => before * (1.0 - 0.5 * self.latest),
+        };
+        self.limit_bps = lowered.max(least.min(self.limit_bps));
+        self.lowered_at = Some(now);
+    }
+
+    /// Less is sent since loss was high; what was looked at was sent after `since`, less a round trip.
+    fn judge(&mut self, seen: &Seen, since: Time, now: Time) {
+        let Some(trial) = &mut self.trial else { return };
+        let is_less =
+            seen.sent_bps <= trial.sent_bps * TRIED_LESS && seen.sent_bps <= self.limit_bps * TRIED_MORE;
+        if since >= trial.at + seen.rtt + TRIED_AFTER && is_less {
+            trial.arrived += self.arrived;
+            trial.missing += self.missing;
+        }
+        let packets = trial.arrived + trial.missing;
+        let lost = f64::from(trial.missing) / f64::from(packets.max(1));
+        if packets < TRIED_PACKETS_MIN {
+            self.trial = self.trial.filter(|trial| now.since(trial.at) < TRIED_FOR);
+            return;
+        }
+        if lost <= trial.share * MENDED {
+            self.policed_bps = Some(self.limit_bps / TRIED_SHARE);
+        } else if lost >= trial.share * NOT_MENDED {
+            self.chance = lost;
+            self.limit_bps = self.limit_bps.max(trial.limit_bps);
+        }
+        self.trial = None;
     }
 }
 
@@ -113,16 +230,64 @@ impl LossLimit {
 mod tests {
     use super::*;
 
+    /// Something waits in the line.
+    const fn queued(estimate_bps: u64) -> Seen {
+        let sent_bps = estimate_bps as f64;
+        Seen { estimate_bps, sent_bps, through_bps: None, queues: true, rtt: Duration::from_millis(50) }
+    }
+
+    /// What is allowed is sent for so many quarters of a second over a line without a queue that lets this share through, or
+    /// so much.
+    fn sends(limit: &mut LossLimit, at_ms: &mut u64, quarters: usize, through: impl Fn(f64) -> f64) {
+        for _ in 0..quarters {
+            let sent_bps = limit.limit_bps.min(3e6);
+            let through_bps = through(sent_bps);
+            let arrived = (through_bps / sent_bps * 100.0).round() as u32;
+            (0..arrived).for_each(|_| limit.arrived());
+            (arrived..100).for_each(|_| limit.missing());
+            *at_ms += 250;
+            let rtt = Duration::from_millis(100);
+            let (estimate_bps, through_bps) = (sent_bps as u64, Some(through_bps));
+            let seen = Seen { estimate_bps, sent_bps, through_bps, queues: false, rtt };
+            limit.update(&seen, Time::from_millis(*at_ms));
+        }
+    }
+
+    #[test]
+    fn what_a_policer_lets_pass_is_found_and_no_burst_shows_more() {
+        let (mut limit, mut at) = (LossLimit::new(), 0);
+        limit.update(&queued(1_000_000), Time::ZERO);
+        let police = |sent: f64| sent.min(1_500_000.0);
+        sends(&mut limit, &mut at, 4, police);
+        assert!((1_300_000..1_600_000).contains(&limit.limit_bps()), "{}", limit.limit_bps());
+        sends(&mut limit, &mut at, 4, police);
+        assert!(limit.shown(9_000_000) < 2_000_000, "{limit:?}");
+        assert!(limit.limit_bps() < 2_000_000);
+        // It is another line by now.
+        sends(&mut limit, &mut at, 40, |sent| sent);
+        assert_eq!(limit.shown(9_000_000), 9_000_000);
+    }
+
+    #[test]
+    fn what_chance_loses_of_less_as_of_more_lowers_nothing_for_long() {
+        let (mut limit, mut at) = (LossLimit::new(), 0);
+        limit.update(&queued(1_000_000), Time::ZERO);
+        sends(&mut limit, &mut at, 12, |sent| sent * 0.8);
+        assert!(limit.limit_bps() >= 3_000_000, "{limit:?}");
+        assert!(!limit.is_high() && limit.share() > 0.15);
+        sends(&mut limit, &mut at, 40, |sent| sent * 0.8);
+        assert!(limit.limit_bps() >= 3_000_000, "{limit:?}");
+        // It ends, and begins again: then it is news.
+        sends(&mut limit, &mut at, 40, |sent| sent);
+        assert!(limit.chance < 0.02);
+    }
+
     fn second(limit: &mut LossLimit, from: u64, lost_of_hundred: u32, estimate_bps: u64) {
         for step in 0..10 {
             (0..10).for_each(|packet| {
                 if step * 10 + packet < lost_of_hundred { limit.missing() } else { limit.arrived() }
             });
-            limit.update(
-                estimate_bps,
-                Duration::from_millis(50),
-                Time::from_millis(from + u64::from(step) * 100),
-            );
+            limit.update(&queued(estimate_bps), Time::from_millis(from + u64::from(step) * 100));
         }
     }
 
@@ -138,12 +303,12 @@ mod tests {
         for step in 0..100_u64 {
             (0..19).for_each(|_| limit.arrived());
             limit.missing();
-            limit.update(1_000_000, Duration::from_millis(50), Time::from_millis(step * 250));
+            limit.update(&queued(1_000_000), Time::from_millis(step * 250));
         }
         assert_eq!(limit.limit_bps(), 1_000_000, "five percent");
         for step in 100..104_u64 {
             (0..20).for_each(|_| limit.arrived());
-            limit.update(1_000_000, Duration::from_millis(50), Time::from_millis(step * 250));
+            limit.update(&queued(1_000_000), Time::from_millis(step * 250));
         }
         assert!((1_060_000..1_090_000).contains(&limit.limit_bps()), "{}", limit.limit_bps());
     }
@@ -151,11 +316,11 @@ mod tests {
     #[test]
     fn what_came_late_was_not_lost() {
         let mut limit = LossLimit { limit_bps: 1e6, ..LossLimit::new() };
-        limit.update(1_000_000, Duration::ZERO, Time::ZERO);
+        limit.update(&queued(1_000_000), Time::ZERO);
         (0..10).for_each(|_| limit.missing());
         (0..10).for_each(|_| limit.arrived());
         (0..10).for_each(|_| limit.arrived_late());
-        limit.update(1_000_000, Duration::ZERO, Time::from_millis(300));
+        limit.update(&queued(1_000_000), Time::from_millis(300));
         assert!(limit.share() < 1e-9);
         assert!(limit.limit_bps() >= 1_000_000);
     }
@@ -169,7 +334,7 @@ mod tests {
                 (0..40 - lost).for_each(|_| limit.arrived());
                 (0..lost).for_each(|_| limit.missing());
                 at += 250;
-                limit.update(1_000_000, Duration::from_millis(50), Time::from_millis(at));
+                limit.update(&queued(1_000_000), Time::from_millis(at));
             }
         };
         looks(&mut limit, 8, 3);
