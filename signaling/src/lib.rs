@@ -15,9 +15,9 @@ mod seating;
 pub mod wire;
 
 pub use live::{
-    CallError, CallId, CloseReason, Commit, CommitError, Entry, Input, KeepError, LiveSession, Load, Loaded,
-    NewLine, Output, Profile, ReadId, TEXT_WAIT, THREAD_LINES_MAX, TextAsk, TextCall, TextError, TextReply,
-    ThreadLine, VIOLATIONS_MAX, Waits, Words,
+    CallError, CallId, CloseReason, Commit, CommitError, EarlierStep, Entry, Input, KeepError, LiveSession,
+    Load, Loaded, NewLine, Output, Profile, ReadId, TEXT_WAIT, THREAD_LINES_MAX, TextAsk, TextCall,
+    TextError, TextReply, ThreadLine, VIOLATIONS_MAX, Waits, Words,
 };
 pub use log::LOG_MESSAGES_MAX;
 pub use media::{

@@ -32,6 +32,7 @@ use crate::member::{ConnectionId, Member, MemberId};
 use crate::resume::{FreshSecret, ResumeKey, ResumeKeys};
 use crate::wire::{ClientMessage, ErrorCode, Frame, FrameError, RequestId, ServerMessage};
 use outcome::{Pending, Then};
+pub use quality::EarlierStep;
 use quality::Timeline;
 pub(crate) use roster::Roster;
 use text::Asking;
@@ -118,6 +119,9 @@ pub enum Input {
         /// In order; none if the store does not answer.
         lines: Option<Vec<ThreadLine>>,
     },
+    /// How connections were in earlier lives: what [`Output::Measured`] had kept, oldest first. Once, whenever it is read:
+    /// nothing waits for it, and what was measured in this life is known already.
+    Earlier(Vec<EarlierStep>),
     /// [`LiveSession::poll_timeout`] is reached.
     Timeout,
 }
@@ -193,8 +197,8 @@ pub enum Output {
         /// What came of it.
         result: Result<TextReply, TextError>,
     },
-    /// Keep what was measured of somebody's connection, if it can be: nothing waits for it.
-    Measured(ParticipantId, Box<QualityStep>),
+    /// Keep what was measured of somebody's connection over a step, and when that ended, if it can be: nothing waits for it.
+    Measured(ParticipantId, Timestamp, Box<QualityStep>),
     /// Somebody's line is used for something else. It is so already.
     TierChanged(ParticipantId, Tier),
 }
@@ -316,6 +320,8 @@ pub enum CloseReason {
 /// One live session.
 #[derive(Debug)]
 pub struct LiveSession {
+    /// When it became live.
+    began: Timestamp,
     session: VirtualSession,
     profiles: BTreeMap<ParticipantId, Profile>,
     presence: Presence,
@@ -404,6 +410,7 @@ impl LiveSession {
         let Loaded { session, profiles } = loaded;
         let presence = Presence::after_restart(&session, now);
         Self {
+            began: now,
             session,
             profiles,
             presence,
@@ -508,7 +515,7 @@ impl LiveSession {
     pub fn handle(&mut self, now: Timestamp, input: Input) {
         assert!(self.pending.is_none(), "a commit is under way");
         let life_sign = sign_of_life(&input);
-        let mut is_measure = matches!(input, Input::Media(MediaEvent::Measured { .. }));
+        let mut is_measure = matches!(input, Input::Media(MediaEvent::Measured { .. }) | Input::Earlier(_));
         match input {
             Input::Hello { connection, participant, entry, fresh, request } => {
                 self.hello(now, arrive::Greeting { connection, participant, fresh, request }, entry);
@@ -527,6 +534,7 @@ impl LiveSession {
             }
             Input::Text { call, participant, key, ask } => self.text(now, call, participant, (key, ask)),
             Input::ThreadRead { read, lines } => self.thread_read(read, lines),
+            Input::Earlier(steps) => self.measured_earlier(&steps),
             Input::Timeout => self.timeout(now),
         }
         // Nobody is to be told of what was measured, nor of a sign of life, unless it was one too many.

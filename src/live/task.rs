@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::yield_now;
+use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use vestibule_domain::{Actor, ParticipantId, SessionId, SessionStatus, TenantId, Tier, TierReason};
 use vestibule_media_engine::EngineError;
 use vestibule_signaling::wire::{ErrorCode, Frame, FrameError, RequestId, ServerMessage};
 use vestibule_signaling::{
-    CallError, CallId, CloseReason, Commit, CommitError, ConnectionId, Entry, Input, LiveSession, Loaded,
-    MediaCommand, MediaEvent, Output, Profile, QualityStep, ReadId, ResumeKey, ResumeKeys, TextAsk, TextCall,
-    TextError, TextReply,
+    CallError, CallId, CloseReason, Commit, CommitError, ConnectionId, EarlierStep, Entry, Input,
+    LiveSession, Loaded, MediaCommand, MediaEvent, Output, Profile, QualityStep, ReadId, ResumeKey,
+    ResumeKeys, TextAsk, TextCall, TextError, TextReply,
 };
 
 use super::desk::Place;
@@ -144,8 +144,8 @@ impl Task {
             }
             live.handle(clock::now(), Input::Media(event));
             while let Some(output) = live.poll_output() {
-                if let Output::Measured(participant, step) = output {
-                    self.measured(participant, &step);
+                if let Output::Measured(participant, until, step) = output {
+                    self.measured(participant, until, &step);
                 }
             }
         }
@@ -194,6 +194,9 @@ impl Task {
         let registry = self.registry.clone();
         let stopped = registry.stopped();
         tokio::pin!(stopped);
+        // Nobody waits for it; it is given up with the session.
+        let mut earlier = JoinSet::new();
+        earlier.spawn(read_earlier(registry.clone(), self.session));
         let mut queue = place.look();
         live.handle(clock::now(), queue_input(queue));
         self.work(live, place).await;
@@ -206,6 +209,7 @@ impl Task {
             tokio::select! {
                 biased;
                 () = &mut stopped => return,
+                Some(Ok(steps)) = earlier.join_next() => live.handle(clock::now(), Input::Earlier(steps)),
                 Some(event) = self.events.recv() => live.handle(clock::now(), Input::Media(event)),
                 input = self.inputs.recv() => match input {
                     Some(input) => self.take(live, input).await,
@@ -319,7 +323,7 @@ impl Task {
                     let _ = reply.send(result);
                 }
             }
-            Output::Measured(participant, step) => self.measured(participant, &step),
+            Output::Measured(participant, until, step) => self.measured(participant, until, &step),
             Output::TierChanged(participant, tier) => {
                 self.tier_changed(live.session().tenant(), participant, tier);
             }
@@ -334,10 +338,10 @@ impl Task {
         self.later.push_back(Input::ThreadRead { read, lines: lines.ok() });
     }
 
-    fn measured(&self, participant: ParticipantId, step: &QualityStep) {
+    fn measured(&self, participant: ParticipantId, until: Timestamp, step: &QualityStep) {
         let shared = &self.registry.0;
         shared.measures.observe((self.session, participant), step);
-        shared.timelines.keep(self.session, KeptStep::of(clock::now(), participant, step));
+        shared.timelines.keep(self.session, KeptStep::of(until, participant, step));
     }
 
     fn tier_changed(&self, tenant: TenantId, participant: ParticipantId, tier: Tier) {
@@ -454,6 +458,10 @@ impl Task {
             }
         }
     }
+}
+
+async fn read_earlier(registry: Registry, session: SessionId) -> Vec<EarlierStep> {
+    registry.0.timelines.earlier(session).await
 }
 
 /// A change of what somebody's line is used for, in the words of the audit.

@@ -1,14 +1,15 @@
-//! Keeps how the connections of live sessions were, for support. It is worth less than any visit: nobody waits for it, what
-//! does not fit is lost, and a session is written at most once a minute, and at its end. What goes into the audit with it is
-//! written at once.
+//! Keeps how the connections of live sessions were, for support, and for a session that is live anew. It is worth less than any
+//! visit: nobody waits for it, what does not fit is lost, and a session is written at most once a minute, and at its end. What
+//! goes into the audit with it is written at once.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::{Duration, MissedTickBehavior, interval, timeout};
 use vestibule_domain::SessionId;
+use vestibule_signaling::EarlierStep;
 
 use crate::store::{AuditEntry, Beside, KeptStep, Store, StoreError};
 
@@ -21,11 +22,18 @@ const STEPS_OF_SESSION_MAX: usize = 8_000;
 const STEPS_MAX: usize = 64_000;
 /// How long whoever stops the server waits for the last of it.
 const LAST_WRITE: Duration = Duration::from_secs(2);
+/// Steps of earlier lives that are read of a session, the last of them: nine hours of three people.
+const EARLIER_MAX: u32 = 10_000;
+/// How long a session that is live anew has for that; after it, it goes on without.
+const EARLIER_WAIT: Duration = Duration::from_secs(30);
 
-/// The way to the writer.
+/// The way to the writer, and back.
 pub(super) struct Timelines {
     queue: mpsc::Sender<Message>,
     lost: Arc<AtomicU64>,
+    store: Store,
+    /// After a restart all sessions are live anew at once. One reads at a time, and leaves the store to those who join.
+    reading: Mutex<()>,
 }
 
 enum Message {
@@ -39,8 +47,24 @@ impl Timelines {
     pub(super) fn start(store: Store) -> Self {
         let (queue, messages) = mpsc::channel(QUEUE_MAX);
         let lost = Arc::new(AtomicU64::new(0));
-        tokio::spawn(run(Writer::new(store, Arc::clone(&lost)), messages));
-        Self { queue, lost }
+        tokio::spawn(run(Writer::new(store.clone(), Arc::clone(&lost)), messages));
+        Self { queue, lost, store, reading: Mutex::new(()) }
+    }
+
+    /// How connections were in a session's earlier lives, oldest first; nothing if that cannot be had.
+    pub(super) async fn earlier(&self, session: SessionId) -> Vec<EarlierStep> {
+        let read = async {
+            let _turn = self.reading.lock().await;
+            self.store.last_steps(session, EARLIER_MAX).await
+        };
+        match timeout(EARLIER_WAIT, read).await {
+            Ok(Ok(steps)) => return steps.iter().map(KeptStep::earlier).collect(),
+            Ok(Err(error)) => {
+                tracing::warn!(%session, %error, "how connections were before cannot be read");
+            }
+            Err(_) => tracing::warn!(%session, "how connections were before was not read in time"),
+        }
+        Vec::new()
     }
 
     /// Keeps a step, if it can be.
@@ -220,6 +244,25 @@ mod tests {
         timelines.keep(id, step(at(20)));
         timelines.write().await;
         assert_eq!((kept(&store, id).await, timelines.lost()), (2, 0));
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_or_not_soon_is_gone_without() {
+        let folder = TempDir::new();
+        let (store, id) = session(&folder).await;
+        store.keep_steps(id, &[step(at(10)), step(at(20))]).await.unwrap();
+        let timelines = Timelines::start(store);
+        let until = |steps: Vec<EarlierStep>| steps.iter().map(|step| step.until).collect::<Vec<_>>();
+        assert_eq!(until(timelines.earlier(id).await), [at(10), at(20)]);
+        execute(&folder, "ALTER TABLE quality_step RENAME TO gone").await;
+        assert_eq!(timelines.earlier(id).await, []);
+        execute(&folder, "ALTER TABLE gone RENAME TO quality_step").await;
+        // Another session's is read, and does not come.
+        let _turn = timelines.reading.lock().await;
+        tokio::time::pause();
+        let begin = tokio::time::Instant::now();
+        assert_eq!(timelines.earlier(id).await, []);
+        assert!(begin.elapsed() < 2 * EARLIER_WAIT);
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use vestibule_domain::{ParticipantId, SessionId};
 use vestibule_signaling::wire::{QualityLevel, QualityReason};
-use vestibule_signaling::{Quality, QualityStep, kbps};
+use vestibule_signaling::{EarlierStep, Quality, QualityStep, kbps};
 
 use super::{Page, Result};
 
@@ -28,6 +28,9 @@ pub(crate) trait QualityStore {
         participant: Option<ParticipantId>,
         page: Page<StepKey>,
     ) -> Result<Vec<KeptStep>>;
+
+    /// The last steps of a session, oldest first.
+    async fn last_steps(&self, session: SessionId, limit: u32) -> Result<Vec<KeptStep>>;
 }
 
 /// What was measured of somebody's connection over a step.
@@ -66,6 +69,12 @@ impl KeptStep {
             downlink_estimate_kbps: step.downlink_estimate_bps.map(kbps),
             video_height: step.video_height,
         }
+    }
+
+    /// What a session that is live anew takes of it.
+    pub(crate) const fn earlier(&self) -> EarlierStep {
+        let quality = Quality { level: self.level, reason: self.reason };
+        EarlierStep { until: self.at, participant: self.participant, quality }
     }
 
     /// Its place in the list.

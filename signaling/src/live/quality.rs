@@ -28,6 +28,17 @@ const LEAST: (u32, u8) = (8_000, 120);
 /// Steps that are further apart than their length by this much have a time between them in which nothing flowed.
 const SLACK: SignedDuration = SignedDuration::from_secs(5);
 
+/// How somebody's connection was over a step, as it was kept in an earlier life of the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EarlierStep {
+    /// Its end.
+    pub until: Timestamp,
+    /// Whose.
+    pub participant: ParticipantId,
+    /// The worst of it.
+    pub quality: Quality,
+}
+
 /// How somebody's connection was: steps alike that follow one another are one stretch. And what it was used for.
 #[derive(Debug, Default)]
 pub(super) struct Timeline {
@@ -54,10 +65,12 @@ impl Timeline {
         }
     }
 
-    fn push(&mut self, until: Timestamp, Quality { level, reason }: Quality) {
-        let from = until.checked_sub(STEP).unwrap_or(Timestamp::MIN);
+    /// Takes in a step of the life that `began` then: before that nothing flowed, and to what ended before nothing is joined.
+    fn push(&mut self, began: Timestamp, until: Timestamp, Quality { level, reason }: Quality) {
+        let from = until.checked_sub(STEP).map_or(began, |from| from.max(began)).min(until);
         let code = |reason: Option<QualityReason>| reason.map(|reason| reason.code);
         if let Some(last) = self.stretches.back_mut()
+            && last.until > began
             && last.level == level
             && code(last.reason) == code(reason)
             && from.duration_since(last.until) <= SLACK
@@ -72,6 +85,13 @@ impl Timeline {
         if self.stretches.len() > STRETCHES_MAX {
             self.stretches.pop_front();
         }
+    }
+
+    /// Puts what was before in front of what is known. Of more than are kept the oldest go.
+    fn begin_with(&mut self, mut earlier: VecDeque<Stretch>) {
+        earlier.append(&mut self.stretches);
+        earlier.drain(..earlier.len().saturating_sub(STRETCHES_MAX));
+        self.stretches = earlier;
     }
 }
 
@@ -101,8 +121,21 @@ impl LiveSession {
         let Some(participant) = departed.or_else(|| self.measured_as(self.index_of_peer(peer)?)) else {
             return;
         };
-        self.timelines.entry(participant).or_default().push(now, step.quality);
-        self.outputs.push_back(Output::Measured(participant, step));
+        self.timelines.entry(participant).or_default().push(self.began, now, step.quality);
+        self.outputs.push_back(Output::Measured(participant, now, step));
+    }
+
+    /// Steps of this life were kept, too, before they were read: they are here already.
+    pub(super) fn measured_earlier(&mut self, steps: &[EarlierStep]) {
+        let mut earlier: BTreeMap<ParticipantId, Timeline> = BTreeMap::new();
+        for &EarlierStep { until, participant, quality } in steps {
+            if until <= self.began {
+                earlier.entry(participant).or_default().push(Timestamp::MIN, until, quality);
+            }
+        }
+        for (participant, Timeline { stretches, .. }) in earlier {
+            self.timelines.entry(participant).or_default().begin_with(stretches);
+        }
     }
 
     /// Whose connection a device's is. A newcomer's is nobody's yet.

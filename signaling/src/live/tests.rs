@@ -13,7 +13,7 @@ use vestibule_domain::{
 
 mod tiers;
 
-use super::quality::DEPARTED_MAX;
+use super::quality::{DEPARTED_MAX, STRETCHES_MAX};
 use super::thread::THREAD_BYTES_MAX;
 use super::*;
 use crate::log::LOG_MESSAGES_MAX;
@@ -47,7 +47,7 @@ enum Did {
     Answered(Result<u64, CallError>),
     Kept(u64),
     Text(TextCall, Result<TextReply, TextError>),
-    Measured(ParticipantId, QualityStep),
+    Measured(ParticipantId, Timestamp, QualityStep),
     TierChanged(ParticipantId, Tier),
 }
 
@@ -172,7 +172,9 @@ impl Harness {
                 }
                 Output::Answered { result, .. } => self.did.push(Did::Answered(result)),
                 Output::Queue(_) => {}
-                Output::Measured(participant, step) => self.did.push(Did::Measured(participant, *step)),
+                Output::Measured(participant, until, step) => {
+                    self.did.push(Did::Measured(participant, until, *step));
+                }
                 Output::TierChanged(participant, tier) => self.did.push(Did::TierChanged(participant, tier)),
                 Output::KeepResume(participant, keys) => {
                     if self.store == StoreMode::Works {
@@ -467,7 +469,18 @@ impl Harness {
 
     /// How often it was to be kept how somebody's connection was.
     fn steps(&self, id: ParticipantId) -> usize {
-        self.did.iter().filter(|did| matches!(did, Did::Measured(who, _) if *who == id)).count()
+        self.did.iter().filter(|did| matches!(did, Did::Measured(who, ..) if *who == id)).count()
+    }
+
+    /// What was to be kept of how connections were.
+    fn kept_steps(&self) -> Vec<EarlierStep> {
+        let kept = |did: &Did| match *did {
+            Did::Measured(participant, until, QualityStep { quality, .. }) => {
+                Some(EarlierStep { until, participant, quality })
+            }
+            _ => None,
+        };
+        self.did.iter().filter_map(kept).collect()
     }
 
     fn last_peer(&self) -> PeerId {
@@ -1496,6 +1509,82 @@ fn a_timeline_since_a_time_has_what_ended_after_it_and_what_has_grown_again() {
     flows(&mut harness, Quality::default());
     assert_eq!(asked(&mut harness, at(30)), [(at(20), at(40)), (at(40), at(50))]);
     assert_eq!(asked(&mut harness, at(1_000)), []);
+}
+
+#[test]
+fn after_a_restart_a_timeline_begins_with_what_was_kept_and_is_joined_to_none_of_it() {
+    for read_late in [false, true] {
+        let mut harness = Harness::new();
+        let provider = harness.enter("provider");
+        let (start, id) = (harness.now, harness.ids["provider"]);
+        let flows = |harness: &mut Harness, seconds, connection| {
+            harness.advance(seconds);
+            harness.media(measured(harness.peers[&connection]));
+        };
+        // And a minute in which nothing flowed, as of a restart before this one.
+        for seconds in [10, 10, 60] {
+            flows(&mut harness, seconds, provider);
+        }
+        // Fast enough for the last step of before and the first one after it to pass for one stretch.
+        harness.advance(1);
+        harness.restart();
+        let provider = harness.reload("provider", provider);
+        let read = |harness: &mut Harness| {
+            let before = harness.did.len();
+            let kept = harness.kept_steps();
+            harness.input(Input::Earlier(kept));
+            assert_eq!(harness.did.len(), before, "nobody is told, and nothing is kept again");
+        };
+        if !read_late {
+            read(&mut harness);
+        }
+        flows(&mut harness, 4, provider);
+        flows(&mut harness, 10, provider);
+        if read_late {
+            // What was measured meanwhile is kept already, and read with the rest.
+            read(&mut harness);
+        }
+        flows(&mut harness, 10, provider);
+
+        harness.say(provider, json!({"type": "timeline", "participantId": id}));
+        let told = harness.told(provider, "timeline").pop().unwrap();
+        let at = |seconds| json!(start.checked_add(SignedDuration::from_secs(seconds)).unwrap());
+        let told: Vec<_> = told["stretches"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|stretch| (stretch["from"].clone(), stretch["until"].clone()))
+            .collect();
+        assert_eq!(told, [(at(0), at(20)), (at(70), at(80)), (at(81), at(105))], "read late: {read_late}");
+    }
+}
+
+#[test]
+fn what_a_timeline_begins_with_is_within_its_bound() {
+    let mut harness = Harness::new();
+    let id = harness.ids["provider"];
+    let now = harness.now;
+    let before = |steps: usize| {
+        let seconds = 10 * i64::try_from(steps).unwrap();
+        now.checked_sub(SignedDuration::from_secs(seconds)).unwrap()
+    };
+    let kept = (0..STRETCHES_MAX + 7).rev().map(|steps| EarlierStep {
+        until: before(steps),
+        participant: id,
+        quality: if steps % 2 == 0 { POOR } else { Quality::default() },
+    });
+    let kept: Vec<_> = kept.collect();
+    let provider = harness.enter("provider");
+    harness.advance(10);
+    harness.media(measured(harness.peers[&provider]));
+    harness.input(Input::Earlier(kept));
+    harness.say(provider, json!({"type": "timeline", "participantId": id}));
+    let stretches = harness.told(provider, "timeline")[0]["stretches"].clone();
+    let stretches = stretches.as_array().unwrap();
+    assert_eq!(
+        (stretches.len(), &stretches[0]["until"], &stretches[STRETCHES_MAX - 1]["until"]),
+        (STRETCHES_MAX, &json!(before(STRETCHES_MAX - 2)), &json!(harness.now))
+    );
 }
 
 #[test]

@@ -3,17 +3,19 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::timeout;
 use vestibule_domain::{Command, ConfigValues, ParticipantId};
 use vestibule_media_core::srtp::SrtpProfile;
 use vestibule_media_core::{Event, PeerId};
 use vestibule_media_engine::EventSink as _;
-use vestibule_signaling::wire::{QualityCode, QualityLevel, QualityReason};
+use vestibule_signaling::wire::{Frame, QualityCode, QualityLevel, QualityReason};
 use vestibule_signaling::{Quality, QualityStep};
 
+use super::signal::Invited;
 use super::{As, Server};
 use crate::ids::Ids;
+use crate::live::Seated;
 use crate::rights::Right;
 use crate::store::{KeptStep, Page, StepKey};
 use crate::{clock, tenants};
@@ -75,26 +77,99 @@ async fn a_clinic_reads_how_the_connections_of_its_sessions_were_page_by_page() 
 async fn the_last_seconds_of_who_was_there_until_the_end_are_kept() {
     let server = Server::start().await;
     let invited = server.invited("dr-a", "Pat").await;
-    let mut provider = server.seat(&invited, invited.provider).await;
-    timeout(PATIENCE, provider.outbox.recv()).await.expect("a welcome").unwrap();
-    // The first peer of the first room.
-    let peer = PeerId(1 << 32 | 1);
-    server.events.event(Event::Connected { peer, profile: SrtpProfile::AeadAes128Gcm });
+    let _provider = server.connected(&invited).await;
     let _patient = server.seat(&invited, invited.patient).await;
     server.command(&invited, Command::Admit { participant: invited.patient }, invited.provider).await;
     server.command(&invited, Command::End, invited.provider).await;
-    server.events.event(Event::QualityStep { peer, step: Box::default() });
-    let kept = async {
-        loop {
-            server.app.registry.write_timelines().await;
-            let page = Page::<StepKey> { after: None, limit: 10 };
-            let steps = server.store.steps(invited.session, None, page).await.unwrap();
-            if !steps.is_empty() {
-                break steps;
+    server.measures();
+    let kept = server.kept(&invited, 1).await;
+    assert_eq!((kept.len(), kept[0].participant), (1, invited.provider));
+}
+
+#[tokio::test]
+async fn after_a_restart_a_provider_is_told_how_connections_were_before() {
+    let server = Server::start().await;
+    let invited = server.invited("dr-a", "Pat").await;
+    let _provider = server.connected(&invited).await;
+    server.measures();
+    let before = server.kept(&invited, 1).await;
+
+    let server = server.restart().await;
+    let mut provider = server.connected(&invited).await;
+    assert_eq!(told(&mut provider, &invited, 1).await[0]["until"], json!(before[0].at));
+    server.measures();
+    let stretches = told(&mut provider, &invited, 2).await;
+    let kept = server.kept(&invited, 2).await;
+    assert_eq!((stretches.len(), kept.len(), kept[0]), (2, 2, before[0]));
+    assert_eq!(stretches[1]["until"], json!(kept[1].at), "what is told is what is kept");
+}
+
+#[tokio::test]
+async fn a_visit_goes_on_without_what_cannot_be_read_of_before() {
+    let server = Server::start().await;
+    let invited = server.invited("dr-a", "Pat").await;
+    let _provider = server.connected(&invited).await;
+    server.measures();
+    server.kept(&invited, 1).await;
+    server.execute("ALTER TABLE quality_step RENAME TO gone").await;
+
+    let server = server.restart().await;
+    let mut provider = server.connected(&invited).await;
+    server.measures();
+    assert_eq!(told(&mut provider, &invited, 1).await.len(), 1);
+}
+
+/// The first peer of the first room.
+const PEER: PeerId = PeerId(1 << 32 | 1);
+
+impl Server {
+    /// The provider, alone in the session, whose media flow.
+    async fn connected(&self, invited: &Invited) -> Seated {
+        let mut provider = self.seat(invited, invited.provider).await;
+        timeout(PATIENCE, provider.outbox.recv()).await.expect("a welcome").unwrap();
+        self.events.event(Event::Connected { peer: PEER, profile: SrtpProfile::AeadAes128Gcm });
+        provider
+    }
+
+    fn measures(&self) {
+        self.events.event(Event::QualityStep { peer: PEER, step: Box::default() });
+    }
+
+    /// What is kept of the session, once it is so much.
+    async fn kept(&self, invited: &Invited, count: usize) -> Vec<KeptStep> {
+        let kept = async {
+            loop {
+                self.app.registry.write_timelines().await;
+                let page = Page::<StepKey> { after: None, limit: 10 };
+                let steps = self.store.steps(invited.session, None, page).await.unwrap();
+                if steps.len() >= count {
+                    break steps;
+                }
+                tokio::task::yield_now().await;
             }
-            tokio::task::yield_now().await;
+        };
+        timeout(PATIENCE, kept).await.expect("steps")
+    }
+}
+
+/// What a provider is told of their own connection, once it is so many stretches.
+async fn told(provider: &mut Seated, invited: &Invited, count: usize) -> Vec<Value> {
+    let ask = json!({"type": "timeline", "participantId": invited.provider}).to_string();
+    let told = async {
+        loop {
+            assert!(provider.voice.say(Frame::parse(&ask)).await);
+            let answer = loop {
+                let message = provider.outbox.recv().await.expect("the socket stays open");
+                let message: Value = serde_json::from_str(&message.text).unwrap();
+                if message["type"] == "timeline" {
+                    break message;
+                }
+            };
+            let stretches = answer["stretches"].as_array().unwrap();
+            if stretches.len() >= count {
+                break stretches.clone();
+            }
         }
     };
-    let kept = timeout(PATIENCE, kept).await.expect("a step");
-    assert_eq!((kept.len(), kept[0].participant), (1, invited.provider));
+    timeout(PATIENCE, told).await.expect("stretches")
 }

@@ -43,6 +43,18 @@ impl QualityStore for Handle {
         let rows = query.build().fetch_all(self.readers()).await.map_err(unavailable)?;
         rows.iter().map(read_step).collect()
     }
+
+    async fn last_steps(&self, session: SessionId, limit: u32) -> Result<Vec<KeptStep>> {
+        let rows = sqlx::query(
+            "SELECT * FROM quality_step WHERE session = $1 ORDER BY at DESC, participant DESC LIMIT $2",
+        )
+        .bind(session.to_string())
+        .bind(i64::from(limit))
+        .fetch_all(self.readers())
+        .await
+        .map_err(unavailable)?;
+        rows.iter().rev().map(read_step).collect()
+    }
 }
 
 async fn keep(connection: &mut Connection, session: SessionId, steps: &[KeptStep]) -> Result<()> {

@@ -50,6 +50,7 @@ async fn steps_are_kept_once_and_read_in_order(place: Place) {
     assert_eq!(text.parse::<StepKey>().unwrap(), page[1].key());
     let theirs = store.steps(session, Some(observer), Page { after: None, limit: 9 }).await.unwrap();
     assert_eq!(theirs, [steps[1]]);
+    assert_eq!(store.last_steps(session, 2).await.unwrap(), sorted[1..]);
     let other = Visit::made(store.clone(), 8).await;
     assert_eq!(all(store, other.session.id(), None, 9).await, []);
 }
