@@ -176,7 +176,11 @@ impl Allocation {
             (false, true) => self.hold,
             (false, false) => WAIT,
         };
-        (self.lowered_at, self.too_much_bps) = (Some(now), self.allocated_bps - self.repairs_bps);
+        // Where nothing waits what was lost before was still counted: what is taken further was not too much by itself.
+        if too_soon || !again || is_congested {
+            self.too_much_bps = self.allocated_bps - self.repairs_bps;
+        }
+        self.lowered_at = Some(now);
     }
 
     /// What is sent again is still what was lost before less was sent.
@@ -253,10 +257,11 @@ impl RetransmitRate {
     /// What was sent again in the last whole second: long after nothing was, that is nothing.
     fn bps_at(&self, now: Time) -> u64 {
         let passed = now.since(self.since);
-        if passed < Self::SPAN {
-            return self.bps;
+        match passed {
+            _ if passed < Self::SPAN => self.bps,
+            _ if passed < Self::SPAN * 2 => self.bytes * 8_000_000 / passed.as_micros() as u64,
+            _ => 0,
         }
-        self.bytes * 8_000_000 / passed.as_micros() as u64
     }
 
     const SPAN: Duration = Duration::from_secs(1);

@@ -308,7 +308,7 @@ fn jitter_and_reordering_are_no_queue() {
 }
 
 #[test]
-fn loss_below_a_tenth_costs_nothing_and_beyond_it_comes_down_to_the_least() {
+fn loss_by_chance_costs_little_up_to_a_fifth_and_of_more_than_a_third_comes_down_to_the_least() {
     let lossy = |loss| LinkConfig { loss, ..line(3_000_000, 300) };
     let mut little = Line::new(lossy(0.02), 50, 1_500_000);
     little.run(10);
@@ -319,11 +319,39 @@ fn loss_below_a_tenth_costs_nothing_and_beyond_it_comes_down_to_the_least() {
     bursts.run(10);
     assert!(bursts.run(30).used(1_500_000) > 0.7);
     let mut much = Line::new(lossy(0.2), 50, 1_500_000);
-    much.run(30);
-    let told = much.run(10);
+    much.run(10);
+    let told = much.run(30);
+    assert!(
+        told.used(1_500_000) > 0.6,
+        "a fifth, which sending less does not mend: {}",
+        told.used(1_500_000)
+    );
+    let mut hopeless = Line::new(lossy(0.5), 50, 1_500_000);
+    hopeless.run(30);
+    let told = hopeless.run(10);
     let most = told.seen.iter().map(|seen| seen.estimate_bps).max().unwrap();
-    assert!(most < 300_000, "a fifth lost lowers it to a voice and a little: {most}");
+    assert!(most < 300_000, "half lost lowers it to a voice and a little: {most}");
     assert!(told.used(3_000_000) > 0.005, "and a voice still flows: {}", told.used(3_000_000));
+}
+
+#[test]
+fn what_a_policer_drops_is_not_sent_for_long_though_every_probe_gets_through_and_it_is_found_when_it_is_gone()
+{
+    let policed = LinkConfig { queue: QueueBound::Policed(20_000), ..line(1_500_000, 0) };
+    let mut this = Line::new(policed, 50, 3_000_000);
+    for s in 0..25 {
+        let t = this.run(1);
+        let d = format!("{:?}", this.estimator);
+        let i = d.find("LossLimit").unwrap();
+        println!("{s} est {} lost {:.2} {}", this.estimator.estimate_bps(), t.lost(), &d[i..i + 420]);
+    }
+    let told = this.run(60);
+    assert!(told.used(1_500_000) > 0.8, "{}", told.used(1_500_000));
+    assert!(told.lost() < 0.12, "{}", told.lost());
+    this.change(line(6_000_000, 300));
+    this.run(15);
+    let told = this.run(10);
+    assert!(told.used(3_000_000) > 0.9, "{}", told.used(3_000_000));
 }
 
 #[test]

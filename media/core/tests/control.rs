@@ -147,6 +147,7 @@ fn a_receiver_with_remb_alone_is_sent_what_it_allows() {
     const LITTLE_BPS: u64 = 250_000;
     /// A voice, of which it is not told.
     const VOICE_BPS: std::ops::RangeInclusive<u64> = 25_000..=60_000;
+    const MOST_BPS: f64 = 310_000.0;
     let mut world = World::new(1);
     world.join(publisher());
     world.join(ClientConfig { transport_cc: false, ..viewer(1) });
@@ -155,7 +156,7 @@ fn a_receiver_with_remb_alone_is_sent_what_it_allows() {
     world.run(secs(5));
     assert_eq!(encoding(&world, 1, 0), Some(0));
     assert!(VOICE_BPS.contains(&(estimate(&mut world, 1) - LITTLE_BPS)), "{}", estimate(&mut world, 1));
-    assert!(sent_bps(&mut world, 1, secs(5)) < LITTLE_BPS as f64 * SLACK);
+    assert!(sent_bps(&mut world, 1, secs(5)) < MOST_BPS * SLACK);
 
     world.members[1].client.remb_bps = Some(3_000_000);
     world.run(secs(8));
@@ -165,10 +166,10 @@ fn a_receiver_with_remb_alone_is_sent_what_it_allows() {
     // It travels, and what was begun is under way.
     world.run(millis(50));
     let sent = sent_bps(&mut world, 1, millis(500));
-    assert!(sent < LITTLE_BPS as f64 * SLACK, "{sent} after the fall");
+    assert!(sent < MOST_BPS * SLACK, "{sent} after the fall");
     world.run(millis(500));
     assert_eq!(encoding(&world, 1, 0), Some(0));
-    assert!(sent_bps(&mut world, 1, secs(5)) < LITTLE_BPS as f64 * SLACK);
+    assert!(sent_bps(&mut world, 1, secs(5)) < MOST_BPS * SLACK);
     assert!(world.sfu.counters().remb_in > 15);
 }
 
@@ -178,12 +179,17 @@ fn who_estimates_their_line_themselves_comes_to_the_full_picture_and_is_sent_no_
     world.join(publisher());
     world.join(ClientConfig { transport_cc: false, estimates: true, ..viewer(1) });
     world.seat(1, 0, Some(0));
+    // What may come of one on top in any second.
+    const KEYFRAME_BITS: f64 = 250_000.0;
     let mut full_after = None;
     for second in 1..=45 {
         let told = estimate(&mut world, 1).max(ESTIMATE_START_BPS);
         let sent = sent_bps(&mut world, 1, secs(1));
         let most = told.max(estimate(&mut world, 1)) as f64;
-        assert!(sent < most * SLACK || full_after.is_some(), "{sent} of {most} in second {second}");
+        assert!(
+            sent < most * SLACK + KEYFRAME_BITS || full_after.is_some(),
+            "{sent} of {most} in second {second}"
+        );
         if full_after.is_none() && encoding(&world, 1, 0) == Some(2) {
             full_after = Some(second);
         }

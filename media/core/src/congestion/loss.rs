@@ -29,6 +29,8 @@ const TRIED_SHARE: f64 = 0.95;
 const MENDED: f64 = 0.25;
 const NOT_MENDED: f64 = 0.4;
 const TRIED_PACKETS_MIN: u32 = 60;
+/// Whoever loses more than this by chance is to send less all the same.
+const CHANCE_MAX: f64 = 0.3;
 /// What is lost of less than this share of a policer's rate is lost by chance.
 const UNPOLICED_SHARE: f64 = 0.8;
 /// And if no more is sent than this share of what was, and hardly more than is to be; what is sent is known that late.
@@ -39,6 +41,10 @@ const TRIED_AFTER: Duration = Duration::from_millis(500);
 const TRIED_FOR: Duration = Duration::from_secs(3);
 /// For how long loss is that of a queue that was full.
 const QUEUED: Duration = Duration::from_secs(1);
+/// Far beyond a policer's rate it grows slowly, where less than this share of it is sent.
+const BEYOND_TIMES: f64 = 1.4;
+const GROWTH_BEYOND: f64 = 0.01;
+const FILLED_SHARE: f64 = 0.65;
 /// A policer is another one where so much more than its rate was sent and nothing was lost.
 const ANOTHER_TIMES: f64 = 1.25;
 
@@ -67,6 +73,7 @@ struct Trial {
     at: Time,
     limit_bps: f64,
     sent_bps: f64,
+    through_bps: f64,
     share: f64,
     /// What became of what was sent since.
     arrived: u32,
@@ -124,7 +131,7 @@ impl LossLimit {
 
     /// A probe went through. Gives what of it is believed: a policer lets any burst pass that is short.
     pub(super) fn shown(&mut self, bps: u64) -> u64 {
-        if self.policed_bps.is_some() {
+        if self.policed_bps.is_some() || self.trial.is_some() {
             return bps.min(self.limit_bps());
         }
         self.limit_bps = self.limit_bps.max(bps as f64);
@@ -165,7 +172,7 @@ impl LossLimit {
         self.judge(seen, since, now);
         (self.arrived, self.missing, self.since) = (0, 0, Some(now));
         if self.policed_bps.is_some_and(|bps| seen.sent_bps < bps * UNPOLICED_SHARE) {
-            self.chance += SMOOTHED_FOLLOWS * (self.latest - self.chance);
+            self.chance += SMOOTHED_FOLLOWS * (self.latest.min(CHANCE_MAX) - self.chance);
         }
         self.chance = self.chance.min(self.share);
         let beyond = self.latest - self.chance;
@@ -177,7 +184,10 @@ impl LossLimit {
                 self.lower(seen, now);
             }
         } else if beyond < LOSS_LOW {
-            let grown = 1.0 + GROWTH_PER_SECOND * now.since(since).as_secs_f64();
+            let is_filled = seen.sent_bps > self.limit_bps * FILLED_SHARE;
+            let beyond = self.policed_bps.is_some_and(|bps| self.limit_bps > bps * BEYOND_TIMES);
+            let growth = if beyond && !is_filled { GROWTH_BEYOND } else { GROWTH_PER_SECOND };
+            let grown = 1.0 + growth * now.since(since).as_secs_f64();
             self.limit_bps = (self.limit_bps * grown).min(ESTIMATE_MAX_BPS as f64);
             self.policed_bps = self.policed_bps.filter(|bps| seen.sent_bps < bps * ANOTHER_TIMES);
         }
@@ -189,9 +199,10 @@ impl LossLimit {
         let before = self.limit_bps.min(seen.estimate_bps as f64);
         let queued = self.queued_at.is_some_and(|at| now.since(at) < QUEUED);
         let through = seen.through_bps.filter(|_| !queued);
-        if let (Some(_), None) = (through, self.trial) {
+        if let (Some(through_bps), None) = (through, self.trial) {
             let (limit_bps, sent_bps, share) = (self.limit_bps, seen.sent_bps, self.latest);
-            self.trial = Some(Trial { at: now, limit_bps, sent_bps, share, arrived: 0, missing: 0 });
+            self.trial =
+                Some(Trial { at: now, limit_bps, sent_bps, through_bps, share, arrived: 0, missing: 0 });
         }
         let lowered = match through {
             Some(bps) => before.min(bps * TRIED_SHARE),
@@ -217,9 +228,9 @@ impl LossLimit {
             return;
         }
         if lost <= trial.share * MENDED {
-            self.policed_bps = Some(self.limit_bps / TRIED_SHARE);
+            self.policed_bps = Some(trial.through_bps);
         } else if lost >= trial.share * NOT_MENDED {
-            self.chance = lost;
+            self.chance = lost.min(CHANCE_MAX);
             self.limit_bps = self.limit_bps.max(trial.limit_bps);
         }
         self.trial = None;
@@ -256,11 +267,11 @@ mod tests {
     #[test]
     fn what_a_policer_lets_pass_is_found_and_no_burst_shows_more() {
         let (mut limit, mut at) = (LossLimit::new(), 0);
-        limit.update(&queued(1_000_000), Time::ZERO);
+        sends(&mut limit, &mut at, 1, |sent| sent);
         let police = |sent: f64| sent.min(1_500_000.0);
         sends(&mut limit, &mut at, 4, police);
         assert!((1_300_000..1_600_000).contains(&limit.limit_bps()), "{}", limit.limit_bps());
-        sends(&mut limit, &mut at, 4, police);
+        sends(&mut limit, &mut at, 6, police);
         assert!(limit.shown(9_000_000) < 2_000_000, "{limit:?}");
         assert!(limit.limit_bps() < 2_000_000);
         // It is another line by now.
@@ -271,7 +282,6 @@ mod tests {
     #[test]
     fn what_chance_loses_of_less_as_of_more_lowers_nothing_for_long() {
         let (mut limit, mut at) = (LossLimit::new(), 0);
-        limit.update(&queued(1_000_000), Time::ZERO);
         sends(&mut limit, &mut at, 12, |sent| sent * 0.8);
         assert!(limit.limit_bps() >= 3_000_000, "{limit:?}");
         assert!(!limit.is_high() && limit.share() > 0.15);
