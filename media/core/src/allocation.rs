@@ -161,7 +161,7 @@ impl Sfu {
         if is_too_much && claims.iter().any(Claim::is_lowered) {
             allocation.lowered(is_congested, now);
         } else if claims.iter().any(|claim| claim.to_be > claim.is) {
-            allocation.raised_at = Some(now);
+            (allocation.raised_at, allocation.raised_bps) = (Some(now), given + voices);
         }
         allocation.at = now;
         allocation.estimate_bps = estimate;

@@ -120,8 +120,9 @@ pub(crate) struct Allocation {
     pub(crate) estimate_bps: u64,
     /// Whose line it was: who is shown, and in which rank.
     pub(crate) shape: u64,
-    /// When something was added last.
+    /// When something was added last, and what all took then, as far as was known.
     pub(crate) raised_at: Option<Time>,
+    pub(crate) raised_bps: u64,
     /// When too much was sent, how much that was, and for how long nothing that takes as much is tried.
     lowered_at: Option<Time>,
     began_at: Option<Time>,
@@ -178,7 +179,10 @@ impl Allocation {
         };
         // Where nothing waits what was lost before was still counted: what is taken further was not too much by itself.
         if too_soon || !again || is_congested {
-            self.too_much_bps = self.allocated_bps - self.repairs_bps;
+            let taken = self.allocated_bps - self.repairs_bps;
+            // And what was added was known to take before encoders went over it.
+            let is_known = too_soon && !is_congested;
+            self.too_much_bps = if is_known { taken.min(self.raised_bps) } else { taken };
         }
         self.lowered_at = Some(now);
     }
