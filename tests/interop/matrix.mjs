@@ -15,7 +15,9 @@ const webrtc = () => String(process.env.VESTIBULE_INTEROP_WEBRTC);
  * @property {string[]} codecs what it sends and decodes of what the server forwards
  * @property {Record<string, string>} [lacks] other codecs of the protocol, and why
  * @property {Record<string, string>} [cannot] networks in which it cannot take part, and why
- * @property {(link: string, wish: {codec: string, relayOnly: boolean, tcpOnly: boolean}) => Promise<any>} join
+ * @property {boolean} [estimates] it tells of its line by an estimate of its own (REMB) alone, which rises as more is sent to it
+ * @property {boolean} [simulcast] it sends a picture in several sizes, if that is large
+ * @property {(link: string, wish: {codec: string, relayOnly: boolean, tcpOnly: boolean, size: number[]}) => Promise<any>} join
  */
 
 /** @type {Record<string, Peer>} */
@@ -23,13 +25,14 @@ export const PEERS = {
   chromium: {
     title: 'Chromium',
     codecs: ['VP8', 'VP9', 'H264', 'AV1'],
-    join: (link) => BrowserPeer.join('chromium', link),
+    simulcast: true,
+    join: (link, wish) => BrowserPeer.join('chromium', link, wish),
   },
   firefox: {
     title: 'Firefox ESR',
     codecs: ['VP8', 'VP9', 'AV1'],
     lacks: { H264: 'it fetches what decodes it from elsewhere, and no network here leads there' },
-    join: (link) => BrowserPeer.join('firefox', link),
+    join: (link, wish) => BrowserPeer.join('firefox', link, wish),
   },
   wrtc: {
     title: '@roamhq/wrtc',
@@ -39,6 +42,7 @@ export const PEERS = {
   },
   aiortc: {
     title: 'aiortc',
+    estimates: true,
     codecs: ['VP8', 'H264'],
     lacks: { VP9: 'it has none', AV1: 'it has none' },
     cannot: { tcp: 'aioice connects by UDP alone: it passes over candidates of TCP' },

@@ -16,15 +16,11 @@ from aiortc import (
     RTCSessionDescription,
     VideoStreamTrack,
 )
-from aiortc.codecs import h264, vpx
 from aiortc.mediastreams import MediaStreamError
 from aiortc.sdp import candidate_from_sdp
 from av import AudioFrame, VideoFrame
 
 WIDTH, HEIGHT, RATE = 320, 240, 48_000
-# Who tells of what it receives by REMB alone is shown no more than that says, and it says little before it is shown a picture.
-for codec in (h264, vpx):
-    codec.DEFAULT_BITRATE = codec.MIN_BITRATE = codec.MAX_BITRATE = 100_000
 SAMPLES = RATE // 50
 
 

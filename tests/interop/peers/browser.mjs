@@ -12,10 +12,10 @@ export class BrowserPeer {
     this.#tab = tab;
   }
 
-  /** @param {keyof typeof STARTS} name @param {string} link */
-  static async join(name, link) {
+  /** @param {keyof typeof STARTS} name @param {string} link @param {{size: number[]}} wish */
+  static async join(name, link, { size: [width, height] }) {
     if (!running.has(name)) running.set(name, STARTS[name]());
-    const tab = await Tab.join(await running.get(name), link, name, { width: 640, height: 360 });
+    const tab = await Tab.join(await running.get(name), link, name, { width, height });
     return new BrowserPeer(tab);
   }
 

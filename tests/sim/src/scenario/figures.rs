@@ -10,6 +10,7 @@ use crate::synthetic::HEIGHTS;
 
 /// The aims of the issue.
 const USED_SHARE_MIN: f64 = 0.8;
+const HALF_USED_SHARE_MIN: f64 = 0.5;
 const QUEUE_P95_MS_MAX: f64 = 100.0;
 const FALL_LOSS_MAX: f64 = 0.02;
 const RISE_S_MAX: f64 = 8.0;
@@ -53,6 +54,8 @@ pub enum Aim {
     FullQuality(u32),
     /// 80 % of the line is used, or nine tenths of what steps of video that can be held on it take.
     Used,
+    /// Half of the line is used: where the receiver estimates it, more is not the server's to say.
+    HalfUsed,
     /// The 95th percentile of the time in the queue is 100 ms at the most.
     ShortQueue,
     /// Two seconds after the line became slower less than 2 % gets lost.
@@ -238,6 +241,12 @@ impl Figures {
                 let aim = self.used_aim();
                 let text = format!("{:.0} % of the line used, aim {:.0}", used * 100.0, aim * 100.0);
                 (used >= aim, text)
+            }
+            Aim::HalfUsed => {
+                let used = self.used.unwrap_or(0.0);
+                let text =
+                    format!("{:.0} % of the line used, aim {:.0}", used * 100.0, HALF_USED_SHARE_MIN * 100.0);
+                (used >= HALF_USED_SHARE_MIN, text)
             }
             Aim::ShortQueue => {
                 let met = self.queue_p95_ms <= QUEUE_P95_MS_MAX;

@@ -247,8 +247,8 @@ fn own_estimates(spans: Spans) -> Vec<Scenario> {
     let falls = [Aim::CalmAfterFall, Aim::Obeyed, Aim::AudioFlows];
     vec![
         over(5_000_000, &with(Aim::FullQuality(FULL_QUALITY_REMB_S))),
-        over(1_500_000, &with(Aim::Used)),
-        over(600_000, &with(Aim::Used)),
+        over(1_500_000, &with(Aim::HalfUsed)),
+        over(600_000, &with(Aim::HalfUsed)),
         over(300_000, &calm),
         own_estimate(fall_and_rise(100, spans), &falls),
     ]
