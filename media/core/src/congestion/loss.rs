@@ -29,16 +29,16 @@ const TRIED_SHARE: f64 = 0.95;
 const MENDED: f64 = 0.25;
 const NOT_MENDED: f64 = 0.4;
 const TRIED_PACKETS_MIN: u32 = 60;
-/// Whoever loses more than this by chance is to send less all the same.
-const CHANCE_MAX: f64 = 0.3;
-/// What is lost of less than this share of a policer's rate is lost by chance.
-const UNPOLICED_SHARE: f64 = 0.8;
-/// And if no more is sent than this share of what was, and hardly more than is to be; what is sent is known that late.
+/// They count once no more is sent than this share of what was, and hardly more than is to be; what is sent is known that late.
 const TRIED_LESS: f64 = 0.9;
 const TRIED_MORE: f64 = 1.1;
 const TRIED_AFTER: Duration = Duration::from_millis(500);
 /// How long it is tried at the most: who sends no less by then shows nothing.
 const TRIED_FOR: Duration = Duration::from_secs(3);
+/// Whoever loses more than this by chance is to send less all the same.
+const CHANCE_MAX: f64 = 0.3;
+/// What is lost of less than this share of a policer's rate is lost by chance.
+const UNPOLICED_SHARE: f64 = 0.8;
 /// For how long loss is that of a queue that was full.
 const QUEUED: Duration = Duration::from_secs(1);
 /// Far beyond a policer's rate it grows slowly, where less than this share of it is sent.
@@ -212,7 +212,7 @@ impl LossLimit {
         self.lowered_at = Some(now);
     }
 
-    /// Less is sent since loss was high; what was looked at was sent after `since`, less a round trip.
+    /// Less is sent since loss was high: is it lost still? What is told of now was told of after `since`.
     fn judge(&mut self, seen: &Seen, since: Time, now: Time) {
         let Some(trial) = &mut self.trial else { return };
         let is_less =
@@ -230,7 +230,7 @@ impl LossLimit {
         if lost <= trial.share * MENDED {
             self.policed_bps = Some(trial.through_bps);
         } else if lost >= trial.share * NOT_MENDED {
-            self.chance = lost.min(CHANCE_MAX);
+            (self.chance, self.share) = (lost.min(CHANCE_MAX), self.share.max(lost));
             self.limit_bps = self.limit_bps.max(trial.limit_bps);
         }
         self.trial = None;
