@@ -70,6 +70,29 @@ test('0.6 Mbit/s that come unevenly carry a picture and a voice', async () => {
   });
 });
 
+test('0.6 Mbit/s that are policed, without any queue, carry a picture and a voice', async () => {
+  const run = async (t) => {
+    // What a policer lets through at once takes a line of its rate 100 ms.
+    const { viewer, relay } = await watched(t, { up: FAR, down: `${FAR},rate_bps=600000,policed_bytes=7500` });
+    await viewer.plays();
+    await watch(10_000, () => viewer.received());
+    const lines = [(await relay.command('stats')).down];
+    const samples = await watch(20_000, () => look(viewer));
+    lines.push((await relay.command('stats')).down);
+    const decoded = samples.map(({ video }) => video.framesDecoded);
+    return {
+      ...between(samples),
+      'seconds without a new picture': decoded.filter((frames, index) => frames === decoded[index - 1]).length,
+      'dropped %': (100 * (lines[1].queueDropped - lines[0].queueDropped)) / (lines[1].sent - lines[0].sent),
+    };
+  };
+  await untilRight('0.6 Mbit/s, policed', run, (seen) => {
+    if (seen['seconds without a new picture'] > 2) return `${seen['seconds without a new picture']} of 20 s without a new picture`;
+    if (seen['concealed %'] > 5) return `${seen['concealed %']} % concealed`;
+    return seen['dropped %'] > 12 && `${seen['dropped %']} % dropped`;
+  });
+});
+
 test('a line that falls to 0.4 Mbit/s and rises again takes the picture along', async () => {
   const run = async (t) => {
     const { viewer, relay } = await watched(t, { up: FAR, down: `${FAR},rate_bps=2000000,queue_ms=300` });
