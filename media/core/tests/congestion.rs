@@ -355,6 +355,22 @@ fn what_a_policer_drops_is_not_sent_for_long_though_every_probe_gets_through_and
 }
 
 #[test]
+fn a_line_that_was_cut_is_not_taken_for_a_policed_one() {
+    for cut_ms in [150, 1_000, 5_000] {
+        let good = line(3_000_000, 300);
+        let mut this = Line::new(good, 50, 1_500_000);
+        this.run(10);
+        this.change(good.blocked(true));
+        (0..cut_ms * 1_000 / STEP_MICROS).for_each(|_| this.step());
+        this.change(good);
+        let told = this.run(8);
+        let back = told.reached_ms(1_500_000).expect("as much as before");
+        assert!(back < 1_500, "after {back} ms, where it was cut for {cut_ms}");
+        assert!(told.seen.last().is_some_and(|seen| seen.estimate_bps >= 1_500_000));
+    }
+}
+
+#[test]
 fn a_little_more_than_the_line_carries_makes_no_standing_queue() {
     let mut this = Line::new(line(600_000, 2_000), 50, 700_000);
     this.run(10);

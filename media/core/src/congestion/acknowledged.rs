@@ -13,17 +13,29 @@ const RECENT_MICROS: i64 = 250_000;
 /// Arrivals within this are one entry.
 const BUCKET_MICROS: i64 = 10_000;
 
+/// When nothing arrives for so long, and for so many times longer than was usual, the line was cut.
+const CUT_MICROS_MIN: i64 = 120_000;
+const CUT_TIMES: i64 = 10;
+/// How slowly what is usual follows.
+const USUAL_FOLLOWS: i64 = 16;
+
 #[derive(Clone, Debug, Default)]
 pub(super) struct Acknowledged {
     /// When the first of each bucket arrived, and bytes; in order.
     buckets: VecDeque<(i64, u64)>,
     bytes: u64,
     last_arrival: i64,
+    /// The time between two that arrive, by and large.
+    usual: i64,
 }
 
 impl Acknowledged {
+    /// True if the line was cut before it: nothing arrived for much longer than was usual.
     #[inline]
-    pub(super) fn arrived(&mut self, arrival: i64, bytes: u16) {
+    pub(super) fn arrived(&mut self, arrival: i64, bytes: u16) -> bool {
+        let since = if self.buckets.is_empty() { 0 } else { (arrival - self.last_arrival).max(0) };
+        let was_cut = since > CUT_MICROS_MIN && since > CUT_TIMES * self.usual;
+        self.usual += (since - self.usual) / USUAL_FOLLOWS;
         match self.buckets.back_mut() {
             // Most are in the bucket that is open.
             Some((at, bucket)) if (0..BUCKET_MICROS).contains(&(arrival - *at)) => {
@@ -33,6 +45,7 @@ impl Acknowledged {
             }
             _ => self.begin(arrival, bytes),
         }
+        was_cut
     }
 
     fn begin(&mut self, arrival: i64, bytes: u16) {

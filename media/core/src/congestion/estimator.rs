@@ -314,6 +314,7 @@ impl Estimator {
     pub fn feedback(&mut self, feedback: &TwccView<'_>, rtt: Option<Duration>, now: Time) {
         let reference = self.unwrapped(feedback.reference_time_64ms);
         let mut shown = None;
+        let mut was_cut = false;
         let mut newest = Time::ZERO;
         let Self { history, trend, standing, loss, acknowledged, probes, .. } = self;
         feedback.received().for_each(|(sequence, after)| {
@@ -334,7 +335,7 @@ impl Estimator {
                     sent
                 }
             };
-            acknowledged.arrived(arrival, sent.bytes);
+            was_cut |= acknowledged.arrived(arrival, sent.bytes);
             if sent.probe != 0 {
                 shown = probes.arrived(sent, arrival).or(shown);
             }
@@ -352,6 +353,7 @@ impl Estimator {
             sent_bps: self.sent_bytes.bps,
             through_bps: self.acknowledged.recent_bps().map(|bps| bps as f64),
             queues: self.standing.waits_now() > STANDS || self.standing.waits() > STANDS,
+            was_cut,
             rtt,
         };
         self.loss.update(&seen, now);

@@ -39,14 +39,16 @@ const TRIED_FOR: Duration = Duration::from_secs(3);
 const CHANCE_MAX: f64 = 0.3;
 /// What is lost of less than this share of a policer's rate is lost by chance.
 const UNPOLICED_SHARE: f64 = 0.8;
-/// For how long loss is that of a queue that was full.
-const QUEUED: Duration = Duration::from_secs(1);
+/// For how long loss is that of a queue that was full, or of a cut.
+const EXPLAINED: Duration = Duration::from_secs(1);
 /// Far beyond a policer's rate it grows slowly, where less than this share of it is sent.
 const BEYOND_TIMES: f64 = 1.4;
 const GROWTH_BEYOND: f64 = 0.01;
 const FILLED_SHARE: f64 = 0.65;
-/// A policer is another one where so much more than its rate was sent and nothing was lost.
+/// A policer is another one where so much more than its rate was sent and nothing was lost; and it may be, where for so long nothing
+/// was lost: a moment's loss looks like one.
 const ANOTHER_TIMES: f64 = 1.25;
+const POLICED_FOR: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Debug)]
 pub(super) struct LossLimit {
@@ -57,8 +59,8 @@ pub(super) struct LossLimit {
     latest: f64,
     share: f64,
     lowered_at: Option<Time>,
-    /// When something waited in the line last.
-    queued_at: Option<Time>,
+    /// When something waited in the line last, or it was cut.
+    explained_at: Option<Time>,
     /// Whether it is the rate that makes loss is being tried.
     trial: Option<Trial>,
     /// The share that is lost whatever is sent.
@@ -88,8 +90,9 @@ pub(super) struct Seen {
     /// What is sent, and what arrives of it.
     pub(super) sent_bps: f64,
     pub(super) through_bps: Option<f64>,
-    /// Something waits in the line.
+    /// Something waits in the line, or nothing came through it for a moment.
     pub(super) queues: bool,
+    pub(super) was_cut: bool,
     pub(super) rtt: Duration,
 }
 
@@ -103,7 +106,7 @@ impl LossLimit {
             latest: 0.0,
             share: 0.0,
             lowered_at: None,
-            queued_at: None,
+            explained_at: None,
             trial: None,
             chance: 0.0,
             policed_bps: None,
@@ -159,8 +162,8 @@ impl LossLimit {
 
     /// Looks at what was told of since it was last looked at.
     pub(super) fn update(&mut self, seen: &Seen, now: Time) {
-        if seen.queues {
-            (self.queued_at, self.trial) = (Some(now), None);
+        if seen.queues || seen.was_cut {
+            (self.explained_at, self.trial) = (Some(now), None);
         }
         let since = *self.since.get_or_insert(now);
         let packets = self.arrived + self.missing;
@@ -189,7 +192,9 @@ impl LossLimit {
             let growth = if beyond && !is_filled { GROWTH_BEYOND } else { GROWTH_PER_SECOND };
             let grown = 1.0 + growth * now.since(since).as_secs_f64();
             self.limit_bps = (self.limit_bps * grown).min(ESTIMATE_MAX_BPS as f64);
-            self.policed_bps = self.policed_bps.filter(|bps| seen.sent_bps < bps * ANOTHER_TIMES);
+            let is_recent = self.lowered_at.is_some_and(|at| now.since(at) < POLICED_FOR);
+            let is_same = |bps: &f64| is_recent && seen.sent_bps < bps * ANOTHER_TIMES;
+            self.policed_bps = self.policed_bps.filter(is_same);
         }
     }
 
@@ -197,8 +202,8 @@ impl LossLimit {
         let is_hopeless = self.share >= LOSS_HOPELESS || self.policed_bps.is_some();
         let least = if is_hopeless { ESTIMATE_MIN_BPS as f64 } else { FLOOR_BPS };
         let before = self.limit_bps.min(seen.estimate_bps as f64);
-        let queued = self.queued_at.is_some_and(|at| now.since(at) < QUEUED);
-        let through = seen.through_bps.filter(|_| !queued);
+        let is_explained = self.explained_at.is_some_and(|at| now.since(at) < EXPLAINED);
+        let through = seen.through_bps.filter(|_| !is_explained);
         if let (Some(through_bps), None) = (through, self.trial) {
             let (limit_bps, sent_bps, share) = (self.limit_bps, seen.sent_bps, self.latest);
             self.trial =
@@ -244,7 +249,8 @@ mod tests {
     /// Something waits in the line.
     const fn queued(estimate_bps: u64) -> Seen {
         let sent_bps = estimate_bps as f64;
-        Seen { estimate_bps, sent_bps, through_bps: None, queues: true, rtt: Duration::from_millis(50) }
+        let rtt = Duration::from_millis(50);
+        Seen { estimate_bps, sent_bps, through_bps: None, queues: true, was_cut: false, rtt }
     }
 
     /// What is allowed is sent for so many quarters of a second over a line without a queue that lets this share through, or
@@ -259,7 +265,7 @@ mod tests {
             *at_ms += 250;
             let rtt = Duration::from_millis(100);
             let (estimate_bps, through_bps) = (sent_bps as u64, Some(through_bps));
-            let seen = Seen { estimate_bps, sent_bps, through_bps, queues: false, rtt };
+            let seen = Seen { estimate_bps, sent_bps, through_bps, queues: false, was_cut: false, rtt };
             limit.update(&seen, Time::from_millis(*at_ms));
         }
     }
