@@ -19,6 +19,7 @@ pub const VIDEO_RTX_PAYLOAD_TYPE: u8 = 97;
 pub const EXTENSION_IDS: ExtensionIds = ExtensionIds {
     audio_level: Some(1),
     transport_cc: Some(3),
+    abs_send_time: None,
     mid: Some(4),
     playout_delay: Some(5),
     rid: Some(10),
