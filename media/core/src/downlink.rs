@@ -607,7 +607,7 @@ impl Control {
     pub(crate) fn remb(&mut self, ssrc: u32, bps: u64, has_voices: bool, now: Time) {
         if let Line::Remb(remb) = &mut self.line {
             let beside = if has_voices { 0 } else { self.allocation.voices_bps };
-            remb.told(ssrc, bps.saturating_add(beside), now);
+            remb.told(ssrc, bps, beside, now);
             self.follow_estimate(now);
         }
     }

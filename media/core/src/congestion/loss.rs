@@ -203,7 +203,9 @@ impl LossLimit {
         let least = if is_hopeless { ESTIMATE_MIN_BPS as f64 } else { FLOOR_BPS };
         let before = self.limit_bps.min(seen.estimate_bps as f64);
         let is_explained = self.explained_at.is_some_and(|at| now.since(at) < EXPLAINED);
-        let through = seen.through_bps.filter(|_| !is_explained);
+        // Who sends hardly more than the least of it cannot send less to try it.
+        let can_try = seen.sent_bps * TRIED_SHARE > FLOOR_BPS;
+        let through = seen.through_bps.filter(|_| can_try && !is_explained);
         if let (Some(through_bps), None) = (through, self.trial) {
             let (limit_bps, sent_bps, share) = (self.limit_bps, seen.sent_bps, self.latest);
             self.trial =
