@@ -35,7 +35,7 @@ const FEEDBACK_DELAY: Duration = Duration::from_millis(100);
 const ACKNOWLEDGED_SHARE_MAX: f64 = 1.5;
 const ACKNOWLEDGED_SPARE_BPS: f64 = 10_000.0;
 /// Who sends less than this share of what is allowed does not show that it is too much, nor that it is not.
-const LIMITED_SHARE: f64 = 0.65;
+pub(super) const LIMITED_SHARE: f64 = 0.65;
 /// How much of its spread the place where the line was full takes up, and how quickly both follow.
 const CAPACITY_SPREADS: f64 = 3.0;
 const CAPACITY_FOLLOWS: f64 = 0.05;
@@ -352,8 +352,7 @@ impl Estimator {
             estimate_bps: self.estimate_bps(),
             sent_bps: self.sent_bytes.bps,
             through_bps: self.acknowledged.recent_bps().map(|bps| bps as f64),
-            queues: self.standing.waits_now() > STANDS || self.standing.waits() > STANDS,
-            was_cut,
+            is_explained: was_cut || self.standing.waits_now().max(self.standing.waits()) > STANDS,
             rtt,
         };
         self.loss.update(&seen, now);

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::estimator::LIMITED_SHARE;
 use super::{ESTIMATE_MAX_BPS, ESTIMATE_MIN_BPS};
 use crate::time::Time;
 
@@ -41,10 +42,9 @@ const CHANCE_MAX: f64 = 0.3;
 const UNPOLICED_SHARE: f64 = 0.8;
 /// For how long loss is that of a queue that was full, or of a cut.
 const EXPLAINED: Duration = Duration::from_secs(1);
-/// Far beyond a policer's rate it grows slowly, where less than this share of it is sent.
+/// Far beyond a policer's rate it grows slowly, unless as much is sent.
 const BEYOND_TIMES: f64 = 1.4;
 const GROWTH_BEYOND: f64 = 0.01;
-const FILLED_SHARE: f64 = 0.65;
 /// A policer is another one where so much more than its rate was sent and nothing was lost; and it may be, where for so long nothing
 /// was lost: a moment's loss looks like one.
 const ANOTHER_TIMES: f64 = 1.25;
@@ -90,9 +90,8 @@ pub(super) struct Seen {
     /// What is sent, and what arrives of it.
     pub(super) sent_bps: f64,
     pub(super) through_bps: Option<f64>,
-    /// Something waits in the line, or nothing came through it for a moment.
-    pub(super) queues: bool,
-    pub(super) was_cut: bool,
+    /// Something waits in the line, or it was cut: what is lost is lost for that.
+    pub(super) is_explained: bool,
     pub(super) rtt: Duration,
 }
 
@@ -162,7 +161,7 @@ impl LossLimit {
 
     /// Looks at what was told of since it was last looked at.
     pub(super) fn update(&mut self, seen: &Seen, now: Time) {
-        if seen.queues || seen.was_cut {
+        if seen.is_explained {
             (self.explained_at, self.trial) = (Some(now), None);
         }
         let since = *self.since.get_or_insert(now);
@@ -187,7 +186,7 @@ impl LossLimit {
                 self.lower(seen, now);
             }
         } else if beyond < LOSS_LOW {
-            let is_filled = seen.sent_bps > self.limit_bps * FILLED_SHARE;
+            let is_filled = seen.sent_bps > self.limit_bps * LIMITED_SHARE;
             let beyond = self.policed_bps.is_some_and(|bps| self.limit_bps > bps * BEYOND_TIMES);
             let growth = if beyond && !is_filled { GROWTH_BEYOND } else { GROWTH_PER_SECOND };
             let grown = 1.0 + growth * now.since(since).as_secs_f64();
@@ -252,7 +251,7 @@ mod tests {
     const fn queued(estimate_bps: u64) -> Seen {
         let sent_bps = estimate_bps as f64;
         let rtt = Duration::from_millis(50);
-        Seen { estimate_bps, sent_bps, through_bps: None, queues: true, was_cut: false, rtt }
+        Seen { estimate_bps, sent_bps, through_bps: None, is_explained: true, rtt }
     }
 
     /// What is allowed is sent for so many quarters of a second over a line without a queue that lets this share through, or
@@ -267,7 +266,7 @@ mod tests {
             *at_ms += 250;
             let rtt = Duration::from_millis(100);
             let (estimate_bps, through_bps) = (sent_bps as u64, Some(through_bps));
-            let seen = Seen { estimate_bps, sent_bps, through_bps, queues: false, was_cut: false, rtt };
+            let seen = Seen { estimate_bps, sent_bps, through_bps, is_explained: false, rtt };
             limit.update(&seen, Time::from_millis(*at_ms));
         }
     }
